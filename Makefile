@@ -1,0 +1,30 @@
+# Each target makes the environment it needs (.ci/venv says how). ARGS goes to the program: make demo ARGS="--exit --json"
+RUN := sh .ci/venv
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --quiet
+
+.PHONY: install demo test check bench lock
+
+install:
+	@$(RUN)
+
+demo:
+	@$(RUN) gateway demo $(ARGS)
+
+test:
+	@$(RUN) python -m pytest $(ARGS)
+
+check:
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports --no-logo --no-cache
+	@$(RUN) python -m pytest -q tests/unit/test_sizes.py
+
+bench:
+	@$(RUN) python -m tests.bench $(ARGS)
+
+# New versions of what pyproject.toml asks for.
+lock:
+	@$(RUN) $(LOCK) --upgrade --output-file requirements.txt
+	@$(RUN) $(LOCK) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt

@@ -1,0 +1,82 @@
+"""The HTTP client all connectors share: sends bytes once, within bounds, and classifies how that ended.
+
+Every failure becomes one of three outcomes. *Rejected* is said only by the registry itself: an unsigned
+problem document (4xx, or 503 with its Retry-After), after which nothing has happened there. *Accepted* is an
+answer with status 200, of a content type the protocol knows and a bounded size. Everything else (time-out, connection
+lost or refused, 5xx without a problem document, an oversize or unreadable answer) is *Unknown*. Nothing is
+retried here and nothing is followed: repeating is the relay's decision.
+"""
+
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from gateway.domain.registry import Accepted, Outcome, Rejected, Unknown
+from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
+
+#: Well below the relay's lease, so that a lease outlives every send.
+TIMEOUT_SECONDS: Final = 30.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+#: Connections kept to all peers together.
+MAX_CONNECTIONS: Final = 64
+
+
+class Client:
+    """One pool of connections for a process."""
+
+    def __init__(self) -> None:
+        self._http = httpx.AsyncClient(
+            transport=AiohttpTransport(limits=httpx.Limits(max_connections=MAX_CONNECTIONS), trust_env=False),
+            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def post(self, url: str, body: bytes, content_type: str) -> Outcome:
+        """Send ``body`` once and say how it ended; raises nothing for what happens on the network."""
+        headers = {"content-type": content_type, "accept": f"{LINK_JSON}, {JOSE}, application/problem+json"}
+        try:
+            async with self._http.stream("POST", url, content=body, headers=headers) as response:
+                return _outcome(response, await _read(response))
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+            return Unknown(f"{type(error).__name__}: {error}"[:300])
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body, or nothing when it is larger than a message may be."""
+    received = bytearray()
+    async for chunk in response.aiter_bytes():
+        received += chunk
+        if len(received) > MAX_BODY:
+            return None
+    return bytes(received)
+
+
+def _outcome(response: httpx.Response, body: bytes | None) -> Outcome:
+    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    if body is None:
+        return Unknown("the answer is larger than a message may be")
+    if response.status_code == 200 and kind in (LINK_JSON, JOSE):
+        return Accepted(body)
+    if kind == "application/problem+json" and (400 <= response.status_code < 500 or response.status_code == 503):
+        return Rejected(f"{response.status_code} {_detail(response, body)}"[:300], _retry_after(response))
+    return Unknown(f"status {response.status_code} with {kind or 'no content type'}")
+
+
+def _detail(response: httpx.Response, body: bytes) -> str:
+    try:
+        problem = httpx.Response(200, content=body).json()
+    except ValueError:
+        return response.reason_phrase
+    return str(problem.get("detail") or problem.get("title") or "") if isinstance(problem, dict) else ""
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None

@@ -1,0 +1,101 @@
+"""``python -m connectors.sandbox {mechanism,party} ...``: one registry as a process of its own.
+
+Prints one JSON line with its URL when it is ready. SIGTERM stops it cleanly: requests under way are
+answered, what is still owed stays in the database and is sent after the next start. Only loopback addresses
+are listened on, because the operator's side is not authenticated.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from .app import build
+from .database import Database
+from .keys import Trust, load_or_make
+from .registry import Registry
+
+
+def main() -> None:
+    """Run one registry until it is told to stop."""
+    options = _options()
+    logging.basicConfig(level=logging.WARNING, format=f"{options.code} %(levelname)s %(name)s: %(message)s")
+    host, _, port = options.listen.rpartition(":")
+    if not ipaddress.ip_address(host.strip("[]")).is_loopback:
+        raise SystemExit("the operator's side is not authenticated: listen on a loopback address")
+    # uvicorn raises the signal once more after its own clean end; that one must not count as a failure.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    asyncio.run(_serve(_registry(options), host.strip("[]"), int(port)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m connectors.sandbox", description=__doc__)
+    parser.add_argument("kind", choices=["mechanism", "party"])
+    parser.add_argument("--code", required=True, help="link code of this registry, for example MEC01")
+    parser.add_argument("--party", default="", help="the Party whose registry this is (party registries)")
+    parser.add_argument("--database", required=True, help="libpq DSN or URL of a database of its own")
+    parser.add_argument("--listen", default="127.0.0.1:0", help="loopback HOST:PORT, port 0 for any")
+    parser.add_argument("--key", required=True, type=Path, help="PKCS #8 PEM, made (0600) where absent")
+    parser.add_argument("--gateway-url", required=True, help="link URL of the gateway")
+    parser.add_argument("--gateway-code", default="GWY01")
+    parser.add_argument(
+        "--gateway-keys",
+        required=True,
+        help="JWK set FILE, or a URL: fetched once from GATEWAY/keys at activation",
+    )
+    parser.add_argument("--peer", action="append", default=[], metavar="CODE=FILE", help="JWK set of a registry")
+    parser.add_argument("--answer", choices=["reply", "message"], default="reply")
+    options = parser.parse_args()
+    if options.kind == "party" and not options.party:
+        parser.error("a party registry needs --party")
+    return options
+
+
+def _registry(options: argparse.Namespace) -> Registry:
+    files = {code: Path(path) for code, _, path in (peer.partition("=") for peer in options.peer)}
+    if not options.gateway_keys.startswith(("http://", "https://")):
+        files[options.gateway_code] = Path(options.gateway_keys)
+    return Registry(
+        code=options.code,
+        kind=options.kind,
+        party=options.party,
+        gateway=options.gateway_code,
+        gateway_url=options.gateway_url.rstrip("/"),
+        at_once=options.answer == "reply",
+        trust=Trust(options.code, load_or_make(options.key), files),
+        database=Database(options.database),
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(json.dumps({"url": f"http://{shown}:{port}"}), flush=True)
+
+
+async def _serve(registry: Registry, host: str, port: int) -> None:
+    config = uvicorn.Config(
+        build(registry),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    await _Server(config).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What happens inside one registry: issuance, use, cancellation, and telling the gateway of it.
+
+Issuance deducts the share for overall mitigation (OMGE, cancelled in 320-1) and the share of proceeds for
+adaptation (SOP, held in 410-1), each rounded up: 58,428 gross at 2 % and exempt from SOP gives 1,169
+cancelled and 57,259 net. Serials are synthetic and run through net, SOP, OMGE. Stored with the change, an
+``action.notice`` tells the gateway; ``link.activate`` brings the opening balance.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import books, clock, post, shapes, strictjson
+from .database import Tx
+from .envelope import Draft, Outgoing
+from .registry import Registry
+from .units import Declined, Holding
+
+#: Where the deductions at issuance go.
+OMGE_ACCOUNT = "320-1"
+SOP_ACCOUNT = "410-1"
+#: Holdings read at a time for the opening balance: one message's worth.
+BALANCE_ROWS = shapes.MAX_ITEMS
+
+
+async def issue(
+    tx: Tx,
+    registry: Registry,
+    attributes: Mapping[str, Any],
+    *,
+    series: str,
+    account: str,
+    gross: int,
+    omge_percent: int,
+    sop_percent: int,
+    announce: bool,
+) -> tuple[str, list[Holding]]:
+    """Issue ``gross`` units to a holding account, deductions taken; gives the action and the holdings."""
+    if not shapes.is_attributes(attributes) or not shapes.is_series(series):
+        raise Declined(2014, "not a complete set of unit attributes, or not a series")
+    party = attributes["first_transferring_party"]
+    omge, sop = (-(-gross * percent // 100) for percent in (omge_percent, sop_percent))
+    net = gross - omge - sop
+    if net < 1:
+        raise Declined(2009, "nothing would be left after the deductions")
+    serial = await _next_serials(tx, registry, series, gross)
+    blocks: list[tuple[str, str, Mapping[str, Any]]] = []
+    for to_account, quantity in ((account, net), (SOP_ACCOUNT, sop), (OMGE_ACCOUNT, omge)):
+        if quantity:
+            origin = {"registry": registry.code, "series": series}
+            block = {
+                "origin": origin,
+                "first": serial,
+                "last": serial + quantity - 1,
+                "attributes": attributes,
+            }
+            blocks.append((party, to_account, block))
+            serial += quantity
+    await books.ensure_accounts(tx, [(party, number, "synthetic") for _, number, _ in blocks])
+    holdings = await books.adopt(tx, blocks)
+    await books.put(tx, holdings)
+    action = f"A-{clock.uuid7()}"
+    lines = [("issuance", action, h.party, h.account, h.quantity) for h in holdings]
+    cancelled = [("cancellation", *line[1:]) for line in lines if line[3] == OMGE_ACCOUNT]
+    await books.write_journal(tx, lines + cancelled)
+    if announce:
+        positions = [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
+        members = {"positions": positions, "synthetic": True}
+        await _notice(tx, registry, action, "issuance", members)
+    return action, holdings
+
+
+async def move(
+    tx: Tx,
+    registry: Registry,
+    kind: str,
+    *,
+    party: str,
+    account: str,
+    to_account: str,
+    quantity: int,
+    blocks: Sequence[Mapping[str, Any]],
+    announce: bool,
+) -> tuple[str, list[Holding]]:
+    """Use or cancel free units (``kind`` "use" or "cancellation"); gives the action's id and the holdings."""
+    group = books.account_type(to_account) // 100
+    if group != {"use": 2, "cancellation": 3}[kind]:
+        raise Declined(5141, f"account {to_account} is not one for {kind}")
+    if books.account_type(account) // 100 not in (1, 4):
+        raise Declined(4006, "the units are used or cancelled already")
+    if blocks:
+        taken = (await books.take_ranges(tx, party, account, [blocks]))[0]
+    else:
+        taken = (await books.take_quantities(tx, party, account, [quantity]))[0]
+    await books.ensure_accounts(tx, [(party, to_account, kind)])
+    moved = [replace(unit, account=to_account) for unit in taken]
+    await books.put(tx, moved)
+    action = f"A-{clock.uuid7()}"
+    await books.write_journal(tx, [(kind, action, party, account, sum(unit.quantity for unit in moved))])
+    if announce:
+        members = {
+            "party": party,
+            "account": account,
+            "to_account": to_account,
+            "blocks": [unit.block() for unit in moved],
+        }
+        await _notice(tx, registry, action, kind, members)
+    return action, moved
+
+
+async def activate(tx: Tx, registry: Registry) -> tuple[list[Outgoing], int]:
+    """Store ``link.activate`` with everything held here, 1,000 positions to a message; gives the messages."""
+    positions = [
+        strictjson.dumps({"kind": "position", "party": h.party, "account": h.account, "block": h.block()})
+        for h in _joined(await books.everything(tx))
+    ]
+    messages = []
+    for start in range(0, max(len(positions), 1), BALANCE_ROWS):
+        draft = Draft("link.activate", positions[start : start + BALANCE_ROWS])
+        messages.append(await post.store(tx, registry, draft, owed=True))
+    return messages, len(positions)
+
+
+async def _next_serials(tx: Tx, registry: Registry, series: str, quantity: int) -> int:
+    found = await tx.one(
+        "INSERT INTO series (registry, name, next_serial) VALUES (%s, %s, 1 + %s::bigint)"
+        " ON CONFLICT (registry, name) DO UPDATE SET next_serial = series.next_serial + %s::bigint"
+        " RETURNING next_serial - %s::bigint AS first",
+        registry.code,
+        series,
+        quantity,
+        quantity,
+        quantity,
+    )
+    return int(found["first"]) if found else 1
+
+
+async def _notice(tx: Tx, registry: Registry, action: str, kind: str, members: Mapping[str, Any]) -> None:
+    item = {
+        "kind": "action",
+        "action": action,
+        "type": kind,
+        "at": clock.now(),
+        "registry": registry.code,
+        **members,
+    }
+    await post.store(tx, registry, Draft("action.notice", [strictjson.dumps(item)]), owed=True)
+
+
+def _joined(holdings: Sequence[Holding]) -> Iterator[Holding]:
+    """Join neighbours that are alike, so that an opening balance has no more blocks than it needs."""
+    last: Holding | None = None
+    for holding in holdings:
+        holding = replace(holding, locked_by=None)
+        if (
+            last is not None
+            and replace(last, first=holding.first, last=holding.last) == holding
+            and (last.last + 1 == holding.first)
+        ):
+            last = replace(last, last=holding.last)
+            continue
+        if last is not None:
+            yield last
+        last = holding
+    if last is not None:
+        yield last

@@ -1,0 +1,105 @@
+"""The HTTP side: ``POST /messages``, ``GET /keys``, and the operator's routes.
+
+A body over 8 MiB is refused while it is read (413). Unsigned problem documents (RFC 9457) go out only where
+nothing can be attributed to the gateway or no verdict is possible now (503); everything else is signed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI, Request, Response
+from psycopg_pool import PoolTimeout
+from starlette.responses import JSONResponse
+
+from . import admin, books, duties, inbox
+from .keys import KeysMissing
+from .registry import Registry
+from .sender import NoAnswer, Sender
+from .signature import MAX_BODY_BYTES, Unattributable
+from .units import Declined
+
+log = logging.getLogger(__name__)
+
+
+def build(registry: Registry) -> FastAPI:
+    """Make the application of one registry; its tasks run while it serves."""
+    sender = Sender(registry)
+    app = FastAPI(title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender))
+    app.include_router(admin.router(registry, sender))
+
+    @app.post("/messages")
+    async def messages(request: Request) -> Response:
+        body = await _read(request)
+        answer = await inbox.receive(registry, request.headers.get("content-type", ""), body)
+        return Response(answer.body, media_type=answer.content_type)
+
+    @app.get("/keys")
+    async def keys() -> dict[str, Any]:
+        return {"keys": [registry.key.public()]}
+
+    _map_errors(app)
+    return app
+
+
+def _lifespan(registry: Registry, sender: Sender) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await registry.database.open()
+        pinned = await registry.database.run(lambda tx: tx.one("SELECT value FROM setting WHERE name = 'gateway_keys'"))
+        if pinned is not None:
+            registry.trust.pin(registry.gateway, pinned["value"])
+        if registry.party:
+            own = [(registry.party, "100-1", "holding"), (registry.party, books.PENDING_ACCOUNT, "pending")]
+            await registry.database.run(lambda tx: books.ensure_accounts(tx, own))
+        tasks = [asyncio.create_task(sender.run()), asyncio.create_task(duties.run(registry, sender))]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await registry.database.close()
+
+    return lifespan
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Unattributable(413, 2001, "the body is over 8 MiB")
+    return bytes(body)
+
+
+def _problem(status: int, code: int, title: str, detail: str) -> JSONResponse:
+    members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    headers = {"retry-after": "1"} if status == 503 else None
+    return JSONResponse(members, status, headers, media_type="application/problem+json")
+
+
+def _map_errors(app: FastAPI) -> None:
+    @app.exception_handler(Unattributable)
+    async def unattributable(request: Request, error: Unattributable) -> Response:
+        return _problem(error.status, error.code, "not a message of the gateway", error.detail)
+
+    @app.exception_handler(KeysMissing)
+    async def keys_missing(request: Request, error: KeysMissing) -> Response:
+        return _problem(503, 9002, "unavailable", f"the keys of {error} are not at hand")
+
+    @app.exception_handler(Declined)
+    async def declined(request: Request, error: Declined) -> Response:
+        return _problem(409, error.code, "declined", error.detail)
+
+    @app.exception_handler(NoAnswer)
+    async def no_answer(request: Request, error: NoAnswer) -> Response:
+        return _problem(503, 9001, "the gateway does not answer", str(error))
+
+    async def unavailable(request: Request, error: Exception) -> Response:
+        log.error("the database cannot be used: %s", error)
+        return _problem(503, 9002, "unavailable", "the books cannot be used now")
+
+    app.add_exception_handler(psycopg.Error, unavailable)
+    app.add_exception_handler(PoolTimeout, unavailable)

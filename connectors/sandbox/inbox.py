@@ -1,0 +1,78 @@
+"""What arrives at ``POST /messages``: proven, handled in one transaction, answered.
+
+The replay key, the effect and the stored signed answer are one transaction (R12). The same bytes again get
+the stored answer, also after their time is over; other bytes under the same id are refused (2002). Queries
+change nothing and are not stored. A refusal of a whole message is no verdict and is not stored (R23).
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from . import acquirer, envelope, outcomes, post, proposing, source, status
+from .clock import stamp
+from .database import Tx
+from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
+from .outcomes import Outcome
+from .registry import Registry
+
+Handler = Callable[[Tx, Registry, Message], Awaitable[Sequence[Outcome]]]
+
+
+async def receive(registry: Registry, content_type: str, body: bytes) -> Outgoing:
+    """Answer one message; raises ``Unattributable`` or ``KeysMissing`` where nothing can be signed."""
+    try:
+        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
+        if message.type in ("status.query", "time.query"):
+            envelope.check_times(message)
+            return await _answer_query(registry, message)
+        return await registry.database.run(lambda tx: _handle(tx, registry, message))
+    except Refusal as refusal:
+        body_members = {"findings": [outcomes.finding(refusal.code, refusal.detail)]}
+        named = {"id": refusal.message_id, "sha256": refusal.sha256}
+        return _sign(registry, Draft("refusal", body=body_members, in_reply_to=named))
+
+
+async def _handle(tx: Tx, registry: Registry, message: Message) -> Outgoing:
+    agree, stored = await post.claim(tx, message)
+    if not agree:
+        raise Refusal(2002, "another message had this id", message.id, message.body_sha256)
+    if stored is not None:
+        return stored
+    envelope.check_times(message)
+    judged = await _HANDLERS[message.type](tx, registry, message)
+    return await outcomes.conclude(tx, registry, message, judged)
+
+
+async def _closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Split a closed by the role this registry has in each transfer: its id names the source."""
+    judged: dict[str, Outcome] = {}
+    for handler, is_source in ((source.closed, True), (acquirer.closed, False)):
+        own = [i for i in message.own if i.value["transfer"].startswith(f"{registry.code}-") == is_source]
+        if own:
+            part = Message(message.jws, message.jws_sha256, message.body_sha256, message.payload, own, message.evidence)
+            judged |= {outcome.item.sha256: outcome for outcome in await handler(tx, registry, part)}
+    return [judged[item.sha256] for item in message.own]
+
+
+async def _answer_query(registry: Registry, message: Message) -> Outgoing:
+    named = {"id": message.id, "sha256": message.body_sha256}
+    if message.type == "time.query":
+        time = {"time": stamp(datetime.now(UTC))}
+        return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
+    draft = await registry.database.run(lambda tx: status.answer(tx, registry, message))
+    return _sign(registry, draft)
+
+
+def _sign(registry: Registry, draft: Draft) -> Outgoing:
+    """Sign what is not stored and has no number."""
+    return envelope.compose(draft, registry.key, registry.code, registry.gateway, None)
+
+
+_HANDLERS: dict[str, Handler] = {
+    "transfer.request": proposing.request,
+    "transfer.offer": acquirer.offer,
+    "transfer.commit": source.commit,
+    "transfer.cancel": source.cancel,
+    "transfer.settle": acquirer.settle,
+    "transfer.closed": _closed,
+}

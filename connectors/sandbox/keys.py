@@ -1,0 +1,105 @@
+"""Keys: this registry's own, and those it trusts for the gateway and for other registries.
+
+Key sets are files (pinned by whoever set the registry up) and read again when they change, so that a file
+may appear later. A sender's key is looked up under that sender alone; ``kid`` is only a hint inside its set.
+``KeysMissing`` means "cannot judge yet", which is never the same as "bad signature".
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet, KeySetSerialization, OKPKey
+
+from . import strictjson
+
+Key = OKPKey | ECKey
+
+
+class KeysMissing(Exception):
+    """No key set of this sender is at hand."""
+
+
+@dataclass(frozen=True)
+class OwnKey:
+    """The key this registry signs with, its algorithm name and its thumbprint (RFC 7638)."""
+
+    key: Key
+    alg: str
+    kid: str
+
+    def public(self) -> dict[str, Any]:
+        """Give the public JWK as it stands in the key set."""
+        members = dict(self.key.as_dict(private=False))
+        return {**members, "alg": self.alg, "kid": self.kid, "use": "sig"}
+
+
+def load_or_make(path: Path) -> OwnKey:
+    """Read a PKCS #8 PEM (Ed25519 or P-256), or make an Ed25519 one (0600) if there is no file."""
+    if not path.exists():
+        made = OKPKey.generate_key("Ed25519", private=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(made.as_pem(private=True))
+    pem = path.read_bytes()
+    try:
+        key: Key = OKPKey.import_key(pem)
+    except JoseError:
+        key = ECKey.import_key(pem)
+    return OwnKey(key, algorithm_of(key), key.thumbprint())
+
+
+def algorithm_of(key: Key) -> str:
+    """Give the one algorithm a key signs with: ``Ed25519`` (RFC 9864) or ``ES256``; raises ValueError."""
+    if isinstance(key, OKPKey) and key.curve_name == "Ed25519":
+        return "Ed25519"
+    if isinstance(key, ECKey) and key.curve_name == "P-256":
+        return "ES256"
+    raise ValueError("the key is neither Ed25519 nor P-256")
+
+
+@dataclass
+class Trust:
+    """Who may sign what: one key set per sender code."""
+
+    own_code: str
+    own: OwnKey
+    files: dict[str, Path]
+    pinned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _read: dict[str, tuple[tuple[int, int], dict[str, Key]]] = field(default_factory=dict)
+
+    def pin(self, sender: str, key_set: dict[str, Any]) -> None:
+        """Trust a key set that was fetched once; a file for the same sender wins over it."""
+        self.pinned[sender] = key_set
+        self._read.pop(sender, None)
+
+    def key(self, sender: str, kid: str) -> Key | None:
+        """Give the key ``kid`` of ``sender``, or nothing; raises ``KeysMissing`` without any key set."""
+        if sender == self.own_code:
+            return self.own.key if kid == self.own.kid else None
+        return self._keys(sender).get(kid)
+
+    def _keys(self, sender: str) -> dict[str, Key]:
+        path = self.files.get(sender)
+        try:
+            stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path else (0, 0)
+        except FileNotFoundError:
+            raise KeysMissing(sender) from None
+        cached = self._read.get(sender)
+        if cached is None or cached[0] != stamp:
+            members = strictjson.loads(path.read_bytes()) if path else self.pinned.get(sender)
+            if members is None:
+                raise KeysMissing(sender)
+            cached = self._read[sender] = (stamp, _by_thumbprint(members))
+        return cached[1]
+
+
+def _by_thumbprint(members: dict[str, Any]) -> dict[str, Key]:
+    keys = [
+        key
+        for key in KeySet.import_key_set(cast(KeySetSerialization, members)).keys
+        if isinstance(key, (OKPKey, ECKey))
+    ]
+    return {key.thumbprint(): key for key in keys}

@@ -1,0 +1,128 @@
+"""What a message came to, transfer by transfer, and how that is answered.
+
+A handler gives one ``Outcome`` per own item. ``conclude`` turns them into the answer: where every item comes
+to the same kind of statement and the registry answers at once, one message with those statements; otherwise
+a receipt naming each state, and messages of the registry's own. An answer is stored for repetitions only
+when every outcome in it is a verdict (R23).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import post, strictjson, transfers
+from .database import Tx
+from .envelope import Draft, Message, Outgoing
+from .evidence import Item
+from .registry import Registry
+
+#: Message type and role of each statement a registry makes about a transfer.
+STATEMENTS = {
+    "released": ("transfer.released", transfers.SOURCE),
+    "voided": ("transfer.voided", transfers.SOURCE),
+    "answer": ("transfer.answer", transfers.ACQUIRER),
+    "credited": ("transfer.credited", transfers.ACQUIRER),
+}
+#: Messages whose substance may stand in the HTTP response; the others get a receipt.
+ANSWERED_AT_ONCE = {"transfer.offer", "transfer.commit", "transfer.cancel", "transfer.settle"}
+
+Finding = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """An own item about a transfer; ``new`` when it is said for the first time."""
+
+    transfer: str
+    step: str
+    text: str
+    new: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one item came to. ``kept`` is false when it is not a verdict and the item may be sent again."""
+
+    item: Item
+    state: str
+    findings: Sequence[Finding] = ()
+    statement: Statement | None = None
+    kept: bool = True
+    transfer: str | None = None
+
+
+def finding(code: int, detail: str) -> Finding:
+    """Write a finding of the check table."""
+    return {"code": code, "detail": detail}
+
+
+def later(item: Item, code: int, detail: str) -> Outcome:
+    """Not now, and no verdict: the same item may be judged otherwise when it comes again."""
+    return Outcome(item, "later", [finding(code, detail)], kept=False)
+
+
+def said(
+    item: Item, state: str, step: str, text: str, *, new: bool = False, findings: Sequence[Finding] = ()
+) -> Outcome:
+    """Answer an item by a statement."""
+    return Outcome(item, state, findings, Statement(item.value["transfer"], step, text, new))
+
+
+async def conclude(tx: Tx, registry: Registry, message: Message, outcomes: Sequence[Outcome]) -> Outgoing:
+    """Store the answer to ``message`` and what is said beside it; gives the answer."""
+    made = [outcome.statement for outcome in outcomes if outcome.statement]
+    names = sorted({statement.step for statement in made})
+    reply_to = {"id": message.id, "sha256": message.body_sha256}
+    complete = len(made) == len(outcomes) and len(names) == 1
+    if registry.at_once and complete and message.type in ANSWERED_AT_ONCE:
+        return await _say(tx, registry, made, reply_to, answers=message.id)
+    draft = Draft("receipt", [_receipt(outcome) for outcome in outcomes], in_reply_to=reply_to)
+    kept = all(outcome.kept for outcome in outcomes)
+    receipt = await post.store(tx, registry, draft, answers=message.id if kept else None)
+    waiting = await _waiting(tx, made)
+    for name in names:
+        unsaid = [s for s in made if s.step == name and (s.new or (s.transfer, name) not in waiting)]
+        if unsaid:
+            await say(tx, registry, unsaid)
+    return receipt
+
+
+async def say(tx: Tx, registry: Registry, statements: Sequence[Statement]) -> Outgoing:
+    """Store statements of one kind as a message of this registry's own, sent until there is a receipt."""
+    return await _say(tx, registry, statements, None, owed=True)
+
+
+async def _say(
+    tx: Tx,
+    registry: Registry,
+    statements: Sequence[Statement],
+    in_reply_to: Mapping[str, str] | None,
+    *,
+    answers: str | None = None,
+    owed: bool = False,
+) -> Outgoing:
+    message_type, role = STATEMENTS[statements[0].step]
+    draft = Draft(message_type, [statement.text for statement in statements], in_reply_to=in_reply_to)
+    message = await post.store(tx, registry, draft, answers=answers, owed=owed)
+    new = [(s.transfer, s.step, s.text) for s in statements if s.new]
+    await transfers.record(tx, role, message.id, new)
+    return message
+
+
+async def _waiting(tx: Tx, statements: Sequence[Statement]) -> set[tuple[str, str]]:
+    """Give the steps whose message is being sent already: saying them again would only add traffic."""
+    repeated = [statement.transfer for statement in statements if not statement.new]
+    if not repeated:
+        return set()
+    found = await tx.rows(
+        "SELECT p.transfer, p.step FROM step p JOIN sent s ON s.id = p.message WHERE p.transfer = ANY(%s) AND s.owed",
+        repeated,
+    )
+    return {(row["transfer"], row["step"]) for row in found}
+
+
+def _receipt(outcome: Outcome) -> str:
+    named = outcome.transfer or outcome.item.value.get("transfer")
+    members = {"kind": "receipt", "item": outcome.item.sha256}
+    about = {"transfer": named} if named else {}
+    return strictjson.dumps({**members, **about, "state": outcome.state, "findings": list(outcome.findings)})

@@ -1,0 +1,78 @@
+"""Messages in the database: the one place where a message of this registry gets its number and is stored.
+
+``store`` composes, signs and stores in the caller's transaction; nothing leaves before that transaction has
+committed (R1). Numbers are gapless because the counter's row stays locked until then, so ``store`` belongs
+at the end of a transaction. ``owed`` messages are sent by ``sender`` until a receipt is stored.
+"""
+
+from .database import Tx
+from .envelope import Draft, Message, Outgoing, compose
+from .registry import Registry
+
+
+async def store(
+    tx: Tx, registry: Registry, draft: Draft, *, answers: str | None = None, owed: bool = False
+) -> Outgoing:
+    """Sign and store a message; ``answers`` makes it the answer every repetition of that message gets."""
+    numbered = await tx.one(
+        "INSERT INTO stream (peer, last_seq) VALUES (%s, 1)"
+        " ON CONFLICT (peer) DO UPDATE SET last_seq = stream.last_seq + 1 RETURNING last_seq",
+        registry.gateway,
+    )
+    seq = numbered["last_seq"] if numbered else None
+    message = compose(draft, registry.key, registry.code, registry.gateway, seq)
+    await tx.execute(
+        "INSERT INTO sent (id, seq, type, content_type, jws, body, answers, owed, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        message.id,
+        seq,
+        message.type,
+        message.content_type,
+        message.jws,
+        message.body,
+        answers,
+        owed,
+        message.expires_at,
+    )
+    tx.wakes_sender = tx.wakes_sender or owed
+    return message
+
+
+async def claim(tx: Tx, message: Message) -> tuple[bool, Outgoing | None]:
+    """Write the replay key (R12). Gives whether the bytes agree, and the stored answer to a repetition.
+
+    A concurrent repetition waits here until the first one has committed. A message whose answer was not a
+    verdict is kept without an answer, and is handled again (R23).
+    """
+    await tx.execute(
+        "INSERT INTO received (id, sha256, jws_sha256, type, jws) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        message.id,
+        message.body_sha256,
+        message.jws_sha256,
+        message.type,
+        message.jws,
+    )
+    found = await tx.one(
+        "SELECT r.sha256, s.id, s.type, s.seq, s.jws, s.content_type, s.body FROM received r"
+        " LEFT JOIN sent s ON s.answers = r.id WHERE r.id = %s FOR UPDATE OF r",
+        message.id,
+    )
+    if found is None or found["sha256"] != message.body_sha256:
+        return False, None
+    if found["id"] is None:
+        return True, None
+    return True, Outgoing(
+        str(found["id"]),
+        found["type"],
+        found["seq"],
+        found["jws"],
+        found["content_type"],
+        bytes(found["body"]),
+        None,
+    )
+
+
+async def knows(tx: Tx, message_id: str, jws_sha256: str) -> bool:
+    """Say whether a message of the gateway has been received here."""
+    found = await tx.one("SELECT 1 AS known FROM received WHERE id = %s AND jws_sha256 = %s", message_id, jws_sha256)
+    return found is not None

@@ -1,0 +1,164 @@
+"""The outbox: sends stored messages, the same bytes, until a receipt is stored.
+
+One task per process. It reads what is owed and due, sends up to ``AT_ONCE`` messages at a time outside any
+transaction, and writes the results of those that came back together. An answer counts only when it is
+signed by the gateway and names the bytes that were sent; everything else is tried again (back-off 0.05 s
+to 5 s, for ever, or until ``expires_at``). ``Sender.post`` is the one place where anything leaves.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+
+from . import envelope, strictjson
+from .database import Row, Tx
+from .envelope import ANSWERS, Message, Refusal
+from .keys import KeysMissing
+from .registry import Registry
+from .signature import Unattributable, digest
+from .strictjson import Malformed
+
+#: Messages on their way at one time.
+AT_ONCE = 32
+#: First and last pause between two attempts, in seconds.
+FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
+#: How long the gateway may take to answer; a batch of 1,000 takes well under a second.
+TIMEOUT_SECONDS = 30.0
+#: How long the outbox sleeps when nobody wakes it and nothing is due.
+IDLE_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class NoAnswer(Exception):
+    """No signed answer came back: whether the message arrived is unknown."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    id: str
+    pause: float
+    answer: Message | None
+    texts: list[str]
+
+
+class Sender:
+    """Sends what a registry owes, and asks its questions."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._client = HttpxAiohttpClient(timeout=TIMEOUT_SECONDS)
+        self._flying: dict[str, asyncio.Task[None]] = {}
+        self._results: list[_Result] = []
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        wake = self._registry.database.sender_wake
+        try:
+            while True:
+                wake.clear()
+                try:
+                    pause = await self._turn()
+                except Exception:
+                    log.exception("the outbox could not be read")
+                    pause = LAST_PAUSE
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), pause)
+        finally:
+            for task in self._flying.values():
+                task.cancel()
+            await asyncio.gather(*self._flying.values(), return_exceptions=True)
+            await self._client.aclose()
+
+    async def post(self, content_type: str, body: bytes) -> tuple[Message, list[str]]:
+        """Send bytes to the gateway; gives its proven answer to exactly these, or raises ``NoAnswer``."""
+        registry = self._registry
+        try:
+            response = await self._client.post(
+                f"{registry.gateway_url}/messages", content=body, headers={"content-type": content_type}
+            )
+            if response.status_code != 200:
+                raise NoAnswer(f"{response.status_code}: {response.text[:500]}")
+            received, received_type = response.content, response.headers.get("content-type", "")
+            answer = envelope.read(received_type, received, registry.gateway, registry.trust, ANSWERS)
+            envelope.check_times(answer)
+        except (httpx.HTTPError, Unattributable, Refusal, KeysMissing) as error:
+            raise NoAnswer(str(error) or type(error).__name__) from error
+        if answer.payload["in_reply_to"]["sha256"] != digest(body):
+            raise NoAnswer("the answer is to other bytes")
+        texts = strictjson.loads(received)["items"] if received_type.startswith(envelope.ITEMS_TYPE) else []
+        return answer, texts
+
+    async def fetch_keys(self) -> dict[str, Any]:
+        """Fetch the gateway's key set once, to pin it; raises ``NoAnswer``."""
+        try:
+            response = await self._client.get(f"{self._registry.gateway_url}/keys")
+            response.raise_for_status()
+            return dict(strictjson.loads(response.content))
+        except (httpx.HTTPError, Malformed) as error:
+            raise NoAnswer(str(error)) from error
+
+    async def _turn(self) -> float:
+        """Write what came back, start what is due; gives the seconds until the next message is due."""
+        # Taken in one step: a message is either on its way or has a result, so none is started twice.
+        results, busy = list(self._results), list(self._flying)
+        due, pause = await self._registry.database.run(lambda tx: _due(tx, results, busy))
+        del self._results[: len(results)]
+        for row in due:
+            self._flying[row["id"]] = asyncio.create_task(self._send(row))
+        return pause
+
+    async def _send(self, row: Row) -> None:
+        pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LAST_PAUSE)
+        result = _Result(row["id"], pause, None, [])
+        try:
+            answer, texts = await self.post(row["content_type"], bytes(row["body"]))
+            result = _Result(row["id"], pause, answer, texts)
+        except NoAnswer as error:
+            log.info("message %s: no answer: %s", row["id"], error)
+        finally:
+            self._flying.pop(row["id"], None)
+            self._results.append(result)
+            self._registry.database.sender_wake.set()
+
+
+def _settled(answer: Message) -> bool:
+    """Say whether an answer ends the duty to repeat: a receipt, or a refusal that is a verdict."""
+    if answer.type == "refusal":
+        return "seq" in answer.payload
+    return not any(item.value["state"] == "later" for item in answer.own)
+
+
+async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Row], float]:
+    await _write(tx, results)
+    due = await tx.rows(
+        "SELECT id::text AS id, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
+        " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[]) ORDER BY seq LIMIT %s",
+        busy,
+        max(AT_ONCE - len(busy), 0),
+    )
+    coming = await tx.one(
+        "SELECT extract(epoch FROM min(next_at) - now())::float AS pause FROM sent WHERE owed AND next_at > now()"
+    )
+    pause = coming["pause"] if coming and coming["pause"] is not None else IDLE_SECONDS
+    return due, float(min(max(pause, 0.01), IDLE_SECONDS))
+
+
+async def _write(tx: Tx, results: list[_Result]) -> None:
+    for result in results:
+        answer = result.answer
+        await tx.execute(
+            "UPDATE sent SET owed = owed AND NOT %s, attempts = attempts + 1,"
+            " next_at = now() + %s * interval '1 second', answer_jws = coalesce(%s, answer_jws),"
+            " answer_items = coalesce(%s::text[], answer_items) WHERE id = %s",
+            answer is not None and _settled(answer),
+            result.pause,
+            answer.jws if answer else None,
+            result.texts if answer else None,
+            result.id,
+        )

@@ -1,0 +1,214 @@
+"""The source's state table: locked, released, done, void.
+
+Every function here runs inside one transaction and judges each transfer by its own row. ``void`` is for
+ever (R13); a debit and its release are one transaction (R12); only a commit whose proposal and acceptance
+are proven debits. Whichever of commit and withdrawal locks the row first decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import books, clock, strictjson, transfers
+from .database import Row, Tx
+from .envelope import Message
+from .evidence import Evidence, Item
+from .keys import KeysMissing
+from .outcomes import Finding, Outcome, finding, later, said
+from .registry import Registry
+from .transfers import SOURCE
+from .units import Holding, itmo_range, itmo_stem
+
+
+@dataclass(frozen=True)
+class Order:
+    """A proven or still unproven order to debit: the commit item, the JWS that says it, what it carries."""
+
+    item: Item
+    commit_id: str
+    commit_sha256: str
+    evidence: Evidence
+
+
+async def commit(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Debit every locked transfer whose commit is proven; repeat the word of the others."""
+    orders = [Order(item, message.id, message.jws_sha256, message.evidence) for item in message.own]
+    return await follow_commit(tx, registry, message.id, orders)
+
+
+async def follow_commit(tx: Tx, registry: Registry, message_id: str, orders: Sequence[Order]) -> list[Outcome]:
+    """Carry out orders to debit, from a commit itself or from the answer to a question."""
+    rows, words = await _situation(tx, [order.item for order in orders])
+    outcome: dict[str, Outcome] = {}
+    debits: dict[str, Order] = {}
+    for order in orders:
+        transfer = order.item.value["transfer"]
+        row = rows.get(transfer)
+        if row is None:
+            # Our own proposal is inside: data was lost here. Nothing is decided by saying so (R5).
+            outcome[transfer] = Outcome(order.item, "unknown-here", [finding(3001, "no such transfer")], kept=False)
+        elif row["state"] != "locked":
+            outcome[transfer] = _word(order.item, row["state"], words)
+        elif (unproven := _judge(registry, row, order)) is not None:
+            outcome[transfer] = unproven
+        else:
+            debits[transfer] = order
+    texts = await _debit(tx, registry, rows, debits, message_id)
+    for transfer, text in texts.items():
+        outcome[transfer] = said(debits[transfer].item, "released", "released", text, new=True)
+    return [outcome[order.item.value["transfer"]] for order in orders]
+
+
+async def cancel(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Void what is not released, unknown transfers included; the answer binds either way."""
+    rows, words = await _situation(tx, message.own)
+    await transfers.keep(tx, SOURCE, message.id, [(i.value["transfer"], "cancel", i.text) for i in message.own])
+    unknown = [item.value["transfer"] for item in message.own if item.value["transfer"] not in rows]
+    await transfers.insert(tx, SOURCE, "void", [(transfer, None, None) for transfer in unknown])
+    voided = await void(tx, [t for t, row in rows.items() if row["state"] == "locked"])
+    voided |= {transfer: _voided(transfer) for transfer in unknown}
+    return [
+        said(item, "void", "voided", voided[transfer], new=True)
+        if (transfer := item.value["transfer"]) in voided
+        else _word(item, rows[transfer]["state"], words)
+        for item in message.own
+    ]
+
+
+async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Take note of a final state; what contradicts our own word is an alarm and changes nothing (I5)."""
+    rows, words = await _situation(tx, message.own)
+    await transfers.keep(tx, SOURCE, message.id, [(i.value["transfer"], "closed", i.text) for i in message.own])
+    done: list[str] = []
+    ended: list[Item] = []
+    outcome: dict[str, Outcome] = {}
+    for item in message.own:
+        transfer, completed = item.value["transfer"], item.value["state"] == "completed"
+        state = rows[transfer]["state"] if transfer in rows else None
+        if state == "released" and completed:
+            done.append(transfer)
+        elif state == "locked" and not completed:
+            ended.append(item)
+        elif state == "locked":
+            outcome[transfer] = await _catch_up(tx, registry, message, item)
+        elif state in ("released", "done") and not completed:
+            await transfers.alarm(tx, transfer, 3002, "closed as not completed, but released here")
+            outcome[transfer] = _word(item, "released", words, [finding(3002, "released here")])
+        elif state == "void" and completed:
+            await transfers.alarm(tx, transfer, 3002, "closed as completed, but void here")
+            outcome[transfer] = Outcome(item, "void", [finding(3002, "contradiction: void here")])
+        else:
+            outcome[transfer] = Outcome(item, state or "unknown-here")
+    await transfers.advance(tx, SOURCE, "done", done, ["released"])
+    voided = await void(tx, [item.value["transfer"] for item in ended])
+    for item in ended:
+        transfer = item.value["transfer"]
+        outcome[transfer] = said(item, "void", "voided", voided[transfer], new=True)
+    return [outcome.get(i.value["transfer"]) or Outcome(i, "done") for i in message.own]
+
+
+async def void(tx: Tx, locked: Sequence[str], findings: Sequence[Finding] = ()) -> dict[str, str]:
+    """Unlock and void transfers whose rows are ``locked``; gives the text of each ``voided`` item."""
+    await books.unlock(tx, locked)
+    await transfers.advance(tx, SOURCE, "void", locked, ["locked"])
+    return {transfer: _voided(transfer, findings) for transfer in locked}
+
+
+def _voided(transfer: str, findings: Sequence[Finding] = ()) -> str:
+    return strictjson.dumps({"kind": "voided", "transfer": transfer, "findings": list(findings)})
+
+
+async def _situation(tx: Tx, items: Sequence[Item]) -> tuple[dict[str, Row], dict[tuple[str, str], str]]:
+    ids = [item.value["transfer"] for item in items]
+    rows = await transfers.lock(tx, SOURCE, ids)
+    return rows, await transfers.steps(tx, SOURCE, rows, ["released", "voided"])
+
+
+def _word(item: Item, state: str, words: Mapping[tuple[str, str], str], findings: Sequence[Finding] = ()) -> Outcome:
+    """Repeat what was said: released for ever, or void for ever (R13)."""
+    step = "voided" if state == "void" else "released"
+    return said(item, state, step, words[item.value["transfer"], step], findings=findings)
+
+
+def _judge(registry: Registry, row: Row, order: Order) -> Outcome | None:
+    """Say why a commit is not proven: our proposal as we stored it, and the acquirer's acceptance of it."""
+    item, evidence = order.item, order.evidence
+    acquirer = row["terms"]["acquiring"]["registry"]
+    try:
+        proposal = evidence.find(item.value["proposal"], "propose", "transfer.propose", registry.code)
+        answer = evidence.find(item.value["answer"], "answer", "transfer.answer", acquirer)
+    except KeysMissing:
+        return later(item, 1007, f"the keys of {acquirer} are not at hand")
+    if proposal is None or proposal.sha256 != row["proposal"]:
+        return Outcome(item, "locked", [finding(2004, "not the proposal made here")], kept=False)
+    if answer is None or answer.value["transfer"] != item.value["transfer"]:
+        return Outcome(item, "locked", [finding(1006, "no proven answer of the acquirer")], kept=False)
+    if answer.value["answer"] != "accepted":
+        return Outcome(item, "locked", [finding(3006, "the acquirer has not accepted")], kept=False)
+    return None
+
+
+async def _debit(
+    tx: Tx, registry: Registry, rows: Mapping[str, Row], orders: Mapping[str, Order], message_id: str
+) -> dict[str, str]:
+    gone = await books.debit(tx, list(orders))
+    first_named = {
+        transfer: [u for u in gone[transfer] if registry.names_units and _first_transfer(rows[transfer], u)]
+        for transfer in orders
+    }
+    named = await _name(tx, first_named)
+    now = clock.now()
+    texts = {}
+    for transfer, order in orders.items():
+        if sum(unit.quantity for unit in gone[transfer]) != rows[transfer]["terms"]["quantity"]:
+            raise RuntimeError(f"the lock of {transfer} does not hold what was proposed")
+        released = {
+            "kind": "released",
+            "transfer": transfer,
+            "commit": {"id": order.commit_id, "sha256": order.commit_sha256},
+            "released_at": now,
+            "first_transfer": bool(first_named[transfer]),
+            "itmo": named[transfer],
+        }
+        texts[transfer] = strictjson.dumps(released)
+    await transfers.advance(tx, SOURCE, "released", list(orders), ["locked"])
+    await transfers.keep(tx, SOURCE, message_id, [(t, "commit", o.item.text) for t, o in orders.items()])
+    return texts
+
+
+def _first_transfer(row: Row, unit: Holding) -> bool:
+    """Say whether this move is the unit's first international transfer towards an NDC."""
+    terms = row["terms"]
+    abroad = terms["acquiring"]["party"] != unit.attributes["first_transferring_party"]
+    return terms["purpose"] == "NDC" and abroad and not unit.first_transferred
+
+
+async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, list[dict[str, Any]]]:
+    """Give identifiers: serials from each stem's counter, one constant offset per block."""
+    wanted: dict[str, int] = {}
+    for unit in (unit for group in units.values() for unit in group):
+        stem = itmo_stem(unit.attributes)
+        wanted[stem] = wanted.get(stem, 0) + unit.quantity
+    free = await books.name_units(tx, wanted)
+    named: dict[str, list[dict[str, Any]]] = {transfer: [] for transfer in units}
+    for transfer, group in units.items():
+        for unit in group:
+            stem = itmo_stem(unit.attributes)
+            first, free[stem] = free[stem], free[stem] + unit.quantity
+            origin = {"registry": unit.registry, "series": unit.name}
+            itmo = itmo_range(stem, first, first + unit.quantity - 1)
+            named[transfer].append({"origin": origin, "first": unit.first, "last": unit.last, "itmo": itmo})
+    return named
+
+
+async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item) -> Outcome:
+    """Completed, but only locked here: data was lost, and our own signed release is inside."""
+    transfer = item.value["transfer"]
+    release = message.evidence.of_transfer(transfer, "released", "transfer.released", registry.code)
+    if release is None:
+        return Outcome(item, "locked", [finding(3006, "our own release is not inside")], kept=False)
+    await transfers.alarm(tx, transfer, 3006, "completed elsewhere; debited from our own signed release")
+    await books.debit(tx, [transfer])
+    await transfers.keep(tx, SOURCE, message.id, [(transfer, "released", release[0].text)])
+    await transfers.advance(tx, SOURCE, "done", [transfer], ["locked"])
+    return Outcome(item, "done")

@@ -1,0 +1,1 @@
+"""The log: what happened, in entries that stay as they were written."""

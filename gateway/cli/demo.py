@@ -1,0 +1,56 @@
+"""``gateway demo``: the whole network on one machine, with units moved between registries before your eyes."""
+
+import json
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gateway.cli.keep import AsJson
+from gateway.demo import network, show, story
+
+
+def demo(
+    leave: Annotated[bool, typer.Option("--exit", help="End after the table instead of staying up.")] = False,
+    as_json: AsJson = False,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Keep the data in this folder.", file_okay=False)] = None,
+) -> None:
+    """Run registries, gateway and database on this machine and relay the first A6.4ER issuance to Korea.
+
+    Exit code 0 only if nothing was lost or doubled and every transfer is final.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))
+    console = Console(stderr=as_json)
+    with ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
+        try:
+            with console.status("starting PostgreSQL, the gateway and the registries …"):
+                running = stack.enter_context(network.running(folder.absolute()))
+            result = _told(console, running)
+            if as_json:
+                print(json.dumps(show.as_dict(result)), flush=True)
+            else:
+                show.table(console, result)
+            if not leave:
+                show.addresses(console, running, str(folder))
+                signal.pause()
+        except KeyboardInterrupt:
+            console.print("stopping …")
+            return
+        sys.exit(0 if result.succeeded else 1)
+
+
+def _told(console: Console, running: network.Network) -> story.Result:
+    with Progress(
+        TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} t"),
+        TimeElapsedColumn(), console=console,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("relayed to KOR01", total=story.RELAYED_TONNES)
+        return story.tell(running, lambda _total, _final, tonnes: bar.update(task, completed=tonnes))

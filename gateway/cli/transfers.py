@@ -1,0 +1,88 @@
+"""``gateway transfers``: the transfers as they stand, and one with its whole course."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway import db
+from gateway.cli.keep import AsJson, Keep, chosen, on_database
+from gateway.domain.transfers import State
+from gateway.transfers import view
+
+app = typer.Typer(help="Transfers between registries.", no_args_is_help=True)
+
+
+@app.command("list")
+def listing(
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=view.MAX_PAGE)] = 50,
+    as_json: AsJson = False,
+    keep: Keep = None,
+) -> None:
+    """List transfers, newest first."""
+
+    async def work(database: db.Database) -> list[view.TransferRow]:
+        async with database.reading() as tx:
+            return await view.listing(tx, state=state.value if state else None, limit=limit)
+
+    with chosen(keep) as settings:
+        found = on_database(settings, work)
+    if as_json:
+        print(json.dumps({"transfers": [_as_dict(row) for row in found]}, default=str))
+        return
+    table = Table("Transfer", "From", "To", "Tonnes", "State", "Next")
+    for row in found:
+        table.add_row(
+            row.id,
+            row.transferring_registry,
+            row.acquiring_registry,
+            f"{row.quantity:,}",
+            row.state,
+            _next(row),
+        )
+    Console().print(table)
+
+
+@app.command("show")
+def show(transfer: str, as_json: AsJson = False, keep: Keep = None) -> None:
+    """Show one transfer: state, codes, messages, the next action and why it waits."""
+
+    async def work(database: db.Database) -> view.Course:
+        async with database.reading() as tx:
+            return await view.course(tx, transfer)
+
+    with chosen(keep) as settings:
+        course = on_database(settings, work)
+    if as_json:
+        whole = {"transfer": _as_dict(course.transfer), "blocks": course.blocks}
+        print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=str))
+        return
+    _print(Console(), course)
+
+
+def _print(console: Console, course: view.Course) -> None:
+    row = course.transfer
+    console.print(f"[bold]{row.id}[/bold]  {row.state}  {row.quantity:,} t for {row.purpose}")
+    console.print(f"from {row.transferring_registry} {row.transferring_party} {row.transferring_account}")
+    console.print(f"to   {row.acquiring_registry} {row.acquiring_party} {row.acquiring_account}")
+    console.print(f"next: {_next(row)}")
+    for finding in row.findings:
+        console.print(f"code {finding['code']}: {finding.get('detail', '')}")
+    for block in course.blocks:
+        console.print(f"units {block['registry']} {block['series']} {block['first']}-{block['last']}")
+    table = Table("Log entry", "At", "What", "Peer", "Message")
+    for said in course.messages:
+        arrow = "→" if said["direction"] == "out" else "←"
+        table.add_row(str(said["entry_id"]), str(said["at"]), said["step"], f"{arrow} {said['peer']}", said["message"])
+    console.print(table)
+
+
+def _next(row: view.TransferRow) -> str:
+    return f"{row.next_action}; {row.waiting}" if row.waiting else row.next_action
+
+
+def _as_dict(row: view.TransferRow) -> dict[str, Any]:
+    return {**row.model_dump(), "next_action": row.next_action}

@@ -1,0 +1,182 @@
+"""PostgreSQL: one engine, two kinds of transaction, and a bounded retry where PostgreSQL asks for one.
+
+Commands, the relay and the runs open a transaction with ``async with db.transaction() as tx``; everything
+below them takes the ``Tx`` and never commits. ``ReadTx`` is a different type, so that a reader cannot be
+handed a writer by mistake. No transaction is open while a request to another system is in flight.
+
+Fails with ``Kind.UNAVAILABLE`` when the database cannot be reached or will not take connections; a
+deadlock or serialisation failure is repeated a bounded number of times before it is reported.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NewType, TypeVar
+
+import psycopg
+from sqlalchemy import CursorResult, Row, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from gateway.errors import GatewayError, Kind
+
+#: A transaction that may write; commits when its block ends, rolls back when it raises.
+Tx = NewType("Tx", AsyncConnection)
+#: A transaction that PostgreSQL itself holds to reading.
+ReadTx = NewType("ReadTx", AsyncConnection)
+
+#: Connections a process may hold. Embedded PostgreSQL takes 200; a serve and a worker leave room for others.
+POOL_SIZE = 20
+#: A transaction that lost to a deadlock or to a serialisation conflict starts again this often.
+CONFLICT_TRIES = 5
+#: SQLSTATEs after which the same transaction may succeed: deadlock and serialisation failure.
+_TRY_AGAIN = {"40P01", "40001"}
+#: Undefined table or column: an older schema, or none.
+_NO_SCHEMA = {"42P01", "42703"}
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any]
+
+
+class Database:
+    """The one door to PostgreSQL of a process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _with_driver(url)
+        self._engine: AsyncEngine = create_async_engine(
+            self.url,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=False,
+            isolation_level="READ COMMITTED",
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """Open a writing transaction; raises ``Kind.UNAVAILABLE`` when there is no database."""
+        async with self._begun() as connection:
+            yield Tx(connection)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[ReadTx]:
+        """Open a transaction that PostgreSQL refuses every write in."""
+        async with self._begun() as connection:
+            await connection.execute(text("SET TRANSACTION READ ONLY"))
+            yield ReadTx(connection)
+
+    async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction of its own, again from the start after a deadlock."""
+        for attempt in range(1, CONFLICT_TRIES + 1):
+            try:
+                async with self.transaction() as tx:
+                    return await work(tx)
+            except GatewayError as error:
+                if _sqlstate(error.__cause__) not in _TRY_AGAIN or attempt == CONFLICT_TRIES:
+                    raise
+                await asyncio.sleep(0.01 * attempt)
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.connect() as connection, connection.begin():
+                yield connection
+        except DBAPIError as error:
+            raise _translated(error) from error
+
+
+async def execute(tx: Tx, statement: str, parameters: Parameters | None = None) -> CursorResult[Any]:
+    """Execute one statement with named parameters (arrays are written ``CAST(:x AS bigint[])``)."""
+    return await tx.execute(text(statement), parameters or {})
+
+
+async def rows(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
+    """Fetch all rows of a query."""
+    return (await tx.execute(text(statement), parameters or {})).all()
+
+
+async def one(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = None) -> Row[Any] | None:
+    """Fetch the first row of a query, or nothing."""
+    return (await tx.execute(text(statement), parameters or {})).first()
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    """PostgreSQL's five-character code of a failed statement."""
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
+def _translated(error: DBAPIError) -> GatewayError:
+    """A fault of the database in our words: it may pass, the schema is missing, or a rule of ours was broken."""
+    state = _sqlstate(error)
+    if state in _NO_SCHEMA:
+        return GatewayError(Kind.UNAVAILABLE, "the schema is not there: run 'gateway migrate'", code=9002)
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        return GatewayError(Kind.UNAVAILABLE, "the database cannot be reached or cannot work now", code=9002)
+    first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
+    return GatewayError(Kind.INVARIANT, f"the database refused ({state}): {first_line}")
+
+
+def _with_driver(url: str) -> str:
+    """Name psycopg as the driver in a plain ``postgresql://`` address."""
+    scheme, rest = url.split("://", 1)
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
+
+
+#: The channel on which sleeping workers are woken.
+_BELL = "gateway_relay"
+
+
+async def ring(tx: Tx) -> None:
+    """Wake the workers that sleep, when this transaction commits.
+
+    A NOTIFY in every transaction would serialise their commits. So a worker writes that it sleeps, looks once
+    more whether anything is due, and only then waits; whoever makes work due later sees its row.
+    """
+    await execute(tx, f"SELECT pg_notify('{_BELL}', '') WHERE EXISTS (SELECT FROM worker WHERE asleep)")
+
+
+async def note_worker(tx: Tx, worker_id: str, *, asleep: bool) -> None:
+    """Write whether a worker sleeps."""
+    await execute(
+        tx,
+        """
+        INSERT INTO worker (id, asleep, seen_at) VALUES (:id, :asleep, now())
+        ON CONFLICT (id) DO UPDATE SET asleep = excluded.asleep, seen_at = excluded.seen_at
+        """,
+        {"id": worker_id, "asleep": asleep},
+    )
+
+
+async def forget_worker(tx: Tx, worker_id: str) -> None:
+    """Remove a worker that stops, and any that has not been seen for a day."""
+    await execute(tx, "DELETE FROM worker WHERE id = :id OR seen_at < now() - interval '1 day'", {"id": worker_id})
+
+
+class Bell:
+    """A connection that listens for ``ring``. A lost notification costs one nap, never work."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def hung(cls, url: str) -> "Bell":
+        """Open the connection; raises ``Kind.UNAVAILABLE`` when the database cannot be reached."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(url.replace("+psycopg", "", 1), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise GatewayError(Kind.UNAVAILABLE, "the database cannot be reached", code=9002) from error
+        await connection.execute(f"LISTEN {_BELL}")
+        return cls(connection)
+
+    async def heard(self, longest_seconds: float) -> None:
+        """Return when somebody rang, or after ``longest_seconds``."""
+        async for _ in self._connection.notifies(timeout=longest_seconds, stop_after=1):
+            pass
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()

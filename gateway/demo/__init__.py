@@ -1,0 +1,5 @@
+"""The showcase: registries, gateway and database as real processes on one machine, and units moved between them.
+
+``network`` starts everything, ``story`` lets it happen, ``show`` says what came of it. The registries are the
+sandboxes; their serials, accounts and authorisations are synthetic, and whatever is shown says so.
+"""

@@ -1,0 +1,145 @@
+"""Brings the network of the demo up: database, gateway, registries, and the links between them.
+
+Everything lies in one folder: the gateway's key and database, a database and a key for each registry, and the
+public keys they pinned of each other. A folder that was used before is taken up where it was left. Raises
+``GatewayError`` when a part does not start, with what it said.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway import db, embedded, migrations
+from gateway.demo import processes
+from gateway.errors import GatewayError, Kind
+from gateway.links import commands, store
+from gateway.links.store import Link
+from gateway.messages.outbox import Node
+from gateway.signing.keys import SoftwareKey
+from gateway.wiring import KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A registry of the demo: its code, kind, Party, and how it answers the gateway."""
+
+    code: str
+    kind: str
+    party: str
+    answer: str
+
+
+#: The mechanism registry answers in the response; Korea's registry first receipts, then sends its own message.
+MEMBERS = (Member("MEC01", "mechanism", "", "reply"), Member("KOR01", "party", "KOR", "message"))
+#: Party registries take part under their Party; the mechanism registry keeps the books of every Party.
+GATEWAY = "GWY01"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where everything listens."""
+
+    link: str
+    operator: str
+    registries: dict[str, str]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Network]:
+    """Run the network whose data lies in ``folder``; every process is stopped at the end."""
+    with ExitStack() as stack:
+        server = stack.enter_context(embedded.running(folder))
+        _prepare(folder, server)
+        serve = _start(stack, "gateway serve", ["gateway", "serve", "--keep", str(folder)])
+        addresses = serve.ready()
+        _start(stack, "gateway worker", ["gateway", "worker", "--keep", str(folder)])
+        registries = {m.code: _registry(stack, folder, server, m, addresses["link"]) for m in MEMBERS}
+        network = Network(
+            addresses["link"], addresses["operator"], {c: r.ready()["url"] for c, r in registries.items()}
+        )
+        _link(folder, server, network)
+        yield network
+
+
+def _prepare(folder: Path, server: embedded.Server) -> None:
+    """Databases, schema and keys, where they are missing."""
+    server.create_database("gateway", "gateway_owner")
+    migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
+    migrations.apply(server.dsn("gateway", "gateway_owner"))
+    for member in MEMBERS:
+        server.create_database(member.code.lower(), member.code.lower())
+    if not (folder / KEY).exists():
+        SoftwareKey.generate().save(folder / KEY)
+    key = SoftwareKey.load(folder / KEY)
+    _jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+
+
+def _registry(
+    stack: ExitStack, folder: Path, server: embedded.Server, member: Member, link_url: str
+) -> processes.Child:
+    code = member.code.lower()
+    arguments = [
+        "connectors.sandbox", member.kind, "--code", member.code, "--database", server.dsn(code, code),
+        "--key", str(folder / f"{member.code}.pem"), "--gateway-url", link_url, "--gateway-code", GATEWAY,
+        "--gateway-keys", str(_jwks(folder, GATEWAY)), "--answer", member.answer,
+    ]  # fmt: skip
+    if member.party:
+        arguments += ["--party", member.party]
+    for other in MEMBERS:
+        if other is not member:
+            arguments += ["--peer", f"{other.code}={_jwks(folder, other.code)}"]
+    return _start(stack, f"sandbox {member.code}", arguments)
+
+
+def _start(stack: ExitStack, name: str, arguments: list[str]) -> processes.Child:
+    child = processes.start(name, arguments)
+    stack.callback(child.stop)
+    return child
+
+
+def _link(folder: Path, server: embedded.Server, network: Network) -> None:
+    """Pin every registry's keys, register it at its address, and let it activate its link, where that is open."""
+    with httpx.Client(timeout=60, trust_env=False) as http:
+        for member in MEMBERS:
+            keys = http.get(f"{network.registries[member.code]}/keys").raise_for_status().json()
+            _jwks(folder, member.code).write_text(json.dumps(keys))
+        states = asyncio.run(_register(folder, server, network))
+        for code in (code for code, state in states.items() if state == "requested"):
+            answer = http.post(f"{network.registries[code]}/admin/activate").raise_for_status().json()
+            if not answer["receipted"]:
+                raise GatewayError(Kind.UNAVAILABLE, f"{code} got no receipt for its link.activate")
+
+
+async def _register(folder: Path, server: embedded.Server, network: Network) -> dict[str, str]:
+    """Register the links that are not there, move those that are to their present addresses; their states."""
+    node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
+    database = db.Database(server.dsn("gateway", "gateway_app"))
+
+    async def work(tx: db.Tx) -> dict[str, str]:
+        known = {link.code for link in await store.links(tx)}
+        for member in MEMBERS:
+            url = network.registries[member.code]
+            if member.code in known:
+                await commands.readdress(tx, node, member.code, url)
+                continue
+            link = Link(member.code, member.kind, url, "requested", 24, (member.code,))
+            parties: dict[str, Any] = {member.code: member.party or None}
+            jwks = json.loads(_jwks(folder, member.code).read_text())["keys"]
+            await commands.register(tx, node, link, parties, jwks)
+        return {link.code: link.state for link in await store.links(tx)}
+
+    try:
+        return await database.run(work)
+    finally:
+        await database.close()
+
+
+def _jwks(folder: Path, code: str) -> Path:
+    return folder / f"{code}.jwks.json"

@@ -1,0 +1,89 @@
+"""Starts our own programs as children that end with us, however we end.
+
+A child is told by the kernel when its parent dies (PR_SET_PDEATHSIG), so that SIGKILL of the demo leaves no
+process behind, and lives in a session of its own, so that Ctrl-C reaches it through us and in order.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from gateway.errors import GatewayError, Kind
+
+#: How long a child may take to say that it is ready: a slow first import on a busy machine.
+READY_SECONDS = 60.0
+#: How long it may take to end in order before it is killed.
+STOP_SECONDS = 10.0
+
+# Becomes the program. The parent may have died before the kernel was asked, so it is looked at afterwards.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the process that starts this one is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(slots=True)
+class Child:
+    """A running program of ours, and the last lines it wrote to standard error."""
+
+    name: str
+    process: subprocess.Popen[str]
+    complaints: deque[str]
+    listener: threading.Thread
+
+    def ready(self) -> dict[str, str]:
+        """The JSON line with which it says where it listens; raises UNAVAILABLE when it ends or hangs instead."""
+        assert self.process.stdout is not None
+        hung = threading.Timer(READY_SECONDS, self.process.kill)
+        hung.start()
+        line = self.process.stdout.readline()
+        hung.cancel()
+        if not line:
+            self.process.wait(STOP_SECONDS)
+            raise GatewayError(Kind.UNAVAILABLE, f"{self.name} did not start: {' | '.join(self.complaints)}")
+        said: dict[str, str] = json.loads(line)
+        return said
+
+    def stop(self) -> None:
+        """Ask it to end, and wait; kill it when it does not."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.listener.join()
+
+
+def start(name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
+    """Start ``python -m arguments…``; what it complains of is kept, the last lines of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCHER, str(os.getpid()), sys.executable, "-m", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **(environment or {})},
+    )
+    complaints: deque[str] = deque(maxlen=20)
+    assert process.stderr is not None
+    listener = threading.Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
+    listener.start()
+    return Child(name, process, complaints, listener)
+
+
+def _collect(stream: IO[str], lines: deque[str]) -> None:
+    with stream:
+        lines.extend(line.rstrip() for line in stream)

@@ -1,0 +1,62 @@
+"""What a registry tells about its own units: values of notices and of the opening balance.
+
+The gateway's book is filled only by these and by completed transfers. They are statements of the registry
+that signed them; whether the book can take them (nothing issued twice, nothing used that is not held) is for
+the book to say. Made by ``notices``, which has checked what one item alone can show.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gateway.domain.identifiers import Account, PartyCode, RegistryCode
+from gateway.domain.units import Block
+
+
+class ActionType(StrEnum):
+    """What happened to the units."""
+
+    ISSUANCE = "issuance"
+    USE = "use"
+    CANCELLATION = "cancellation"
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningPosition:
+    """Units that enter the book at a place: at issuance, or as the balance a link brings when activated."""
+
+    registry: RegistryCode
+    party: PartyCode
+    account: Account
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Issuance:
+    """New units, gross; what was deducted (share of proceeds, OMGE) shows in the account types.
+
+    ``action`` is unique per registry, ``at`` an aware UTC time.
+    """
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    positions: tuple[OpeningPosition, ...]
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disposal:
+    """Use or cancellation: ``blocks`` left ``account`` of a held type for ``to_account``, for good.
+
+    ``type`` is USE or CANCELLATION and ``to_account`` is of a type of that standing.
+    """
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    type: ActionType
+    party: PartyCode
+    account: Account
+    to_account: Account
+    blocks: tuple[Block, ...]

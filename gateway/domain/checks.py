@@ -1,0 +1,245 @@
+"""The verdict on a proposal: data integrity, then the facts of the book (stages 2 and 4).
+
+``check`` applies the stages in order, stops after the first with an error, and reports everything found up to
+there. Stage 3 (sequence) is judged where messages meet the row's state, by the table of ``transfers``. One
+pure function per code; what the book, the links and the calendar say comes in as ``Facts``, gathered
+set-based by the caller. Whether an account exists, is open or restricted (4011 to 4014) is answered by the
+registries: the gateway knows holdings by Party and account type, and account numbers are a registry's own
+business.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.domain import integrity
+from gateway.domain.check_codes import CHECKS as CHECKS
+from gateway.domain.check_codes import Finding as Finding
+from gateway.domain.check_codes import Severity as Severity
+from gateway.domain.check_codes import merged, severity
+from gateway.domain.identifiers import AccountType, LinkCode, PartyCode, RegistryCode, Standing, TransferId
+from gateway.domain.transfers import Proposal
+from gateway.domain.units import Block, UnitRange
+from gateway.errors import invariant
+
+
+class LinkState(StrEnum):
+    """What a proposal has to know about a link."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A live position of the gateway's book; ``block`` may reach beyond the block it was found for."""
+
+    registry: RegistryCode
+    party: PartyCode
+    account_type: AccountType
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the checks know beside the proposal.
+
+    ``pieces[i]`` are all live positions that overlap ``proposal.blocks[i]``, wherever they are; ``claims[i]``
+    the ranges of live claims of *other* transfers that overlap it. ``links`` lacks what is not linked.
+    ``year`` is the current calendar year (UTC).
+    """
+
+    sender: LinkCode
+    links: Mapping[RegistryCode, LinkState]
+    pieces: Sequence[Sequence[Held]]
+    claims: Sequence[Sequence[UnitRange]]
+    year: int
+
+
+def check(proposal: Proposal, facts: Facts) -> tuple[Finding, ...]:
+    """Every finding of the first stage that has an error, after the warnings of the stages before it."""
+    count = len(proposal.blocks)
+    invariant(len(facts.pieces) == count and len(facts.claims) == count, "facts of another proposal")
+    found: list[Finding] = []
+    for stage in (_data_integrity, _general):
+        found += stage(proposal, facts)
+        if any(severity(finding.code) is Severity.ERROR for finding in found):
+            break
+    return merged(found)
+
+
+def passed(findings: Iterable[Finding]) -> bool:
+    """Whether the transfer may go on: no finding is an error."""
+    return all(severity(finding.code) is Severity.WARNING for finding in findings)
+
+
+def _data_integrity(proposal: Proposal, facts: Facts) -> list[Finding]:
+    return [
+        *sender_2003(proposal.transfer, facts.sender),
+        *integrity.quantity_2009(proposal.quantity, proposal.blocks),
+        *integrity.block_findings(proposal.blocks),
+        *integrity.future_vintages_2013(proposal.blocks, facts.year),
+    ]
+
+
+def _general(proposal: Proposal, facts: Facts) -> list[Finding]:
+    return [finding for rule in GENERAL for finding in rule(proposal, facts)]
+
+
+def sender_2003(transfer: TransferId, sender: LinkCode) -> list[Finding]:
+    """A transfer id begins with its sender's code; MUST hold before a row is made, or ids can be taken."""
+    if transfer.source == sender:
+        return []
+    return [Finding(2003, (), "the transfer id begins with another registry's code")]
+
+
+def transferring_4001(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The transferring registry is the sender, known, and its link is active."""
+    registry = proposal.transferring.registry
+    if registry != facts.sender:
+        return [Finding(4001, (), f"{facts.sender} does not speak for {registry}")]
+    return _link(4001, registry, facts)
+
+
+def acquiring_4002(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The acquiring registry is known and its link is active."""
+    return _link(4002, proposal.acquiring.registry, facts)
+
+
+def known_4003(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Every unit is in the book, wherever it is; names the serials that are nowhere."""
+    missing = [
+        gap for block, pieces in zip(proposal.blocks, facts.pieces, strict=True) for gap in _uncovered(block, pieces)
+    ]
+    return _finding(4003, missing, "not in the book")
+
+
+def held_there_4004(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Units held in the transferring registry are held under that Party and account type."""
+    source = proposal.transferring
+
+    def elsewhere(piece: Held) -> bool:
+        place = (piece.party, piece.account_type)
+        return (
+            piece.registry == source.registry
+            and piece.account_type.standing is Standing.HELD
+            and place != (source.party, source.account.type)
+        )
+
+    return _finding(4004, _where(proposal, facts, elsewhere), "held under another Party or account type")
+
+
+def unclaimed_4005(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """No other transfer claims a unit. Which one does is not the sender's business."""
+    claimed = [
+        shared
+        for block, claims in zip(proposal.blocks, facts.claims, strict=True)
+        for claim in claims
+        if (shared := block.range.intersect(claim))
+    ]
+    return _finding(4005, claimed, "claimed by another transfer")
+
+
+def live_4006(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """No unit is used or cancelled, in whichever registry."""
+
+    def gone(piece: Held) -> bool:
+        return piece.account_type.standing is not Standing.HELD
+
+    return _finding(4006, _where(proposal, facts, gone), "used or cancelled")
+
+
+def one_place_4007(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """No unit is in another registry. In which one is not the sender's business."""
+    source = proposal.transferring.registry
+    return _finding(4007, _where(proposal, facts, lambda piece: piece.registry != source), "in another registry")
+
+
+def unchanged_4010(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Attributes and ITMO identifiers are those of the book."""
+    wrong = [
+        shared
+        for block, pieces in zip(proposal.blocks, facts.pieces, strict=True)
+        for piece in pieces
+        if piece.block.attributes != block.attributes or piece.block.itmo != block.itmo
+        if (shared := block.range.intersect(piece.block.range))
+    ]
+    return _finding(4010, wrong, "attributes or ITMO identifiers differ from those known")
+
+
+def account_type_4015(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The acquiring account holds units; use and cancellation are actions of their own."""
+    account = proposal.acquiring.account
+    if account.type.standing is Standing.HELD:
+        return []
+    return [Finding(4015, (), f"an account of type {account.type.value} holds no units")]
+
+
+def between_registries_4017(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Source and acquirer are two registries; what stays inside one (section to section) is its own."""
+    if proposal.transferring.registry != proposal.acquiring.registry:
+        return []
+    return [Finding(4017, (), "both addresses are in one registry")]
+
+
+def balance_4018(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """As many of these units are held at the transferring address as the quantity says."""
+    source = proposal.transferring
+    place = (source.registry, source.party, source.account.type)
+    there = 0
+    if source.account.type.standing is Standing.HELD:
+        at_source = _where(proposal, facts, lambda piece: (piece.registry, piece.party, piece.account_type) == place)
+        there = sum(units.quantity for units in at_source)
+    if proposal.quantity <= there:
+        return []
+    return [Finding(4018, (), f"{there} of {proposal.quantity} units are held there")]
+
+
+#: The checks of stage 4, in the order in which they are reported.
+GENERAL: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (
+    transferring_4001,
+    acquiring_4002,
+    known_4003,
+    held_there_4004,
+    unclaimed_4005,
+    live_4006,
+    one_place_4007,
+    unchanged_4010,
+    account_type_4015,
+    between_registries_4017,
+    balance_4018,
+)
+
+
+def _link(code: int, registry: RegistryCode, facts: Facts) -> list[Finding]:
+    state = facts.links.get(registry, LinkState.UNKNOWN)
+    return [] if state is LinkState.ACTIVE else [Finding(code, (), f"the link with {registry} is {state}")]
+
+
+def _where(proposal: Proposal, facts: Facts, is_so: Callable[[Held], bool]) -> list[UnitRange]:
+    """The proposed units of which the book says so."""
+    return [
+        shared
+        for block, pieces in zip(proposal.blocks, facts.pieces, strict=True)
+        for piece in pieces
+        if is_so(piece) and (shared := block.range.intersect(piece.block.range))
+    ]
+
+
+def _uncovered(block: Block, pieces: Sequence[Held]) -> list[UnitRange]:
+    """The serials of the block that no position has."""
+    gaps: list[UnitRange] = []
+    expected = block.first
+    for piece in sorted((held.block for held in pieces if held.block.overlaps(block)), key=lambda b: b.first):
+        if piece.first > expected:
+            gaps.append(UnitRange(block.origin, expected, piece.first - 1))
+        expected = max(expected, piece.last + 1)
+    if expected <= block.last:
+        gaps.append(UnitRange(block.origin, expected, block.last))
+    return gaps
+
+
+def _finding(code: int, ranges: Sequence[UnitRange], detail: str) -> list[Finding]:
+    """One finding that names all these serials, or none."""
+    return [Finding(code, tuple(ranges), detail)] if ranges else []

@@ -1,0 +1,140 @@
+"""From ``position`` and ``action`` items, and the naming in ``released`` items, to values.
+
+As with proposals, a wrong structure raises MALFORMED with 2001 and wrong data become findings, so that one
+item is refused alone. What one item shows by itself is checked here: that the action's registry is its
+sender, that a registry issues units of its own series only, that accounts are of the right standing, that
+blocks are sound and do not overlap. What needs the book is the book's business.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from gateway.domain import integrity, wire
+from gateway.domain.actions import ActionType, Disposal, Issuance, OpeningPosition
+from gateway.domain.check_codes import Finding, merged
+from gateway.domain.identifiers import RegistryCode, Standing, parse_account, parse_party
+from gateway.domain.proposals import MAX_BLOCKS
+from gateway.domain.units import ItmoNaming, UnitRange
+from gateway.errors import GatewayError, Kind
+
+_POSITION = frozenset({"party", "account", "block"})
+_ACTION = frozenset({"kind", "action", "type", "at", "registry"})
+_DISPOSAL = _ACTION | {"party", "account", "to_account", "blocks"}
+_STANDING = {ActionType.USE: Standing.USED, ActionType.CANCELLATION: Standing.CANCELLED}
+#: Longest name of an action.
+MAX_ACTION = 64
+
+
+def parse_position(item: object, registry: RegistryCode) -> OpeningPosition | tuple[Finding, ...]:
+    """Read a ``position`` item of ``registry``'s opening balance, or say what is wrong with it.
+
+    Raises MALFORMED with code 2001 for the structure.
+    """
+    raw = wire.members(item, "position", _POSITION | {"kind"})
+    _expect(raw["kind"], "position")
+    faults = wire.Faults()
+    position = _read_position({name: raw[name] for name in _POSITION}, registry, faults)
+    if position is not None:
+        faults.findings += integrity.block_findings([position.block])
+    if position is None or faults.findings:
+        return merged(faults.findings)
+    return position
+
+
+def parse_action(item: object, sender: RegistryCode) -> Issuance | Disposal | tuple[Finding, ...]:
+    """Read an ``action`` item of ``sender``, or say what is wrong with it.
+
+    Raises MALFORMED: 2001 for the structure, an unknown type of action included, 2005 for no blocks or more
+    than 3000.
+    """
+    if type(item) is not dict or type(item.get("type")) is not str:
+        raise wire.malformed("an action is an object with a type")
+    if item["type"] == ActionType.ISSUANCE:
+        return _parse_issuance(item, sender)
+    if item["type"] in (ActionType.USE, ActionType.CANCELLATION):
+        return _parse_disposal(item, ActionType(item["type"]), sender)
+    raise wire.malformed("no such type of action")
+
+
+def parse_naming(value: object) -> tuple[UnitRange, ItmoNaming] | tuple[Finding, ...]:
+    """Read an entry of a ``released`` item's ``itmo`` list: which units, and the identifiers they got.
+
+    Raises MALFORMED with code 2001 for the structure.
+    """
+    raw = wire.members(value, "itmo entry", frozenset({"origin", "first", "last", "itmo"}))
+    faults = wire.Faults()
+    units = wire.read_range({name: raw[name] for name in ("origin", "first", "last")}, faults)
+    if units is None:
+        return merged(faults.findings)
+    naming = wire.read_naming(raw["itmo"], units, faults)
+    return merged(faults.findings) if naming is None else (units, naming)
+
+
+def _parse_issuance(item: dict[str, Any], sender: RegistryCode) -> Issuance | tuple[Finding, ...]:
+    raw = wire.members(item, "issuance", _ACTION | {"positions"}, frozenset({"synthetic"}))
+    name, at = _heading(raw)
+    synthetic = raw.get("synthetic", False)
+    if type(synthetic) is not bool:
+        raise wire.malformed("synthetic is true or false")
+    listed = _bounded(wire.array(raw["positions"], "positions"))
+    faults = _sent_by(raw, sender)
+    read = [_read_position(value, sender, faults) for value in listed]
+    positions = tuple(position for position in read if position is not None)
+    foreign = [p.block.range for p in positions if p.block.origin.registry != sender]
+    if foreign:
+        faults.findings.append(Finding(1010, tuple(foreign), "a registry issues units of its own series only"))
+    faults.findings += integrity.block_findings([position.block for position in positions])
+    return merged(faults.findings) or Issuance(name, at, sender, positions, synthetic)
+
+
+def _parse_disposal(item: dict[str, Any], kind: ActionType, sender: RegistryCode) -> Disposal | tuple[Finding, ...]:
+    raw = wire.members(item, kind, _DISPOSAL)
+    name, at = _heading(raw)
+    faults = _sent_by(raw, sender)
+    party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
+    account = faults.attempt(parse_account, wire.text(raw["account"], "account"))
+    to_account = faults.attempt(parse_account, wire.text(raw["to_account"], "to_account"))
+    if account is not None and account.type.standing is not Standing.HELD:
+        faults.add(2015, "units are used or cancelled from an account that holds them")
+    if to_account is not None and to_account.type.standing is not _STANDING[kind]:
+        faults.add(2015, f"to_account is of no type for {kind}")
+    read = [wire.read_block(value, faults) for value in _bounded(wire.array(raw["blocks"], "blocks"))]
+    blocks = tuple(block for block in read if block is not None)
+    faults.findings += integrity.block_findings(blocks)
+    if party is None or account is None or to_account is None or faults.findings:
+        return merged(faults.findings)
+    return Disposal(name, at, sender, kind, party, account, to_account, blocks)
+
+
+def _read_position(value: object, registry: RegistryCode, faults: wire.Faults) -> OpeningPosition | None:
+    raw = wire.members(value, "position", _POSITION)
+    party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
+    account = faults.attempt(parse_account, wire.text(raw["account"], "account"))
+    block = wire.read_block(raw["block"], faults)
+    if party is None or account is None or block is None:
+        return None
+    return OpeningPosition(registry, party, account, block)
+
+
+def _heading(raw: dict[str, Any]) -> tuple[str, datetime]:
+    _expect(raw["kind"], "action")
+    return wire.text(raw["action"], "action", MAX_ACTION), wire.parse_time(raw["at"])
+
+
+def _sent_by(raw: dict[str, Any], sender: RegistryCode) -> wire.Faults:
+    """A registry speaks for itself only; 1010 names a claim to speak for another."""
+    faults = wire.Faults()
+    if wire.text(raw["registry"], "registry") != sender:
+        faults.add(1010, "the action is another registry's")
+    return faults
+
+
+def _bounded(listed: list[Any]) -> list[Any]:
+    if not 1 <= len(listed) <= MAX_BLOCKS:
+        raise GatewayError(Kind.MALFORMED, f"an action has 1 to {MAX_BLOCKS} blocks", code=2005)
+    return listed
+
+
+def _expect(kind: object, expected: str) -> None:
+    if kind != expected:
+        raise wire.malformed(f"not an item of kind {expected}")

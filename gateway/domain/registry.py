@@ -1,0 +1,76 @@
+"""The port: what the gateway needs of a registry, whatever it speaks.
+
+A connector fills it. A send ends in one of three ways, and a connector MUST NOT turn one into another:
+``Accepted`` and ``Rejected`` are words of the registry, ``Unknown`` is the absence of one. Unknown is settled
+by sending the same bytes again or by asking, never by assuming. ``send`` therefore raises nothing for what
+happens on the network; an exception out of it is a fault of the program.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from gateway.domain.identifiers import RegistryCode
+
+
+class Capability(StrEnum):
+    """What a link may be used for. A voluntary link can have ``view`` alone."""
+
+    VIEW = "view"
+    TRANSFER_IN = "transfer_in"
+    TRANSFER_OUT = "transfer_out"
+    RECORD = "record"
+    RECONCILE = "reconcile"
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A stored, signed message: ``body`` is exactly what was signed and is sent as it is, every time."""
+
+    id: str
+    type: str
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The registry answered; ``body`` is its answer, byte for byte, not yet verified."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The registry refused to take the message; nothing happened there because of this attempt."""
+
+    detail: str
+    retry_after_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer that says whether the message arrived: time-out, lost connection, unreadable reply."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Accepted | Rejected | Unknown
+
+
+class Registry(Protocol):
+    """One linked registry."""
+
+    @property
+    def code(self) -> RegistryCode:
+        """The registry's link code."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this connector can do; the link's own configuration may allow less."""
+
+    async def send(self, message: OutgoingMessage) -> Outcome:
+        """Send the stored bytes once and say how it ended. Repeating is the caller's decision."""
+
+    async def close(self) -> None:
+        """Give back connections. Idempotent."""

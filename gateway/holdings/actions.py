@@ -1,0 +1,154 @@
+"""What registries announce of their own units: opening balances, issuance, use, cancellation.
+
+Each notice is recorded once per (registry, action id) with its exact text and its blocks, and moves the book
+in the same transaction. A notice that the book cannot take (units issued twice, units used that are not
+held) is recorded nowhere and answered with its codes. Histories here are append-only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway import db
+from gateway.domain.identifiers import AccountType, Standing
+from gateway.domain.units import Block
+from gateway.holdings.book import BLOCKS, block_columns
+
+#: Types of action that bring units into the book.
+ENTERING = ("issuance", "opening")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A notice as it is kept: its blocks with the account type each is in afterwards."""
+
+    registry: str
+    action: str
+    type: str
+    at: datetime
+    item: str
+    blocks: tuple[tuple[Block, int], ...]
+
+    @property
+    def quantity(self) -> int:
+        """Units concerned, in tonnes."""
+        return sum(block.quantity for block, _ in self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the book says of one registry, in tonnes. ``held`` leaves out what is in transit from it."""
+
+    registry: str
+    issued: int
+    held: int
+    in_transit: int
+    used: int
+    cancelled: int
+    moved_in: int
+    moved_out: int
+
+
+async def recorded(tx: db.Tx, registry: str, actions: Sequence[str]) -> dict[str, str]:
+    """The exact texts of those of ``actions`` that this registry has announced before."""
+    found = await db.rows(
+        tx,
+        "SELECT action, item FROM action WHERE registry = :registry AND action = ANY(CAST(:actions AS text[]))",
+        {"registry": registry, "actions": list(actions)},
+    )
+    return {r.action: r.item for r in found}
+
+
+async def record(tx: db.Tx, records: Sequence[Record], entry_id: int) -> None:
+    """Keep notices with their blocks, in one statement; the series MUST be known to the book."""
+    blocks = [(nr, block, account_type) for nr, r in enumerate(records, 1) for block, account_type in r.blocks]
+    await db.execute(
+        tx,
+        f"""
+        WITH n AS (
+          SELECT * FROM unnest(CAST(:registries AS text[]), CAST(:action AS text[]), CAST(:type AS text[]),
+                               CAST(:at AS timestamptz[]), CAST(:quantity AS bigint[]), CAST(:item AS text[]))
+            WITH ORDINALITY AS n(registry, action, type, at, quantity, item, nr)
+        ), kept AS (
+          INSERT INTO action (registry, action, type, at, quantity, item, entry_id)
+          SELECT registry, action, type, at, quantity, item, :entry FROM n ORDER BY nr
+          RETURNING id, registry, action
+        )
+        INSERT INTO action_block (action_id, series_id, first, last, account_type)
+        SELECT kept.id, b.series_id, b.first, b.last, t.account_type
+        FROM ({BLOCKS}) AS b
+        JOIN unnest(CAST(:of AS bigint[]), CAST(:account_type AS smallint[])) WITH ORDINALITY AS t(of, account_type, nr)
+          USING (nr)
+        JOIN n ON n.nr = t.of JOIN kept ON (kept.registry, kept.action) = (n.registry, n.action)
+        """,
+        {
+            "registries": [r.registry for r in records],
+            "action": [r.action for r in records],
+            "type": [r.type for r in records],
+            "at": [r.at for r in records],
+            "quantity": [r.quantity for r in records],
+            "item": [r.item for r in records],
+            **block_columns([block for _, block, _ in blocks]),
+            "of": [nr for nr, _, _ in blocks],
+            "account_type": [account_type for _, _, account_type in blocks],
+            "entry": entry_id,
+        },
+    )
+
+
+async def totals(tx: db.ReadTx) -> list[Totals]:
+    """Totals per registry.
+
+    Units are in transit from the source's signed release until the acquirer's signed credit: the book still
+    shows them at the source, so they are taken off what it holds.
+    """
+    found = await db.rows(
+        tx,
+        """
+        WITH stock AS (
+          SELECT registry,
+                 sum(last - first + 1) FILTER (WHERE account_type <> ALL(CAST(:spent AS smallint[]))) AS held,
+                 sum(last - first + 1) FILTER (WHERE account_type = ANY(CAST(:used AS smallint[]))) AS used,
+                 sum(last - first + 1) FILTER (WHERE account_type = ANY(CAST(:cancelled AS smallint[]))) AS cancelled
+          FROM position WHERE closed_by IS NULL GROUP BY registry
+        ), entered AS (
+          SELECT registry, sum(quantity) AS issued FROM action
+          WHERE type = ANY(CAST(:entering AS text[])) GROUP BY registry
+        ), gone AS (
+          SELECT transferring_registry AS registry, sum(quantity) AS moved_out,
+                 sum(quantity) FILTER (WHERE settle_id IS NOT NULL AND state <> 'completed') AS in_transit
+          FROM transfer WHERE settle_id IS NOT NULL GROUP BY 1
+        ), come AS (
+          SELECT acquiring_registry AS registry, sum(quantity) AS moved_in
+          FROM transfer WHERE state = 'completed' GROUP BY 1
+        )
+        SELECT r.registry, coalesce(issued, 0) AS issued, coalesce(held, 0) - coalesce(in_transit, 0) AS held,
+               coalesce(in_transit, 0) AS in_transit, coalesce(used, 0) AS used, coalesce(cancelled, 0) AS cancelled,
+               coalesce(moved_in, 0) AS moved_in, coalesce(moved_out, 0) AS moved_out
+        FROM link_registry r LEFT JOIN stock USING (registry) LEFT JOIN entered USING (registry)
+        LEFT JOIN gone USING (registry) LEFT JOIN come USING (registry)
+        ORDER BY r.registry
+        """,
+        {
+            "used": _types(Standing.USED),
+            "cancelled": _types(Standing.CANCELLED),
+            "spent": _types(Standing.USED, Standing.CANCELLED),
+            "entering": list(ENTERING),
+        },
+    )
+    return [
+        Totals(
+            r.registry, int(r.issued), int(r.held), int(r.in_transit), int(r.used), int(r.cancelled), int(r.moved_in),
+            int(r.moved_out),
+        )
+        for r in found
+    ]  # fmt: skip
+
+
+def conserved(found: Sequence[Totals]) -> bool:
+    """Whether everything issued is held, in transit, used or cancelled, once, over all registries."""
+    return sum(t.issued for t in found) == sum(t.held + t.in_transit + t.used + t.cancelled for t in found)
+
+
+def _types(*standings: Standing) -> list[int]:
+    return [account_type.value for account_type in AccountType if account_type.standing in standings]

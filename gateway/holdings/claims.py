@@ -1,0 +1,77 @@
+"""Claims: the hold that an open transfer has on its units. For every unit at most one claim is live.
+
+A claim is taken when a proposal arrives and released when its transfer ends, whichever way. The exclusion
+constraint decides between two proposals that arrive at the same instant; the loser learns which of its blocks
+were taken (``take``). A claim belongs to a transfer, not to a block, so a late message for one transfer never
+frees the units of another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway import db
+from gateway.domain.units import Block, UnitRange
+from gateway.holdings.book import BLOCKS, OVERLAP, block_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A block of units that a transfer holds or wants to hold."""
+
+    transfer: str
+    block: Block
+
+
+async def take(tx: db.Tx, claims: Sequence[Claim]) -> set[int]:
+    """Take ``claims``; the numbers of those refused because another transfer holds some of their units.
+
+    Blocks of series that the book does not know are passed over: no claim, and not refused here.
+    """
+    found = await db.rows(
+        tx,
+        f"""
+        WITH b AS ({BLOCKS}), wanted AS (
+          SELECT b.*, t.transfer_id FROM b
+          JOIN unnest(CAST(:transfer AS text[])) WITH ORDINALITY AS t(transfer_id, nr) USING (nr)
+        ), taken AS (
+          INSERT INTO claim (transfer_id, series_id, first, last)
+          SELECT transfer_id, series_id, first, last FROM wanted ORDER BY series_id, first
+          ON CONFLICT DO NOTHING
+          RETURNING transfer_id, series_id, first
+        )
+        SELECT nr FROM wanted LEFT JOIN taken USING (transfer_id, series_id, first) WHERE taken.first IS NULL
+        """,
+        {**block_columns([c.block for c in claims]), "transfer": [c.transfer for c in claims]},
+    )
+    return {r.nr - 1 for r in found}
+
+
+async def release(tx: db.Tx, transfers: Sequence[str], entry_id: int) -> None:
+    """Release every live claim of ``transfers``."""
+    await db.execute(
+        tx,
+        """
+        UPDATE claim SET released_by = :entry
+        WHERE transfer_id = ANY(CAST(:transfers AS text[])) AND released_by IS NULL
+        """,
+        {"entry": entry_id, "transfers": list(transfers)},
+    )
+
+
+async def held_by_others(tx: db.Tx | db.ReadTx, claims: Sequence[Claim]) -> list[list[UnitRange]]:
+    """For each of ``claims``, the ranges that other transfers hold of its units."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH b AS ({BLOCKS})
+        SELECT b.nr, x.first, x.last
+        FROM b JOIN unnest(CAST(:transfer AS text[])) WITH ORDINALITY AS t(transfer_id, nr) USING (nr)
+        JOIN claim x ON {OVERLAP} AND x.released_by IS NULL AND x.transfer_id <> t.transfer_id
+        ORDER BY b.nr, x.first
+        """,
+        {**block_columns([c.block for c in claims]), "transfer": [c.transfer for c in claims]},
+    )
+    ranges: list[list[UnitRange]] = [[] for _ in claims]
+    for r in found:
+        ranges[r.nr - 1].append(UnitRange(claims[r.nr - 1].block.origin, r.first, r.last))
+    return ranges

@@ -1,0 +1,186 @@
+"""Rows of links, of the registries behind them and of the keys they sign with.
+
+A *link* is a system that speaks to the gateway (``MEC01``, ``INT01``, ``KOR01``); a *registry* is a set of
+books behind it. A Party's own registry is one link and one registry; the international registry is one link
+with a registry, its section, per Party.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, DateTime, Text, insert, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel, col, select
+
+from gateway import db
+from gateway.signing.trust import PeerKey
+
+
+class LinkRow(SQLModel, table=True):
+    """A link as stored."""
+
+    __tablename__ = "link"
+
+    code: str = Field(primary_key=True)
+    kind: str
+    url: str
+    state: str
+    time_limit_hours: int = 24
+    changed_by: int
+
+
+class LinkRegistryRow(SQLModel, table=True):
+    """A registry, and the link it is reached by."""
+
+    __tablename__ = "link_registry"
+
+    # ``registry`` is SQLAlchemy's own word on a class, so the attribute has another name than the column.
+    code: str = Field(sa_column=Column("registry", Text, key="code", primary_key=True))
+    link: str = Field(foreign_key="link.code")
+    party: str | None = None
+
+
+class PeerKeyRow(SQLModel, table=True):
+    """A key under which a link's messages are verified."""
+
+    __tablename__ = "peer_key"
+
+    link: str = Field(primary_key=True, foreign_key="link.code")
+    kid: str = Field(primary_key=True)
+    jwk: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    not_before: datetime = Field(sa_type=DateTime(timezone=True))
+    not_after: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoked_reason: str | None = None
+    compromised_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    registered_by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link and the registries behind it."""
+
+    code: str
+    kind: str
+    url: str
+    state: str
+    time_limit_hours: int
+    registries: tuple[str, ...]
+
+
+async def links(tx: db.Tx | db.ReadTx) -> list[Link]:
+    """Every link, by code."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT l.code, l.kind, l.url, l.state, l.time_limit_hours,
+               coalesce(array_agg(r.registry ORDER BY r.registry) FILTER (WHERE r.registry IS NOT NULL), '{}')
+                 AS registries
+        FROM link l LEFT JOIN link_registry r ON r.link = l.code GROUP BY l.code ORDER BY l.code
+        """,
+    )
+    return [Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, tuple(r.registries)) for r in found]
+
+
+async def find(tx: db.Tx | db.ReadTx, code: str) -> LinkRow | None:
+    """The row of the link ``code``, or nothing."""
+    found = (await tx.execute(select(LinkRow).where(LinkRow.code == code))).first()
+    return LinkRow.model_validate(dict(found._mapping)) if found else None
+
+
+async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
+    """The state of the link ``code``, or nothing when there is none."""
+    found = await db.one(tx, "SELECT state FROM link WHERE code = :code", {"code": code})
+    return str(found.state) if found else None
+
+
+async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
+    """Every key ever registered for these links, with windows and revocations."""
+    statement = select(PeerKeyRow).where(col(PeerKeyRow.link).in_(codes))
+    found = (await tx.execute(statement)).all()
+    return [
+        PeerKey.from_jwk(
+            r.link,
+            r.jwk,
+            not_before=r.not_before,
+            not_after=r.not_after,
+            revoked_at=r.revoked_at,
+            revoked_reason=r.revoked_reason,
+            compromised_since=r.compromised_since,
+        )
+        for r in found
+    ]
+
+
+async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Link]:
+    """Which link each of these registries is reached by; a registry that is not linked is left out."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.registry, l.code, l.kind, l.url, l.state, l.time_limit_hours
+        FROM link_registry r JOIN link l ON l.code = r.link
+        WHERE r.registry = ANY(CAST(:registries AS text[]))
+        """,
+        {"registries": list(registries)},
+    )
+    return {r.registry: Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, (r.registry,)) for r in found}
+
+
+async def registries(tx: db.Tx | db.ReadTx, code: str) -> list[str]:
+    """The registries reached by the link ``code``."""
+    found = await db.rows(tx, "SELECT registry FROM link_registry WHERE link = :code ORDER BY registry", {"code": code})
+    return [str(r.registry) for r in found]
+
+
+async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: int) -> None:
+    """Insert a link with its registries (each with its Party, where it is one Party's)."""
+    await tx.execute(
+        insert(LinkRow).values(
+            code=link.code,
+            kind=link.kind,
+            url=link.url,
+            state=link.state,
+            time_limit_hours=link.time_limit_hours,
+            changed_by=entry_id,
+        )
+    )
+    await tx.execute(
+        insert(LinkRegistryRow),
+        [{"code": r, "link": link.code, "party": parties.get(r)} for r in link.registries],
+    )
+    await db.execute(tx, "INSERT INTO outgoing_stream (peer) VALUES (:code)", {"code": link.code})
+
+
+async def add_keys(tx: db.Tx, new: Sequence[tuple[PeerKey, dict[str, Any]]], entry_id: int) -> None:
+    """Register keys for their owners."""
+    await tx.execute(
+        insert(PeerKeyRow),
+        [
+            {
+                "link": key.owner,
+                "kid": key.kid,
+                "jwk": jwk,
+                "not_before": key.not_before,
+                "not_after": key.not_after,
+                "registered_by": entry_id,
+            }
+            for key, jwk in new
+        ],
+    )
+
+
+async def readdress(tx: db.Tx, code: str, url: str, entry_id: int) -> None:
+    """Change the address of a link."""
+    await tx.execute(update(LinkRow).where(col(LinkRow.code) == code).values(url=url, changed_by=entry_id))
+
+
+async def move(tx: db.Tx, code: str, *, before: str, after: str, entry_id: int) -> bool:
+    """Take a link from one state to another; False when it was not in ``before`` any more."""
+    done = await db.execute(
+        tx,
+        "UPDATE link SET state = :after, changed_by = :entry WHERE code = :code AND state = :before",
+        {"code": code, "before": before, "after": after, "entry": entry_id},
+    )
+    return done.rowcount == 1

@@ -1,0 +1,227 @@
+"""Receives a message: verifies it, applies it once, and answers with a signed receipt, in one transaction.
+
+    1  read its structure, look up the claimed sender's keys, verify (``signing.envelope``)
+    2  take the replay key: a message seen before gets its stored answer
+    3  append its log entry and keep its exact bytes
+    4  hand it to the handler of its type, which changes state and says what became of each item
+    5  sign and store the answer, which promises the entry's leaf; keep it under the replay key
+
+An answer that came in an HTTP response passes through the same steps and the same handlers (``absorb``), but
+is not answered again. What cannot be attributed to a registered key changes nothing, never reaches the log,
+and is remembered in a bounded ring only (``strangers``): that error is raised to the edge as it is.
+
+A handler that raises a ``GatewayError`` with a code refuses the whole message: whatever it wrote is taken back
+(it runs behind a savepoint), and the refusal is the message's verdict. Any other error takes everything back.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway import db
+from gateway.audit import log
+from gateway.domain.check_codes import Finding
+from gateway.errors import GatewayError, Kind
+from gateway.messages import outbox, receipts, store
+from gateway.messages.outbox import Draft, Node
+from gateway.messages.receipts import ItemReceipt
+from gateway.signing import compact, envelope
+from gateway.signing.envelope import EnvelopeError, Fault, Origin, Reference, Unverified, VerifiedMessage
+from gateway.signing.trust import PeerKey
+
+#: How many refused strangers are remembered, so that a flood of them costs no memory.
+STRANGERS_KEPT = 1_000
+#: Bodies from this size on are read outside the event loop.
+LARGE_BODY = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A verified message inside the transaction that applies it."""
+
+    message: VerifiedMessage
+    entry_id: int
+    at: datetime
+
+
+Handler = Callable[[db.Tx, Node, Inbound], Awaitable[Sequence[ItemReceipt]]]
+#: Every key ever registered for a claimed sender, with windows and revocations.
+KeysOf = Callable[[db.Tx, Sequence[str]], Awaitable[Sequence[PeerKey]]]
+Query = Callable[[db.Tx, Node, Inbound], Awaitable[Draft]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The exact bytes to answer with."""
+
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A message that no registered key vouches for."""
+
+    at: datetime
+    claimed_sender: str | None
+    fault: str
+
+
+class Inbox:
+    """Where every message enters. ``handlers`` and ``queries`` give each type of the closed set its function."""
+
+    def __init__(
+        self,
+        database: db.Database,
+        node: Node,
+        keys_of: KeysOf,
+        handlers: Mapping[str, Handler],
+        queries: Mapping[str, Query],
+    ) -> None:
+        self._db = database
+        self._node = node
+        self._keys_of = keys_of
+        self._handlers = handlers
+        self._queries = queries
+        self.strangers: deque[Stranger] = deque(maxlen=STRANGERS_KEPT)
+
+    async def receive(self, body: bytes, content_type: str) -> Answer:
+        """Apply the message ``body`` and answer it; raises ``EnvelopeError`` for what nobody vouches for."""
+        sender = None
+        try:
+            unverified = await _read(body)
+            if unverified.content_type != content_type:
+                raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
+            sender = unverified.claimed_sender
+            return await self._db.run(lambda tx: self._answer(tx, unverified))
+        except EnvelopeError as error:
+            self.strangers.append(Stranger(self._node.clock(), sender, error.fault.value))
+            raise
+
+    async def absorb(self, body: bytes, sent: store.Message) -> VerifiedMessage:
+        """Apply the answer a peer gave to ``sent`` in its HTTP response; raises ``EnvelopeError`` if it is none."""
+        unverified = await _read(body)
+        return await self._db.run(lambda tx: self._absorb(tx, unverified, sent))
+
+    async def _answer(self, tx: db.Tx, unverified: Unverified) -> Answer:
+        now = self._node.clock()
+        try:
+            message = await self._verify(tx, unverified, now)
+        except EnvelopeError as error:
+            if error.origin is None:
+                raise
+            return await self._refuse_envelope(tx, error, error.origin, now)
+        earlier = await self._take(tx, message)
+        if earlier is not None and not earlier.same_bytes:
+            return await self._refuse_reuse(tx, message, now)
+        if earlier is not None and earlier.answer is not None:
+            return Answer(earlier.answer, str(earlier.content_type))
+        entry = _entry(message, now)
+        entry_id = await _keep(tx, message, entry)
+        draft = await self._apply(tx, Inbound(message, entry_id, now), compact.encode(entry.leaf_hash))
+        [answer] = await outbox.store(tx, self._node, [draft])
+        if draft.numbered:
+            await store.keep_answer(tx, message.sender, message.id, answer.entry_id)
+        return Answer(answer.message.body, answer.message.content_type)
+
+    async def _absorb(self, tx: db.Tx, unverified: Unverified, sent: store.Message) -> VerifiedMessage:
+        message = await self._verify(tx, unverified, self._node.clock())
+        if message.in_reply_to != Reference(sent.message_id, compact.encode(sent.sha256)):
+            raise GatewayError(Kind.UNTRUSTED, "the answer does not name the message that was sent", code=3004)
+        if await self._take(tx, message) is None:
+            now = self._node.clock()
+            entry_id = await _keep(tx, message, _entry(message, now))
+            handler = self._handlers.get(message.type)
+            if handler is None:
+                raise GatewayError(Kind.REJECTED, f"{message.type} is no answer", code=3004)
+            await handler(tx, self._node, Inbound(message, entry_id, now))
+        return message
+
+    async def _verify(self, tx: db.Tx, unverified: Unverified, now: datetime) -> VerifiedMessage:
+        keys = await self._keys_of(tx, [unverified.claimed_sender])
+        return envelope.verify(unverified, keys, receiver=self._node.code, now=now)
+
+    async def _apply(self, tx: db.Tx, inbound: Inbound, leaf: str) -> Draft:
+        message = inbound.message
+        try:
+            if query := self._queries.get(message.type):
+                return await query(tx, self._node, inbound)
+            handler = self._handlers.get(message.type)
+            if handler is None or message.in_reply_to is not None:
+                raise GatewayError(Kind.REJECTED, f"{message.type} is not received here", code=1010)
+            async with tx.begin_nested():
+                items = await handler(tx, self._node, inbound)
+            return receipts.receipt(message, items, leaf)
+        except GatewayError as error:
+            if error.code is None:
+                raise
+            finding = Finding(error.code, detail=error.detail)
+            return receipts.refusal(message.sender, receipts.reply_to(message), [finding], leaf)
+
+    async def _refuse_envelope(self, tx: db.Tx, error: EnvelopeError, origin: Origin, now: datetime) -> Answer:
+        """Refuse a message whose signature is good: logged, answered, not kept as a verdict (a clock may catch up).
+
+        A repetition of what was answered while it was in time gets that answer: expiry ends beginnings only.
+        """
+        earlier = await store.earlier(tx, origin.sender, origin.message_id, compact.decode(origin.sha256))
+        if earlier is not None and earlier.same_bytes and earlier.answer is not None:
+            return Answer(earlier.answer, str(earlier.content_type))
+        record = {
+            "direction": "in",
+            "peer": origin.sender,
+            "message": origin.message_id,
+            "sha256": origin.sha256,
+        }
+        entry = log.draft("refused", now, {**record, "fault": error.fault.value, "code": error.code})
+        await log.append(tx, [entry])
+        return await self._refuse(tx, origin, Finding(error.fault.code, detail=error.detail), entry)
+
+    async def _refuse_reuse(self, tx: db.Tx, message: VerifiedMessage, now: datetime) -> Answer:
+        """Refuse other bytes under an id that was used before: both are kept, the first one's effect stands."""
+        entry = _entry(message, now)
+        await _keep(tx, message, entry)
+        origin = Origin(message.id, message.sender, message.sha256)
+        return await self._refuse(tx, origin, Finding(2002, detail="the id was used before for other bytes"), entry)
+
+    async def _refuse(self, tx: db.Tx, origin: Origin, finding: Finding, entry: log.Draft) -> Answer:
+        in_reply_to = Reference(origin.message_id, origin.sha256)
+        leaf = compact.encode(entry.leaf_hash)
+        draft = receipts.refusal(origin.sender, in_reply_to, [finding], leaf, numbered=False)
+        [answer] = await outbox.store(tx, self._node, [draft])
+        return Answer(answer.message.body, answer.message.content_type)
+
+    async def _take(self, tx: db.Tx, message: VerifiedMessage) -> store.Earlier | None:
+        digest = compact.decode(message.sha256)
+        return await store.take_replay_key(tx, message.sender, message.id, digest)
+
+
+async def _read(body: bytes) -> Unverified:
+    """Read the form of a message; a large one in a thread, because a hostile one may take a second of it."""
+    if len(body) < LARGE_BODY:
+        return envelope.read(body)
+    return await asyncio.to_thread(envelope.read, body)
+
+
+def _entry(message: VerifiedMessage, now: datetime) -> log.Draft:
+    record = {
+        "direction": "in",
+        "peer": message.sender,
+        "message": message.id,
+        "sha256": message.sha256,
+        "key": message.kid,
+        "items": [item.sha256 for item in message.items],
+    }
+    return log.draft(message.type, now, record)
+
+
+async def _keep(tx: db.Tx, message: VerifiedMessage, entry: log.Draft) -> int:
+    [entry_id] = await log.append(tx, [entry])
+    kept = store.Message(
+        entry_id, "in", message.sender, message.id, message.type, message.seq,
+        message.in_reply_to.id if message.in_reply_to else None, compact.decode(message.sha256),
+        envelope.LINK_JSON if message.items else envelope.JOSE, message.received, entry.at,
+    )  # fmt: skip
+    await store.insert(tx, [kept])
+    return entry_id

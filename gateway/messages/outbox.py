@@ -1,0 +1,125 @@
+"""Signs outgoing messages and stores them, in the transaction of what they say. Sending comes after its commit.
+
+``store`` gives each message its place in the gapless stream to its peer, signs it, appends its log entry and
+keeps its exact bytes: a fixed number of statements, however many messages and items. What was stored is never
+signed again: a repetition sends the same bytes. Fails only with the database.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gateway import db
+from gateway.audit import log
+from gateway.messages import store as rows
+from gateway.signing import compact, envelope
+from gateway.signing.envelope import Reference, SignedMessage
+from gateway.signing.keys import Signer
+from gateway.signing.messages import new_message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """This gateway as a sender: its link code, its key and its clock (aware UTC)."""
+
+    code: str
+    signer: Signer
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message to be signed. ``items`` are its own item texts, ``carried`` those of the messages in ``evidence``."""
+
+    peer: str
+    type: str
+    items: Sequence[str] = ()
+    carried: Sequence[str] = ()
+    evidence: Sequence[str] = ()
+    body: dict[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    in_reply_to: Reference | None = None
+    leaf: str | None = None
+    #: Queries, their answers and refusals that are no verdict have no place in the stream.
+    numbered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message that is signed and stored, with the entry that records it."""
+
+    entry_id: int
+    message: SignedMessage
+
+
+async def store(tx: db.Tx, node: Node, drafts: Sequence[Draft], *, answering: str | None = None) -> list[Stored]:
+    """Sign and store ``drafts``, in order; the caller sends them after the commit.
+
+    ``answering`` names the peer whose receipt will follow in the same transaction: its stream is locked now,
+    together with the others, so that two transactions never wait for each other.
+    """
+    if not drafts:
+        return []
+    now = node.clock()
+    numbers = await _numbers(tx, drafts, answering)
+    signed = [_sign(node, d, seq, now) for d, seq in zip(drafts, numbers, strict=True)]
+    entries = await log.append(tx, [_entry(d, m, now) for d, m in zip(drafts, signed, strict=True)])
+    together = zip(drafts, signed, numbers, entries, strict=True)
+    await rows.insert(tx, [_row(d, m, seq, entry, now) for d, m, seq, entry in together])
+    return [Stored(e, m) for e, m in zip(entries, signed, strict=True)]
+
+
+def _row(draft: Draft, message: SignedMessage, seq: int | None, entry_id: int, now: datetime) -> rows.Message:
+    return rows.Message(
+        entry_id,
+        "out",
+        draft.peer,
+        message.id,
+        draft.type,
+        seq,
+        draft.in_reply_to.id if draft.in_reply_to else None,
+        compact.decode(message.sha256),
+        message.content_type,
+        message.body,
+        now,
+    )
+
+
+async def _numbers(tx: db.Tx, drafts: Sequence[Draft], answering: str | None) -> list[int | None]:
+    counts = Counter(d.peer for d in drafts if d.numbered)
+    wanted = {peer: counts[peer] for peer in {*counts, *filter(None, [answering])}}
+    if not wanted:
+        return [None] * len(drafts)
+    streams = {peer: iter(numbers) for peer, numbers in (await rows.next_numbers(tx, wanted)).items()}
+    return [next(streams[d.peer]) if d.numbered else None for d in drafts]
+
+
+def _sign(node: Node, draft: Draft, seq: int | None, now: datetime) -> SignedMessage:
+    return envelope.sign(
+        node.signer,
+        sender=node.code,
+        receiver=draft.peer,
+        type=draft.type,
+        message_id=new_message_id(),
+        sent_at=now,
+        body={**draft.body, "evidence": list(draft.evidence)} if draft.evidence else draft.body,
+        items=[*draft.items, *draft.carried],
+        seq=seq,
+        expires_at=draft.expires_at,
+        in_reply_to=draft.in_reply_to,
+        leaf=draft.leaf,
+    )
+
+
+def _entry(draft: Draft, message: SignedMessage, now: datetime) -> log.Draft:
+    """Item hashes, not transfer ids: the record of a batch disclosed for one transfer must not name the others."""
+    record = {
+        "direction": "out",
+        "peer": draft.peer,
+        "message": message.id,
+        "sha256": message.sha256,
+        "items": [compact.digest(text) for text in draft.items],
+    }
+    return log.draft(draft.type, now, record)

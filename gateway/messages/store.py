@@ -1,0 +1,155 @@
+"""Rows of messages, of the streams that number them, and of the replay store. Nothing here is ever changed back.
+
+The replay key (sender, message id) is taken in the transaction of the effect and kept for ever. Two processes
+that receive the same message at the same instant meet there: the second waits for the first one's commit and
+then finds its answer. Only verdicts are kept as answers; an overload is never one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway import db
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as stored: exact bytes, and what is needed to find it."""
+
+    entry_id: int
+    direction: str
+    peer: str
+    message_id: str
+    type: str
+    seq: int | None
+    in_reply_to: str | None
+    sha256: bytes
+    content_type: str
+    body: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is known of a message id that was used before."""
+
+    same_bytes: bool
+    answer: bytes | None
+    content_type: str | None
+
+
+async def insert(tx: db.Tx, messages: Sequence[Message]) -> None:
+    """Keep messages, whatever their number, in one statement."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO message
+          (entry_id, direction, peer, message_id, type, seq, in_reply_to, sha256, content_type, body, at)
+        SELECT * FROM unnest(
+          CAST(:entry AS bigint[]), CAST(:direction AS text[]), CAST(:peer AS text[]), CAST(:id AS uuid[]),
+          CAST(:type AS text[]), CAST(:seq AS bigint[]), CAST(:reply AS uuid[]), CAST(:sha AS bytea[]),
+          CAST(:content AS text[]), CAST(:body AS bytea[]), CAST(:at AS timestamptz[]))
+        """,
+        {
+            "entry": [m.entry_id for m in messages],
+            "direction": [m.direction for m in messages],
+            "peer": [m.peer for m in messages],
+            "id": [m.message_id for m in messages],
+            "type": [m.type for m in messages],
+            "seq": [m.seq for m in messages],
+            "reply": [m.in_reply_to for m in messages],
+            "sha": [m.sha256 for m in messages],
+            "content": [m.content_type for m in messages],
+            "body": [m.body for m in messages],
+            "at": [m.at for m in messages],
+        },
+    )
+
+
+async def next_numbers(tx: db.Tx, wanted: Mapping[str, int]) -> dict[str, range]:
+    """Take the next ``wanted`` numbers of each peer's stream; locks the streams in one order, so nobody deadlocks."""
+    found = await db.rows(
+        tx,
+        """
+        WITH wanted AS (SELECT * FROM unnest(CAST(:peer AS text[]), CAST(:count AS bigint[])) AS w(peer, count)),
+             locked AS (SELECT s.peer FROM outgoing_stream s JOIN wanted USING (peer) ORDER BY s.peer FOR UPDATE OF s)
+        UPDATE outgoing_stream s SET last_seq = s.last_seq + wanted.count
+        FROM wanted JOIN locked USING (peer) WHERE s.peer = wanted.peer
+        RETURNING s.peer, s.last_seq
+        """,
+        {"peer": list(wanted), "count": list(wanted.values())},
+    )
+    return {r.peer: range(r.last_seq - wanted[r.peer] + 1, r.last_seq + 1) for r in found}
+
+
+async def outgoing(tx: db.Tx | db.ReadTx, message_ids: Sequence[str]) -> list[Message]:
+    """Stored outgoing messages, by id."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT entry_id, direction, peer, CAST(message_id AS text) AS message_id, type, seq,
+               CAST(in_reply_to AS text) AS in_reply_to, sha256, content_type, body, at
+        FROM message WHERE direction = 'out' AND message_id = ANY(CAST(:ids AS uuid[]))
+        """,
+        {"ids": list(message_ids)},
+    )
+    return [Message(**r._mapping) for r in found]
+
+
+async def bodies(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, bytes]:
+    """The exact bytes of messages, by their log entries."""
+    found = await db.rows(
+        tx,
+        "SELECT entry_id, body FROM message WHERE entry_id = ANY(CAST(:ids AS bigint[]))",
+        {"ids": list(entry_ids)},
+    )
+    return {r.entry_id: bytes(r.body) for r in found}
+
+
+async def take_replay_key(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:
+    """Take the key of a message; what was stored under it before, or nothing when it is new."""
+    taken = await db.execute(
+        tx,
+        """
+        INSERT INTO replay_key (sender, message_id, sha256) VALUES (:sender, :id, :sha256)
+        ON CONFLICT (sender, message_id) DO NOTHING
+        """,
+        {"sender": sender, "id": message_id, "sha256": sha256},
+    )
+    return None if taken.rowcount == 1 else await earlier(tx, sender, message_id, sha256)
+
+
+async def earlier(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:
+    """What is stored under the key of a message, or nothing."""
+    found = await db.one(
+        tx,
+        """
+        SELECT k.sha256, m.body, m.content_type
+        FROM replay_key k LEFT JOIN message m ON m.entry_id = k.answer
+        WHERE k.sender = :sender AND k.message_id = :id
+        """,
+        {"sender": sender, "id": message_id},
+    )
+    if found is None:
+        return None
+    answer = bytes(found.body) if found.body is not None else None
+    return Earlier(bytes(found.sha256) == sha256, answer, found.content_type)
+
+
+async def keep_answer(tx: db.Tx, sender: str, message_id: str, answer_entry_id: int) -> None:
+    """Keep the answer a message was given, for every repetition of it."""
+    await db.execute(
+        tx,
+        "UPDATE replay_key SET answer = :answer WHERE sender = :sender AND message_id = :id",
+        {"answer": answer_entry_id, "sender": sender, "id": message_id},
+    )
+
+
+async def is_known(tx: db.Tx | db.ReadTx, sender: str, message_id: str) -> bool:
+    """Whether a message of this sender has arrived under this id."""
+    found = await db.one(
+        tx,
+        "SELECT 1 AS known FROM replay_key WHERE sender = :sender AND message_id = :id",
+        {"sender": sender, "id": message_id},
+    )
+    return found is not None

@@ -1,0 +1,228 @@
+"""The worker's side of transfers: decides what is due, then sends what is stored.
+
+One *turn* takes what is due now, everything in lists: overdue transfers are ended, proposals checked and
+offered, acceptances committed; each decision is one transaction that signs and stores what it says. Then every
+statement that still waits for its answer is sent, outside any transaction, and the answer goes through the
+inbox like any other message. A send that brings nothing puts the row off, longer each time; nothing is ever
+concluded from silence. Losing the process at any point loses nothing: the rows say what is due.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from gateway import db
+from gateway.domain import checks
+from gateway.domain.check_codes import Finding
+from gateway.domain.checks import Facts, LinkState
+from gateway.domain.identifiers import LinkCode, RegistryCode, parse_registry_code
+from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
+from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
+from gateway.errors import GatewayError
+from gateway.holdings import book, claims
+from gateway.holdings.claims import Claim
+from gateway.links import store as links
+from gateway.messages import store as messages
+from gateway.messages.inbox import Inbox
+from gateway.messages.outbox import Node
+from gateway.requests import store as requests
+from gateway.signing.envelope import VerifiedMessage
+from gateway.transfers import steps, store
+from gateway.transfers.statements import SAID
+from gateway.transfers.steps import Taken
+from gateway.transfers.store import Row
+
+#: Longer than any send may take, so that two workers do not send the same statement at once.
+LEASE = timedelta(seconds=60)
+#: The longest wait between two attempts.
+LONGEST_WAIT_SECONDS = 300
+#: After a bare receipt the peer has the matter in hand and sends its own message; ask again only after this long.
+RECEIPT_WAIT_SECONDS = 15.0
+#: Messages under way at once from one worker.
+SENDS_AT_ONCE = 16
+#: The states in which something said waits for its answer.
+SPEAKING = tuple(SAID)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A stored message that is due to a peer, and the transfers leased for it (none for a request)."""
+
+    peer: str
+    message_id: str
+    transfers: tuple[str, ...]
+
+
+class Relay:
+    """What one worker does; any number of workers may run."""
+
+    def __init__(
+        self,
+        database: db.Database,
+        node: Node,
+        inbox: Inbox,
+        registry_of: Callable[[str], Awaitable[Registry | None]],
+    ) -> None:
+        self._db = database
+        self._node = node
+        self._inbox = inbox
+        self._registry_of = registry_of
+
+    async def turn(self) -> bool:
+        """Do what is due now; whether anything was."""
+        decided = [await self._db.run(work) for work in (self._end_overdue, self._check, self._commit)]
+        sent = await self._send_due()
+        return any(decided) or sent
+
+    async def _end_overdue(self, tx: db.Tx) -> bool:
+        """End what has not reached a commit in its time (3005)."""
+        now = self._node.clock()
+        late = (Finding(3005, detail="the time for reaching a commit is over"),)
+        rows = await store.lock_overdue(tx, CANCELLABLE, now)
+        return await self._take(tx, [(row, Event.TIME_OVER, late) for row in rows], now)
+
+    async def _check(self, tx: db.Tx) -> bool:
+        """Judge proposals; the offer, or the cancel, is stored with the verdict."""
+        now = self._node.clock()
+        rows = await store.lock_due(tx, State.PROPOSED, now)
+        if not rows:
+            return False
+        judged = await self._judge(tx, rows, now)
+        passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
+        return await self._take(tx, [(row, passed[checks.passed(found)], found) for row, found in judged], now)
+
+    async def _commit(self, tx: db.Tx) -> bool:
+        """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
+        now = self._node.clock()
+        rows = await store.lock_due(tx, State.ACCEPTED, now)
+        return await self._take(tx, [(row, Event.COMMIT_STORED, ()) for row in rows], now)
+
+    async def _take(self, tx: db.Tx, events: Sequence[tuple[Row, Event, tuple[Finding, ...]]], now: datetime) -> bool:
+        taken = []
+        for row, event, findings in events:
+            after = advance(row.progress, event)
+            if after is not None:
+                taken.append(Taken(row, event, after, findings))
+        await steps.take(tx, self._node, taken, now, cause_entry=None)
+        return bool(taken)
+
+    async def _judge(self, tx: db.Tx, rows: Sequence[Row], now: datetime) -> list[tuple[Row, tuple[Finding, ...]]]:
+        """The findings on each proposal, from facts gathered once for all of them."""
+        kept = await store.steps(tx, [row.id for row in rows], ("propose",))
+        proposals = [steps.read_proposal(kept[row.id, "propose"]) for row in rows]
+        wanted = [Claim(str(p.transfer), block) for p in proposals for block in p.blocks]
+        pieces = iter(await book.held(tx, [claim.block for claim in wanted]))
+        others = iter(await claims.held_by_others(tx, wanted))
+        registries = {r for p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
+        linked = _states(await links.behind(tx, sorted(registries)))
+        judged = []
+        for row, proposal in zip(rows, proposals, strict=True):
+            facts = Facts(
+                sender=LinkCode(row.source),
+                links=linked,
+                pieces=[next(pieces) for _ in proposal.blocks],
+                claims=[next(others) for _ in proposal.blocks],
+                year=now.astimezone(UTC).year,
+            )
+            judged.append((row, checks.check(proposal, facts)))
+        return judged
+
+    async def _send_due(self) -> bool:
+        now = self._node.clock()
+        lease = now + LEASE
+
+        async def leased(tx: db.Tx) -> list[Sending]:
+            asked = await requests.lease_due(tx, now, lease, SENDS_AT_ONCE)
+            rows = await store.lease_due(tx, SPEAKING, now, lease)
+            return [*_due(rows), *(Sending(peer, message, ()) for peer, message in asked)]
+
+        sendings = await self._db.run(leased)
+        gate = asyncio.Semaphore(SENDS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for sending in sendings:
+                group.create_task(self._send(sending, lease, gate))
+        return bool(sendings)
+
+    async def _send(self, sending: Sending, lease: datetime, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            why, floor = await self._deliver(sending)
+
+        async def put_off(tx: db.Tx) -> None:
+            now = self._node.clock()
+            if sending.transfers:
+                await store.wait(
+                    tx,
+                    sending.transfers,
+                    lease=lease,
+                    now=now,
+                    floor_seconds=floor,
+                    why=why,
+                    longest=LONGEST_WAIT_SECONDS,
+                )
+            else:
+                await requests.wait(
+                    tx,
+                    sending.message_id,
+                    lease=lease,
+                    now=now,
+                    floor_seconds=floor,
+                    why=why,
+                    longest=LONGEST_WAIT_SECONDS,
+                )
+
+        await self._db.run(put_off)
+
+    async def _deliver(self, sending: Sending) -> tuple[str, float]:
+        """Send the stored bytes once and apply the answer; why what is still due waits, and how long at least."""
+        registry = await self._registry_of(sending.peer)
+        if registry is None:
+            return f"no connector reaches {sending.peer}", 1.0
+        async with self._db.reading() as tx:
+            [stored] = await messages.outgoing(tx, [sending.message_id])
+        message = OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type)
+        outcome = await registry.send(message)
+        match outcome:
+            case Accepted(body):
+                return await self._apply(body, stored)
+            case Rejected(detail, retry_after):
+                return f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0
+            case _:
+                return f"no answer from {sending.peer} to {stored.type}: {outcome.reason}", 1.0
+
+    async def _apply(self, body: bytes, stored: messages.Message) -> tuple[str, float]:
+        try:
+            reply = await self._inbox.absorb(body, stored)
+        except GatewayError as error:
+            log.warning("answer-refused", peer=stored.peer, message=stored.message_id, why=error.detail)
+            return f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}", 1.0
+        return _waiting(stored, reply)
+
+
+def _waiting(stored: messages.Message, reply: VerifiedMessage) -> tuple[str, float]:
+    if reply.type == "refusal":
+        codes = ", ".join(str(f.get("code")) for f in reply.body.get("findings", []) if isinstance(f, dict))
+        return f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS
+    return f"{stored.peer} has receipted {stored.type}; its own message is awaited", RECEIPT_WAIT_SECONDS
+
+
+def _due(rows: Sequence[Row]) -> list[Sending]:
+    """Which stored messages the rows' statements are in: what is due to one peer travels together."""
+    due: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for said in SAID[row.state]:
+            message_id = getattr(row, said.column)
+            told = row.told_source_at if said.to_source else row.told_acquirer_at
+            peer = said.peer(row)
+            if message_id is not None and peer is not None and (row.state not in FINAL or told is None):
+                due.setdefault((peer, message_id), []).append(row.id)
+    return [Sending(peer, message_id, tuple(ids)) for (peer, message_id), ids in due.items()]
+
+
+def _states(found: Mapping[str, links.Link]) -> dict[RegistryCode, LinkState]:
+    states = {"active": LinkState.ACTIVE, "suspended": LinkState.SUSPENDED}
+    return {parse_registry_code(r): states.get(link.state, LinkState.UNKNOWN) for r, link in found.items()}

@@ -1,0 +1,205 @@
+"""The statements of the relay: reading those of registries, writing those of the gateway.
+
+A statement is the exact text of one item about one transfer. What the gateway says in a state, to whom, and
+which earlier statements travel with it, is one table (``SAID``); the relay repeats it until it is answered.
+Statements name each other by the hash of their text, or by id and hash of the message, so that each can be
+shown alone. Reading raises ``GatewayError`` with 2001 for what is not of the protocol.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from gateway.domain import wire
+from gateway.domain.check_codes import Finding
+from gateway.domain.identifiers import Account, Standing, parse_account, parse_transfer_id
+from gateway.domain.notices import parse_naming
+from gateway.domain.transfers import Event, State
+from gateway.domain.units import ItmoNaming, UnitRange
+from gateway.errors import GatewayError, Kind
+from gateway.messages.receipts import dumps
+from gateway.signing import compact
+from gateway.transfers.store import Row, Step
+
+#: What the gateway says of a transfer it has no row of, or none that is the asker's.
+NOT_KNOWN = "not known here"
+Known = Mapping[tuple[str, str], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A statement the gateway makes in a state: in which message, to which side, and with what evidence."""
+
+    type: str
+    step: str
+    column: str
+    to_source: bool
+    carries: tuple[str, ...]
+    text: Callable[[Row, State, Known], str]
+
+    def peer(self, row: Row) -> str | None:
+        """Whom to tell: the source, or an acquirer that has been offered the transfer."""
+        if self.to_source:
+            return row.source
+        return row.acquirer if self.step != "closed-acquirer" or row.offer_id is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a registry states about one transfer, and the event that is for the row."""
+
+    transfer: str
+    event: Event
+    findings: tuple[Finding, ...] = ()
+    #: Hash of our item (an answer), or id of our message (released, credited), that it names; None where it names none.
+    names: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a ``released`` says of the units themselves."""
+
+    released_at: datetime
+    first_transfer: bool
+    names: tuple[tuple[UnitRange, ItmoNaming], ...]
+
+
+_EVENTS = {"accepted": Event.ACCEPTED, "rejected": Event.REJECTED, "closed-here": Event.CLOSED_HERE}
+_TRANSFER = frozenset({"kind", "transfer"})
+
+
+def read_answer(value: dict[str, Any]) -> Word:
+    """Read an acquirer's ``answer``."""
+    raw = wire.members(value, "answer", _TRANSFER | {"offer", "answer", "findings"})
+    event = _EVENTS.get(wire.text(raw["answer"], "answer"))
+    if event is None:
+        raise wire.malformed("an answer is accepted, rejected or closed-here")
+    return Word(_transfer(raw), event, _findings(raw), wire.text(raw["offer"], "offer"))
+
+
+def read_released(value: dict[str, Any]) -> Word:
+    """Read a source's ``released``; what it says of the units is read by ``read_release`` when they move."""
+    raw = wire.members(value, "released", _TRANSFER | {"commit", "released_at", "first_transfer", "itmo"})
+    read_release(value)
+    return Word(_transfer(raw), Event.RELEASED, names=_reference(raw["commit"], "commit"))
+
+
+def read_release(value: dict[str, Any]) -> Release:
+    """Read the time of release, whether it is a first transfer, and the ITMO identifiers given.
+
+    A name that is wrong in itself is left out: the units have left, and the gateway never invents one.
+    """
+    if type(value.get("first_transfer")) is not bool:
+        raise wire.malformed("first_transfer is true or false")
+    read = [parse_naming(entry) for entry in wire.array(value.get("itmo"), "itmo")]
+    names = [
+        (entry[0], entry[1])
+        for entry in read
+        if len(entry) == 2 and isinstance(entry[0], UnitRange) and isinstance(entry[1], ItmoNaming)
+    ]
+    return Release(wire.parse_time(value.get("released_at")), value["first_transfer"], tuple(names))
+
+
+def read_voided(value: dict[str, Any]) -> Word:
+    """Read a source's ``voided``: not released, and never will be."""
+    raw = wire.members(value, "voided", _TRANSFER | {"findings"})
+    return Word(_transfer(raw), Event.VOIDED, _findings(raw))
+
+
+def read_credited(value: dict[str, Any]) -> Word:
+    """Read an acquirer's ``credited``."""
+    raw = wire.members(value, "credited", _TRANSFER | {"settle", "credited_at", "account", "findings"})
+    wire.parse_time(raw["credited_at"])
+    read_account_credited(value)
+    return Word(_transfer(raw), Event.CREDITED, _findings(raw), _reference(raw["settle"], "settle"))
+
+
+def read_account_credited(value: dict[str, Any]) -> Account:
+    """Read the account a ``credited`` says the units went to: one that holds units (raises 2001, 2014, 5903)."""
+    account = parse_account(wire.text(value.get("account"), "account"))
+    if account.type.standing is not Standing.HELD:
+        raise GatewayError(Kind.REJECTED, f"an account of type {account.type.value} holds no units", code=5903)
+    return account
+
+
+def read_receipt(value: dict[str, Any]) -> tuple[str | None, str, tuple[Finding, ...]]:
+    """Read a receipt's item: its transfer (if it is about one), the state it gives, and its findings."""
+    raw = wire.members(value, "receipt", frozenset({"kind", "item", "state", "findings"}), frozenset({"transfer"}))
+    return raw.get("transfer"), wire.text(raw["state"], "state"), _findings(raw)
+
+
+def _offer(row: Row, _state: State, known: Known) -> str:
+    return dumps({
+        "kind": "offer", "transfer": row.id, "proposal": _hash(known, row, "propose"), "verdict": "passed",
+        "findings": row.findings, "answer_by": wire.time_to_wire(row.deadline),
+    })  # fmt: skip
+
+
+def _commit(row: Row, _state: State, known: Known) -> str:
+    proposal, answer = _hash(known, row, "propose"), _hash(known, row, "answer")
+    return dumps({"kind": "commit", "transfer": row.id, "proposal": proposal, "answer": answer})
+
+
+def _settle(row: Row, _state: State, known: Known) -> str:
+    proposal, answer, release = (_hash(known, row, step) for step in ("propose", "answer", "released"))
+    return dumps({"kind": "settle", "transfer": row.id, "proposal": proposal, "answer": answer, "release": release})
+
+
+def _cancel(row: Row, _state: State, _known: Known) -> str:
+    assert row.outcome is not None  # an ending has one; the row is given as it will be
+    return dumps({"kind": "cancel", "transfer": row.id, "outcome": row.outcome.value, "findings": row.findings})
+
+
+def _closed(row: Row, state: State, _known: Known) -> str:
+    return dumps({"kind": "closed", "transfer": row.id, "state": state.value, "findings": row.findings})
+
+
+_CLOSED = (
+    Said("transfer.closed", "closed-source", "closed_source_id", True, ("propose", "voided"), _closed),
+    Said("transfer.closed", "closed-acquirer", "closed_acquirer_id", False, ("propose", "voided"), _closed),
+)
+_ALL = ("propose", "answer", "released", "credited")
+
+#: What is said on entering a state, and repeated until it is answered.
+SAID: Mapping[State, tuple[Said, ...]] = MappingProxyType(
+    {
+        State.CHECKED: (Said("transfer.offer", "offer", "offer_id", False, ("propose",), _offer),),
+        State.COMMITTING: (Said("transfer.commit", "commit", "commit_id", True, ("propose", "answer"), _commit),),
+        State.RELEASED: (
+            Said("transfer.settle", "settle", "settle_id", False, ("propose", "answer", "released"), _settle),
+        ),
+        State.ENDING: (Said("transfer.cancel", "cancel", "cancel_id", True, (), _cancel),),
+        State.REFUSED: _CLOSED,
+        State.REJECTED: _CLOSED,
+        State.CANCELLED: _CLOSED,
+        State.COMPLETED: (
+            Said("transfer.closed", "closed-source", "closed_source_id", True, _ALL, _closed),
+            Said("transfer.closed", "closed-acquirer", "closed_acquirer_id", False, _ALL, _closed),
+        ),
+    }
+)
+
+
+def _hash(known: Known, row: Row, step: str) -> str:
+    return compact.encode(known[row.id, step].sha256)
+
+
+def _transfer(raw: Mapping[str, Any]) -> str:
+    return str(parse_transfer_id(wire.text(raw["transfer"], "transfer")))
+
+
+def _findings(raw: Mapping[str, Any]) -> tuple[Finding, ...]:
+    return tuple(wire.parse_finding(value) for value in wire.array(raw["findings"], "findings"))
+
+
+def _reference(value: object, what: str) -> str:
+    raw = wire.members(value, what, frozenset({"id", "sha256"}))
+    wire.text(raw["sha256"], f"{what} sha256")
+    return wire.text(raw["id"], f"{what} id")
+
+
+def findings_to_wire(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as they are kept on a row and sent in statements."""
+    return [wire.finding_to_wire(finding) for finding in findings]

@@ -1,0 +1,232 @@
+"""Takes steps of transfers: the one place where a row's state moves, and everything that moves with it.
+
+For each step, in the transaction it is called in: the statements that caused it are kept, what the gateway
+says in the new state is signed and stored (``statements.SAID``), the row is changed under the guard of its
+state and version, and the book follows: units move to the acquirer when it has credited them, claims are
+released when a transfer is final. Handlers of messages and the worker both come here; neither changes a row
+otherwise. A fixed number of statements, whatever the number of transfers.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby
+
+from gateway import db
+from gateway.domain import integrity
+from gateway.domain.check_codes import Finding
+from gateway.domain.proposals import FaultyProposal, parse_proposal
+from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
+from gateway.domain.units import Block, ItmoNaming, UnitRange
+from gateway.errors import invariant
+from gateway.holdings import book, claims
+from gateway.messages import outbox
+from gateway.messages import store as messages
+from gateway.messages.outbox import Draft, Node
+from gateway.signing import compact
+from gateway.transfers import statements, store
+from gateway.transfers.statements import Known, Said
+from gateway.transfers.store import Change, Row, Step
+
+#: How many bytes of item texts one message carries at most, so that with its evidence it stays under the body limit.
+MAX_ITEM_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step that a row takes: where it stands afterwards, why, and the statement that caused it (if one did)."""
+
+    row: Row
+    event: Event
+    after: Progress
+    findings: tuple[Finding, ...] = ()
+    cause: Step | None = None
+
+
+@dataclass(slots=True)
+class _Saying:
+    """A statement that is about to be made."""
+
+    said: Said
+    row: Row
+    text: str
+    peer: str
+    message_id: str = field(default="")
+    entry_id: int = 0
+
+
+async def take(
+    tx: db.Tx,
+    node: Node,
+    taken: Sequence[Taken],
+    now: datetime,
+    *,
+    cause_entry: int | None,
+    answering: str | None = None,
+) -> None:
+    """Take ``taken``. ``cause_entry`` is the log entry of the message behind them; None for the worker's own
+    decisions, which are logged by the messages they make.
+    """
+    if not taken:
+        return
+    await store.add_steps(tx, [t.cause for t in taken if t.cause is not None])
+    known = await store.steps(tx, [t.row.id for t in taken], ("propose", "answer", "released", "credited", "voided"))
+    sayings = list(_sayings(taken, known))
+    await _say(tx, node, sayings, known, answering)
+    said: dict[str, list[_Saying]] = defaultdict(list)
+    for saying in sayings:
+        said[saying.row.id].append(saying)
+    await store.apply(tx, [_change(t, said[t.row.id], cause_entry, now) for t in taken], now)
+    if cause_entry is not None:
+        await _settle_book(tx, taken, known, cause_entry)
+
+
+def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
+    for t in taken:
+        if t.after.state is t.row.state:
+            continue
+        row = _as_it_will_be(t)
+        for said in statements.SAID.get(t.after.state, ()):
+            peer = said.peer(row)
+            if peer is not None:
+                yield _Saying(said, row, said.text(row, t.after.state, known), peer)
+
+
+def _as_it_will_be(t: Taken) -> Row:
+    found = statements.findings_to_wire(t.findings)
+    return replace(t.row, outcome=t.after.outcome, findings=[*t.row.findings, *found])
+
+
+async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answering: str | None) -> None:
+    """Sign and store what is said, as few messages as the limits allow, and keep each statement as a step."""
+    batches = list(_batches(sayings, known))
+    carried = [
+        [known[s.row.id, step] for s in batch for step in s.said.carries if (s.row.id, step) in known]
+        for batch in batches
+    ]
+    bodies = await messages.bodies(tx, sorted({step.entry_id for steps in carried for step in steps}))
+    drafts = [_draft(batch, steps, bodies) for batch, steps in zip(batches, carried, strict=True)]
+    for batch, stored in zip(batches, await outbox.store(tx, node, drafts, answering=answering), strict=True):
+        for saying in batch:
+            saying.message_id, saying.entry_id = stored.message.id, stored.entry_id
+    await store.add_steps(
+        tx,
+        [Step(s.row.id, s.said.step, s.text, compact.decode(compact.digest(s.text)), s.entry_id) for s in sayings],
+    )
+
+
+def _batches(sayings: list[_Saying], known: Known) -> Iterable[list[_Saying]]:
+    """What goes to one peer in one message: within the protocol's limits on transfers, blocks and bytes."""
+    order = sorted(sayings, key=lambda s: (s.peer, s.said.type, s.said.step))
+    for _, group in groupby(order, key=lambda s: (s.peer, s.said.type, s.said.step)):
+        batch: list[_Saying] = []
+        blocks = size = 0
+        for saying in group:
+            weight = sum(
+                len(known[saying.row.id, step].item) for step in saying.said.carries if (saying.row.id, step) in known
+            )
+            full = (
+                len(batch) == store.MAX_TRANSFERS
+                or blocks + saying.row.block_count > store.MAX_BLOCKS
+                or size + weight > MAX_ITEM_BYTES
+            )
+            if batch and full:
+                yield batch
+                batch, blocks, size = [], 0, 0
+            batch.append(saying)
+            blocks += saying.row.block_count
+            size += weight
+        yield batch
+
+
+def _draft(batch: list[_Saying], carried: list[Step], bodies: dict[int, bytes]) -> Draft:
+    said = batch[0].said
+    evidence = dict.fromkeys(jws_of(bodies[step.entry_id]) for step in carried)
+    expires_at = max(s.row.deadline for s in batch) if said.type == "transfer.offer" else None
+    return Draft(
+        batch[0].peer,
+        said.type,
+        items=[s.text for s in batch],
+        carried=[step.item for step in carried],
+        evidence=list(evidence),
+        expires_at=expires_at,
+    )
+
+
+def jws_of(body: bytes) -> str:
+    """The compact JWS of a stored message, as it was signed."""
+    return str(json.loads(body)["jws"]) if body[:1] == b"{" else body.decode("ascii")
+
+
+def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetime) -> Change:
+    entry_id = cause_entry if cause_entry is not None else next((s.entry_id for s in mine), None)
+    invariant(entry_id is not None, f"{t.event} of {t.row.id} would be in no log entry")
+    assert entry_id is not None
+    idle = t.after.state is State.ATTENTION or (t.after.state in FINAL and not mine)
+    return Change(
+        t.row,
+        t.event,
+        t.after,
+        entry_id,
+        next_at=None if idle else now,
+        findings=statements.findings_to_wire(t.findings),
+        messages={s.said.column: s.message_id for s in mine},
+    )
+
+
+async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int) -> None:
+    """Move the units of completed transfers to their acquirers; let go of everything final."""
+    completed = [t.row for t in taken if t.after.state is State.COMPLETED]
+    moves = [move for row in completed for move in _moves(row, known)]
+    if moves:
+        clashes = await book.named_already(tx, [m.block for m in moves])
+        moves = [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
+        moved = await book.move(tx, moves, entry_id)
+        invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
+    final = [t.row.id for t in taken if t.after.state in FINAL]
+    if final:
+        await claims.release(tx, final, entry_id)
+
+
+def _moves(row: Row, known: Known) -> Iterable[book.Move]:
+    proposal = read_proposal(known[row.id, "propose"])
+    release = statements.read_release(json.loads(known[row.id, "released"].item))
+    account = statements.read_account_credited(json.loads(known[row.id, "credited"].item))
+    place = book.Place(proposal.acquiring.registry, proposal.acquiring.party, account.type.value)
+    transferred_at = release.released_at if release.first_transfer else None
+    for block in proposal.blocks:
+        for piece in _named(block, release.names):
+            yield book.Move(piece, place, transferred_at)
+
+
+def _named(block: Block, names: Sequence[tuple[UnitRange, ItmoNaming]]) -> Iterable[Block]:
+    """The parts of ``block`` with the identifiers given to them, and those without."""
+    at = block.first
+    for units, naming in sorted(names, key=lambda n: n[0]):
+        shared = block.range.intersect(units)
+        if shared is None or shared.first < at:
+            continue
+        if at < shared.first:
+            yield block.part(at, shared.first - 1)
+        yield _with_name(block.part(shared.first, shared.last), naming)
+        at = shared.last + 1
+    if at <= block.last:
+        yield block.part(at, block.last)
+
+
+def _with_name(part: Block, naming: ItmoNaming) -> Block:
+    """The units with the identifiers given to them, unless they have some or these do not fit their attributes."""
+    if part.itmo is not None:
+        return part
+    named = part.name(naming)
+    return part if integrity.block_findings([named]) else named
+
+
+def read_proposal(step: Step) -> Proposal:
+    """The proposal a row began with; its data were found sound when it arrived."""
+    proposal = parse_proposal(json.loads(step.item))
+    invariant(not isinstance(proposal, FaultyProposal), f"{step.transfer} was let in with faulty data")
+    assert isinstance(proposal, Proposal)
+    return proposal

@@ -1,0 +1,346 @@
+"""Rows of transfers, of their steps and of their events. The row is the job: it says what is next, and when.
+
+Every write of a state is guarded by the state *and version* that were read, so that of two writers exactly
+one wins, and leaves an event that names the log entry of its cause. A step is kept once per (transfer, step),
+whatever message brings it. All functions take lists and use a fixed number of statements.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gateway import db
+from gateway.domain.transfers import Event, Outcome, Progress, State
+
+#: What one message may carry at most: the protocol's limits on transfers and on blocks.
+MAX_TRANSFERS = 1_000
+MAX_BLOCKS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A transfer as the relay sees it."""
+
+    id: str
+    source: str
+    acquirer: str | None
+    acquiring_registry: str
+    quantity: int
+    block_count: int
+    state: State
+    version: int
+    outcome: Outcome | None
+    findings: list[dict[str, Any]]
+    deadline: datetime
+    offer_id: str | None
+    commit_id: str | None
+    cancel_id: str | None
+    settle_id: str | None
+    closed_source_id: str | None
+    closed_acquirer_id: str | None
+    told_source_at: datetime | None
+    told_acquirer_at: datetime | None
+    attempts: int
+
+    @property
+    def progress(self) -> Progress:
+        """Where the transfer stands, for the transition table."""
+        return Progress(self.state, self.outcome, self.settle_id is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A transfer that begins; addresses and purpose are kept as the source wrote them."""
+
+    id: str
+    source: str
+    acquirer: str | None
+    request: str | None
+    transferring: tuple[str, str, str]
+    acquiring: tuple[str, str, str]
+    purpose: str
+    quantity: int
+    block_count: int
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A step of one row: from where it stands to ``after``, because of ``event``, as log entry ``entry_id`` says.
+
+    ``messages`` names the stored messages the row has from now on (by column); ``next_at`` is when a worker
+    should look at it again (None: not until something arrives).
+    """
+
+    row: Row
+    event: Event
+    after: Progress
+    entry_id: int
+    next_at: datetime | None
+    findings: Sequence[dict[str, Any]] = ()
+    messages: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A signed statement about one transfer: the exact text of its item, and the entry of the message it came in."""
+
+    transfer: str
+    step: str
+    item: str
+    sha256: bytes
+    entry_id: int
+
+
+_ROW = """
+  t.id, t.source, t.acquirer, t.acquiring_registry, t.quantity, t.block_count, t.state, t.version, t.outcome,
+  t.findings, t.deadline, CAST(t.offer_id AS text) AS offer_id, CAST(t.commit_id AS text) AS commit_id,
+  CAST(t.cancel_id AS text) AS cancel_id, CAST(t.settle_id AS text) AS settle_id,
+  CAST(t.closed_source_id AS text) AS closed_source_id, CAST(t.closed_acquirer_id AS text) AS closed_acquirer_id,
+  t.told_source_at, t.told_acquirer_at, t.attempts
+"""
+MESSAGE_COLUMNS = (
+    "offer_id",
+    "commit_id",
+    "cancel_id",
+    "settle_id",
+    "closed_source_id",
+    "closed_acquirer_id",
+)
+
+
+async def lock(tx: db.Tx, ids: Sequence[str]) -> dict[str, Row]:
+    """Lock and read rows by id, in one order so that two messages about the same rows cannot deadlock."""
+    found = await db.rows(
+        tx,
+        f"SELECT {_ROW} FROM transfer t WHERE t.id = ANY(CAST(:ids AS text[])) ORDER BY t.id FOR UPDATE",
+        {"ids": list(ids)},
+    )
+    return {r.id: _row(r) for r in found}
+
+
+async def lock_due(tx: db.Tx, state: State, now: datetime) -> list[Row]:
+    """Lock rows of ``state`` that are due, up to one message's worth, passing over those another worker holds."""
+    return await _lock_where(
+        tx,
+        "t.state = :state AND t.next_at <= :now AND (t.leased_until IS NULL OR t.leased_until <= :now)",
+        {"state": state.value, "now": now},
+    )
+
+
+async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime) -> list[Row]:
+    """Lock rows of ``states`` whose time for reaching a commit is over, as ``lock_due`` does."""
+    return await _lock_where(
+        tx,
+        "t.state = ANY(CAST(:states AS text[])) AND t.deadline <= :now AND t.next_at IS NOT NULL",
+        {"states": [s.value for s in states], "now": now},
+    )
+
+
+async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> list[Row]:
+    found = await db.rows(
+        tx,
+        f"SELECT {_ROW} FROM transfer t WHERE {condition} ORDER BY t.next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        {**parameters, "limit": MAX_TRANSFERS},
+    )
+    return [_row(r) for r in found]
+
+
+async def insert(
+    tx: db.Tx, new: Sequence[New], event: Event, begun: Progress, entry_id: int, now: datetime
+) -> set[str]:
+    """Insert rows that begin in ``begun``; returns the ids inserted: an id in use stays as it is."""
+    found = await db.rows(
+        tx,
+        """
+        WITH inserted AS (
+          INSERT INTO transfer (id, source, acquirer, request_id, transferring_registry, transferring_party,
+            transferring_account, acquiring_registry, acquiring_party, acquiring_account, purpose, quantity,
+            block_count, state, version, outcome, deadline, next_at, created_at, changed_at)
+          SELECT n.*, :state, 1, :outcome, d.deadline, :now, :now, :now
+          FROM unnest(CAST(:id AS text[]), CAST(:source AS text[]), CAST(:acquirer AS text[]), CAST(:request AS uuid[]),
+            CAST(:tr AS text[]), CAST(:tp AS text[]), CAST(:ta AS text[]), CAST(:ar AS text[]), CAST(:ap AS text[]),
+            CAST(:aa AS text[]), CAST(:purpose AS text[]), CAST(:quantity AS bigint[]), CAST(:blocks AS integer[]))
+            AS n(id, source, acquirer, request, tr, tp, ta, ar, ap, aa, purpose, quantity, blocks)
+          JOIN unnest(CAST(:id AS text[]), CAST(:deadline AS timestamptz[])) AS d(id, deadline) USING (id)
+          ON CONFLICT DO NOTHING
+          RETURNING id
+        ), noted AS (
+          INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
+          SELECT id, 1, :state, :event, :now, :entry FROM inserted
+        )
+        SELECT id FROM inserted
+        """,
+        {
+            "id": [n.id for n in new],
+            "source": [n.source for n in new],
+            "acquirer": [n.acquirer for n in new],
+            "request": [n.request for n in new],
+            "tr": [n.transferring[0] for n in new],
+            "tp": [n.transferring[1] for n in new],
+            "ta": [n.transferring[2] for n in new],
+            "ar": [n.acquiring[0] for n in new],
+            "ap": [n.acquiring[1] for n in new],
+            "aa": [n.acquiring[2] for n in new],
+            "purpose": [n.purpose for n in new],
+            "quantity": [n.quantity for n in new],
+            "blocks": [n.block_count for n in new],
+            "deadline": [n.deadline for n in new],
+            "state": begun.state.value,
+            "outcome": begun.outcome.value if begun.outcome else None,
+            "event": event.value,
+            "entry": entry_id,
+            "now": now,
+        },
+    )
+    return {r.id for r in found}
+
+
+async def apply(tx: db.Tx, changes: Sequence[Change], now: datetime) -> set[str]:
+    """Write ``changes``, each only if its row is still in the state and version it was read in; the ids written."""
+    parameters: dict[str, Any] = {
+        "id": [c.row.id for c in changes],
+        "was": [c.row.state.value for c in changes],
+        "version": [c.row.version for c in changes],
+        "state": [c.after.state.value for c in changes],
+        "outcome": [c.after.outcome.value if c.after.outcome else None for c in changes],
+        "findings": [json.dumps([*c.row.findings, *c.findings]) for c in changes],
+        "next_at": [c.next_at for c in changes],
+        "event": [c.event.value for c in changes],
+        "entry": [c.entry_id for c in changes],
+        "now": now,
+    }
+    parameters |= {column: [c.messages.get(column) for c in changes] for column in MESSAGE_COLUMNS}
+    named = ", ".join(f"{column} = coalesce(c.{column}, t.{column})" for column in MESSAGE_COLUMNS)
+    arrays = ", ".join(f"CAST(:{column} AS uuid[])" for column in MESSAGE_COLUMNS)
+    found = await db.rows(
+        tx,
+        f"""
+        WITH c AS (
+          SELECT * FROM unnest(CAST(:id AS text[]), CAST(:was AS text[]), CAST(:version AS integer[]),
+            CAST(:state AS text[]), CAST(:outcome AS text[]), CAST(:findings AS text[]),
+            CAST(:next_at AS timestamptz[]), CAST(:event AS text[]), CAST(:entry AS bigint[]), {arrays})
+            AS c(id, was, version, state, outcome, findings, next_at, event, entry_id, {", ".join(MESSAGE_COLUMNS)})
+        ), changed AS (
+          UPDATE transfer t SET state = c.state, version = t.version + 1, outcome = c.outcome,
+            findings = CAST(c.findings AS jsonb), {named}, attempts = 0, next_at = c.next_at, leased_until = NULL,
+            waiting = NULL, changed_at = :now
+          FROM c WHERE t.id = c.id AND t.state = c.was AND t.version = c.version
+          RETURNING t.id, t.version, t.state, c.event, c.entry_id
+        ), noted AS (
+          INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
+          SELECT id, version, state, event, :now, entry_id FROM changed
+        )
+        SELECT id FROM changed
+        """,
+        parameters,
+    )
+    return {r.id for r in found}
+
+
+async def add_steps(tx: db.Tx, steps: Sequence[Step]) -> None:
+    """Keep statements; one that is kept already, by (transfer, step), stays."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO transfer_step (transfer_id, step, item, sha256, entry_id)
+        SELECT * FROM unnest(CAST(:id AS text[]), CAST(:step AS text[]), CAST(:item AS text[]),
+                             CAST(:sha AS bytea[]), CAST(:entry AS bigint[]))
+        ON CONFLICT DO NOTHING
+        """,
+        {
+            "id": [s.transfer for s in steps],
+            "step": [s.step for s in steps],
+            "item": [s.item for s in steps],
+            "sha": [s.sha256 for s in steps],
+            "entry": [s.entry_id for s in steps],
+        },
+    )
+
+
+async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str]) -> dict[tuple[str, str], Step]:
+    """The statements kept under ``names`` for these transfers, by (transfer, step)."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT transfer_id, step, item, sha256, entry_id FROM transfer_step
+        WHERE transfer_id = ANY(CAST(:ids AS text[])) AND step = ANY(CAST(:names AS text[]))
+        """,
+        {"ids": list(ids), "names": list(names)},
+    )
+    return {(r.transfer_id, r.step): Step(r.transfer_id, r.step, r.item, bytes(r.sha256), r.entry_id) for r in found}
+
+
+async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) -> None:
+    """Note that the source (or else the acquirer) has acknowledged the final state of these transfers."""
+    column, other = ("told_source_at", "told_acquirer_at") if source else ("told_acquirer_at", "told_source_at")
+    untold = "closed_acquirer_id" if source else "closed_source_id"
+    await db.execute(
+        tx,
+        f"""
+        UPDATE transfer SET {column} = coalesce({column}, :now), attempts = 0, leased_until = NULL, waiting = NULL,
+          next_at = CASE WHEN {untold} IS NULL OR {other} IS NOT NULL THEN NULL ELSE :now END
+        WHERE id = ANY(CAST(:ids AS text[])) AND {column} IS NULL
+        """,
+        {"ids": list(ids), "now": now},
+    )
+
+
+def _row(r: Any) -> Row:
+    values = dict(r._mapping)
+    values["state"] = State(values["state"])
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    return Row(**values)
+
+
+async def lease_due(tx: db.Tx, states: Sequence[State], now: datetime, until: datetime) -> list[Row]:
+    """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH due AS (
+          SELECT id FROM transfer
+          WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+            AND state = ANY(CAST(:states AS text[]))
+          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        )
+        UPDATE transfer t SET leased_until = :until, attempts = attempts + 1 FROM due WHERE t.id = due.id
+        RETURNING {_ROW}
+        """,
+        {"now": now, "until": until, "states": [s.value for s in states], "limit": MAX_TRANSFERS},
+    )
+    return [_row(r) for r in found]
+
+
+async def wait(
+    tx: db.Tx,
+    ids: Sequence[str],
+    *,
+    lease: datetime,
+    now: datetime,
+    floor_seconds: float,
+    why: str,
+    longest: int,
+) -> None:
+    """Put off rows whose sending moved nothing: the wait doubles with each attempt, up to ``longest`` seconds.
+
+    A row that has moved on meanwhile, or was leased by somebody else, is left alone.
+    """
+    await db.execute(
+        tx,
+        """
+        UPDATE transfer SET leased_until = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
+          + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :lease
+        """,
+        {
+            "ids": list(ids),
+            "lease": lease,
+            "now": now,
+            "floor": floor_seconds,
+            "why": why,
+            "longest": longest,
+        },
+    )

@@ -1,0 +1,158 @@
+"""What operators call: transfers as they stand, requests for new ones, the totals of the book.
+
+Until people and machines can be told apart, whoever reaches this listener is the operator; so it listens on a
+loopback address or a Unix socket only (``settings``). Nothing here moves units: a request asks the source
+registry, which alone can propose.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Header, Query
+
+from gateway import db
+from gateway.domain.identifiers import Address as DomainAddress
+from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code
+from gateway.domain.proposals import parse_purpose
+from gateway.domain.transfers import State
+from gateway.holdings import actions
+from gateway.messages.inbox import Inbox
+from gateway.messages.outbox import Node
+from gateway.requests import commands as requests
+from gateway.requests.commands import Wish
+from gateway.requests.store import Request
+from gateway.transfers import view
+from gateway.web import problems, schemas
+
+#: In whose name requests are made while the operator API has one caller.
+CALLER = "operator"
+
+
+def app(database: db.Database, node: Node, inbox: Inbox) -> FastAPI:
+    """The application that faces operators."""
+    application = FastAPI(title="Article 6 gateway: operator API", version="1")
+    application.include_router(_health(database))
+    application.include_router(_transfers(database, node), prefix="/api/v1")
+    application.include_router(_books(database, inbox), prefix="/api/v1")
+    problems.install(application)
+    return application
+
+
+def _health(database: db.Database) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthy() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def ready() -> dict[str, str]:
+        """The process can do its work: the database answers and its schema is there."""
+        async with database.reading() as tx:
+            await db.one(tx, "SELECT 1 FROM transfer LIMIT 1")
+        return {"status": "ready"}
+
+    return router
+
+
+def _transfers(database: db.Database, node: Node) -> APIRouter:
+    router = APIRouter(tags=["transfers"])
+
+    @router.get("/transfers")
+    async def listing(
+        state: State | None = None,
+        limit: Annotated[int, Query(ge=1, le=view.MAX_PAGE)] = 50,
+        before: Annotated[str | None, Query(max_length=64)] = None,
+    ) -> schemas.TransferPage:
+        """Transfers, newest first."""
+        async with database.reading() as tx:
+            found = await view.listing(tx, state=state.value if state else None, limit=limit, before=before)
+        following = found[-1].id if len(found) == limit else None
+        return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
+
+    @router.get("/transfers/{transfer}")
+    async def show(transfer: str) -> schemas.TransferCourse:
+        """One transfer: its state, who acts next, why it waits, and every message behind it."""
+        async with database.reading() as tx:
+            course = await view.course(tx, transfer)
+        return schemas.TransferCourse(
+            transfer=_shown(course.transfer),
+            blocks=[schemas.Block(**b) for b in course.blocks],
+            events=[schemas.Event(**e) for e in course.events],
+            messages=[schemas.Message(**m) for m in course.messages],
+        )
+
+    @router.post("/transfers", status_code=202)
+    async def request(
+        wish: schemas.TransferRequest,
+        idempotency_key: Annotated[str, Header(min_length=1, max_length=128)],
+    ) -> schemas.RequestState:
+        """Ask the source registry to propose a transfer; the same key and content ask once."""
+        read = Wish(_address(wish.transferring), _address(wish.acquiring), parse_purpose(wish.purpose), wish.quantity)
+
+        async def ask(tx: db.Tx) -> Request:
+            made = await requests.ask(tx, node, read, caller=CALLER, idempotency_key=idempotency_key)
+            await db.ring(tx)
+            return made
+
+        made = await database.run(ask)
+        return schemas.RequestState(
+            request=made.id, source=made.source, state=made.state, findings=made.findings,
+            transfer=made.transfer, waiting=made.waiting,
+        )  # fmt: skip
+
+    return router
+
+
+def _books(database: db.Database, inbox: Inbox) -> APIRouter:
+    router = APIRouter(tags=["books"])
+
+    @router.get("/books")
+    async def books() -> schemas.Books:
+        """What the gateway's book holds per registry, and whether nothing is lost or doubled."""
+        async with database.reading() as tx:
+            found = await actions.totals(tx)
+            tally = await view.tally(tx)
+        return schemas.Books(
+            registries=[schemas.RegistryTotals.model_validate(t, from_attributes=True) for t in found],
+            conservation="holds" if actions.conserved(found) else "broken",
+            transfers=tally,
+        )
+
+    @router.get("/strangers")
+    async def strangers() -> list[schemas.Stranger]:
+        """The last messages that no registered key vouched for, as this process saw them."""
+        return [schemas.Stranger.model_validate(s, from_attributes=True) for s in inbox.strangers]
+
+    return router
+
+
+def _address(given: schemas.Address) -> DomainAddress:
+    return DomainAddress(parse_registry_code(given.registry), parse_party(given.party), parse_account(given.account))
+
+
+def _shown(row: view.TransferRow) -> schemas.Transfer:
+    return schemas.Transfer(
+        id=row.id,
+        source=row.source,
+        acquirer=row.acquirer,
+        transferring=schemas.Address(
+            registry=row.transferring_registry, party=row.transferring_party, account=row.transferring_account
+        ),
+        acquiring=schemas.Address(
+            registry=row.acquiring_registry, party=row.acquiring_party, account=row.acquiring_account
+        ),
+        purpose=row.purpose,
+        quantity=row.quantity,
+        state=row.state,
+        kyoto_status=State(row.state).kyoto_status,
+        outcome=row.outcome,
+        findings=row.findings,
+        deadline=row.deadline,
+        next_action=row.next_action,
+        next_at=row.next_at,
+        attempts=row.attempts,
+        waiting=row.waiting,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )

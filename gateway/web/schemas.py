@@ -1,0 +1,140 @@
+"""What operators and machines send and get as JSON. Closed shapes; quantities are whole tonnes, times are UTC."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Address(BaseModel):
+    """Where units are held: a registry, a Party's books in it, an account there (``TTT-N``)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    registry: str = Field(max_length=5, examples=["MEC01"])
+    party: str = Field(max_length=3, examples=["MMR"])
+    account: str = Field(max_length=20, examples=["100-1"])
+
+
+class TransferRequest(BaseModel):
+    """Ask a source registry to propose a transfer; it chooses the blocks."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    transferring: Address
+    acquiring: Address
+    purpose: str = Field(max_length=8, examples=["NDC"])
+    quantity: int = Field(ge=1, le=2**53 - 1)
+
+
+class RequestState(BaseModel):
+    """A request: ``sent`` until the source answers, then ``recorded`` or ``refused``; its transfer once proposed."""
+
+    request: str
+    source: str
+    state: str
+    findings: list[dict[str, Any]]
+    transfer: str | None
+    waiting: str | None
+
+
+class Transfer(BaseModel):
+    """A transfer as listed."""
+
+    id: str
+    source: str
+    acquirer: str | None
+    transferring: Address
+    acquiring: Address
+    purpose: str
+    quantity: int
+    state: str
+    kyoto_status: int | None
+    outcome: str | None
+    findings: list[dict[str, Any]]
+    deadline: datetime
+    next_action: str
+    next_at: datetime | None
+    attempts: int
+    waiting: str | None
+    created_at: datetime
+    changed_at: datetime
+
+
+class Block(BaseModel):
+    """Units a transfer claims or claimed."""
+
+    registry: str
+    series: str
+    first: int
+    last: int
+    quantity: int
+    claimed: bool
+
+
+class Event(BaseModel):
+    """A step the transfer took, and the log entry that records it."""
+
+    version: int
+    state: str
+    event: str
+    at: datetime
+    entry_id: int
+
+
+class Message(BaseModel):
+    """A signed message about the transfer, as it was received or sent."""
+
+    step: str
+    direction: str
+    peer: str
+    type: str
+    message: str
+    seq: int | None
+    at: datetime
+    entry_id: int
+
+
+class TransferCourse(BaseModel):
+    """One transfer with its blocks, its steps and the messages behind them."""
+
+    transfer: Transfer
+    blocks: list[Block]
+    events: list[Event]
+    messages: list[Message]
+
+
+class TransferPage(BaseModel):
+    """A page of transfers, newest first; ``next`` continues after its last."""
+
+    transfers: list[Transfer]
+    next: str | None
+
+
+class RegistryTotals(BaseModel):
+    """What the gateway's book says of one registry, in tonnes."""
+
+    registry: str
+    issued: int
+    held: int
+    in_transit: int
+    used: int
+    cancelled: int
+    moved_in: int
+    moved_out: int
+
+
+class Books(BaseModel):
+    """The gateway's book: issued = held + in transit + used + cancelled over all registries, or it is broken."""
+
+    registries: list[RegistryTotals]
+    conservation: str
+    transfers: dict[str, int]
+
+
+class Stranger(BaseModel):
+    """A message that no registered key vouches for; it changed nothing and is in no log."""
+
+    at: datetime
+    claimed_sender: str | None
+    fault: str

@@ -1,0 +1,125 @@
+"""The composition root: reads the settings, chooses the connectors, and puts the parts of a process together.
+
+The only module that knows that connectors exist. Everything is handed down as arguments from here; nothing
+else reads the environment.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import connectors
+from connectors.http import Client
+from gateway import db, embedded
+from gateway.domain.registry import Registry
+from gateway.errors import GatewayError, Kind
+from gateway.holdings import notices
+from gateway.links import commands as links
+from gateway.links import store as linked
+from gateway.messages.inbox import Handler, Inbox, Query
+from gateway.messages.outbox import Node
+from gateway.settings import Settings
+from gateway.signing.keys import SoftwareKey
+from gateway.transfers import commands, queries
+from gateway.transfers.relay import Relay
+
+#: The gateway's key in a kept folder.
+KEY = "gateway.pem"
+
+#: Message type → what receives it. A type that is not here is refused (1010).
+HANDLERS: dict[str, Handler] = {
+    "link.activate": links.activate,
+    **links.require_open(
+        {
+            "action.notice": notices.notice,
+            "transfer.propose": commands.propose,
+            "transfer.answer": commands.answer,
+            "transfer.released": commands.released,
+            "transfer.voided": commands.voided,
+            "transfer.credited": commands.credited,
+            "receipt": commands.receipt,
+            "refusal": commands.refusal,
+        }
+    ),
+}
+QUERIES: dict[str, Query] = {"status.query": queries.status, "time.query": queries.clock}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a gateway process."""
+
+    database: db.Database
+    node: Node
+    inbox: Inbox
+    relay: Relay
+    registries: "Registries"
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.registries.close()
+        await self.database.close()
+
+
+class Registries:
+    """The connectors in use, one for each link at its present address."""
+
+    def __init__(self, database: db.Database) -> None:
+        self._db = database
+        self._client = Client()
+        self._known: dict[tuple[str, str, str], Registry] = {}
+
+    async def of(self, code: str) -> Registry | None:
+        """The connector to the link ``code``, or nothing when no connector is of its kind."""
+        async with self._db.reading() as tx:
+            row = await linked.find(tx, code)
+        make = connectors.KINDS.get(row.kind) if row else None
+        if row is None or make is None:
+            return None
+        address = (code, row.kind, row.url)
+        if address not in self._known:
+            self._known[address] = make(code, row.url, self._client)
+        return self._known[address]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for registry in self._known.values():
+            await registry.close()
+        await self._client.close()
+
+
+def build(settings: Settings) -> Gateway:
+    """Put a gateway together; raises MALFORMED when there is no key to sign with."""
+    database = db.Database(settings.database_url)
+    node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES)
+    registries = Registries(database)
+    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
+
+
+def kept(folder: Path, server: embedded.Server) -> Settings:
+    """The settings of a gateway whose data lies in ``folder``."""
+    return Settings(
+        database_url=server.dsn("gateway", "gateway_app"),
+        owner_database_url=server.dsn("gateway", "gateway_owner"),
+        key_file=folder / KEY,
+        link_listen="127.0.0.1:0",
+        operator_listen="127.0.0.1:0",
+    )
+
+
+def signer(settings: Settings) -> SoftwareKey:
+    """The gateway's key, from its file or from the environment."""
+    if settings.key is not None:
+        return SoftwareKey.from_environment(settings.key)
+    if settings.key_file is not None:
+        return SoftwareKey.load(settings.key_file)
+    raise GatewayError(
+        Kind.MALFORMED, "GATEWAY_KEY_FILE: a key is needed to sign with; make one with 'gateway keys new'"
+    )
+
+
+def require_kind(kind: str) -> None:
+    """Raise MALFORMED unless a connector reaches this kind of registry."""
+    if kind not in connectors.KINDS:
+        raise GatewayError(Kind.MALFORMED, f"no connector is of kind {kind!r}; there are {', '.join(connectors.KINDS)}")

@@ -1,0 +1,68 @@
+"""Runs the relay until told to stop: a turn when something is due, a nap when nothing is.
+
+A worker that sleeps is woken by the process that makes work due, and looks by itself after its longest nap,
+so a lost notification delays and loses nothing. A fault of the database or of the program is logged and the
+turn is tried again; the rows still say what is due.
+"""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+
+import structlog
+
+from gateway import db
+from gateway.errors import GatewayError
+from gateway.transfers.relay import Relay
+
+#: The longest nap: how late a lost notification, or a row that becomes due by its time, may be seen.
+NAP_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
+    """Take turns until ``stop`` is set."""
+    worker_id = f"{socket.gethostname()}:{os.getpid()}"
+    bell: db.Bell | None = None
+    try:
+        while not stop.is_set():
+            try:
+                bell = bell or await db.Bell.hung(database.url)
+                if not await relay.turn():
+                    await _sleep(relay, database, worker_id, bell, stop)
+            except Exception as error:  # whatever it is, the rows are safe and the next turn may succeed
+                log.error("turn-failed", error=type(error).__name__, detail=str(error)[:500])
+                await _hang_up(bell)
+                bell = None
+                await _pause(stop, NAP_SECONDS)
+    finally:
+        await _hang_up(bell)
+        with suppress(GatewayError):
+            await database.run(lambda tx: db.forget_worker(tx, worker_id))
+
+
+async def _sleep(relay: Relay, database: db.Database, worker_id: str, bell: db.Bell, stop: asyncio.Event) -> None:
+    """Say that we sleep, look once more, then nap until somebody rings."""
+    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=True))
+    if not await relay.turn():
+        rung = asyncio.create_task(bell.heard(NAP_SECONDS))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({rung, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (rung, stopped):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=False))
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def _hang_up(bell: db.Bell | None) -> None:
+    if bell is not None:
+        with suppress(Exception):
+            await bell.close()

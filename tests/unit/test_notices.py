@@ -1,0 +1,143 @@
+"""What a registry tells about its own units is read whole, or refused with the code of what is wrong.
+
+Scope: ``gateway.domain.notices``: opening positions, actions, identifiers given at release. Synthetic data.
+"""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain import identifiers as ids
+from gateway.domain import notices, wire
+from gateway.domain.actions import Disposal, Issuance, OpeningPosition
+from gateway.domain.check_codes import Finding
+from gateway.domain.units import ItmoNaming, Origin, UnitRange
+from gateway.errors import GatewayError
+
+MEC01 = ids.parse_registry_code("MEC01")
+JPN01 = ids.parse_registry_code("JPN01")
+STEM = ids.parse_itmo_stem("CA0001-MMR99-MMR-2021")
+
+
+def block(first: int, last: int, *, named: bool = True) -> dict[str, Any]:
+    raw: dict[str, Any] = {
+        "origin": {"registry": "MEC01", "series": "MMR-A64"},
+        "first": first,
+        "last": last,
+        "attributes": {
+            "unit_type": "A6.4ER",
+            "first_transferring_party": "MMR",
+            "vintage": 2021,
+            "cooperative_approach": "CA0001",
+            "metric": "GHG",
+            "mitigation_type": "Emission reductions",
+            "sector": "Energy generation",
+            "activity_type": "Energy Efficiency households",
+            "activity": "PoA 10471",
+            "authorisation": None,
+        },
+    }
+    if named:
+        raw["itmo"] = {"first": f"CA0001-MMR99-MMR-{first}-2021", "last": f"CA0001-MMR99-MMR-{last}-2021"}
+    return raw
+
+
+def units(first: int, last: int) -> UnitRange:
+    return UnitRange(Origin(MEC01, "MMR-A64"), first, last)
+
+
+def action(kind: str, **members: Any) -> dict[str, Any]:
+    heading = {"kind": "action", "action": "A-1", "type": kind, "at": "2026-02-26T00:00:00.000Z"}
+    return {**heading, "registry": "MEC01", **members}
+
+
+def issuance(**changes: Any) -> dict[str, Any]:
+    place = {"party": "MMR", "account": "100-1", "block": {**block(1, 100, named=False), **changes}}
+    return action("issuance", positions=[place], synthetic=True)
+
+
+def test_an_issuance_is_of_the_registrys_own_series() -> None:
+    read = notices.parse_action(issuance(), MEC01)
+    assert isinstance(read, Issuance)
+    assert wire.time_to_wire(read.at) == "2026-02-26T00:00:00.000Z"
+    foreign = notices.parse_action(issuance(origin={"registry": "JPN01", "series": "J"}), MEC01)
+    assert [f.code for f in foreign if isinstance(foreign, tuple)] == [1010]
+    assert isinstance(notices.parse_action(issuance(), JPN01), tuple)
+
+
+@pytest.mark.parametrize(
+    ("kind", "account", "to_account", "wrong"),
+    [
+        ("use", "100-1", "200-1", False),
+        ("cancellation", "420-1", "320-1", False),
+        ("use", "100-1", "310-1", True),
+        ("cancellation", "100-1", "200-1", True),
+        ("use", "210-1", "200-1", True),
+    ],
+)
+def test_a_disposal_leads_from_held_to_used_or_cancelled(
+    kind: str, account: str, to_account: str, wrong: bool
+) -> None:
+    item = action(kind, party="MMR", account=account, to_account=to_account, blocks=[block(1, 100)])
+    read = notices.parse_action(item, MEC01)
+    if wrong:
+        assert [f.code for f in read if isinstance(read, tuple)] == [2015]
+    else:
+        assert isinstance(read, Disposal)
+
+
+def test_an_opening_position_has_sound_units() -> None:
+    item = {"kind": "position", "party": "MMR", "account": "100-1", "block": block(1, 100)}
+    assert isinstance(notices.parse_position(item, MEC01), OpeningPosition)
+    item["block"]["attributes"]["vintage"] = 2022
+    assert notices.parse_position(item, MEC01) == (
+        Finding(2013, (units(1, 100),), "the ITMO identifiers end with another vintage"),
+    )
+
+
+def test_identifiers_given_at_release_are_as_many_as_the_units() -> None:
+    entry = {name: value for name, value in block(1, 100).items() if name != "attributes"}
+    named = notices.parse_naming(entry)
+    assert named == (units(1, 100), ItmoNaming(STEM, 0))
+    short = notices.parse_naming({**entry, "last": 101})
+    assert [f.code for f in short if isinstance(f, Finding)] == [2009]
+
+
+@pytest.mark.parametrize(
+    "moment", ["2026-02-30T00:00:00.000Z", "2026-02-26T00:00:00Z", "2026-02-26", 1, None]
+)
+def test_a_time_has_one_spelling(moment: object) -> None:
+    with pytest.raises(GatewayError) as caught:
+        wire.parse_time(moment)
+    assert caught.value.code == 2001
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "transfer"},
+        {"type": None},
+        {"synthetic": 1},
+        {"positions": {}},
+        {"kind": "position"},
+        {"action": "x" * 65},
+        {"party": "MMR"},
+    ],
+)
+def test_an_action_of_another_shape_is_refused_with_2001(change: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        notices.parse_action({**issuance(), **change}, MEC01)
+    assert caught.value.code == 2001
+
+
+def test_an_action_moves_at_least_one_block() -> None:
+    with pytest.raises(GatewayError) as caught:
+        notices.parse_action({**issuance(), "positions": []}, MEC01)
+    assert caught.value.code == 2005
+
+
+def test_units_are_not_issued_twice_in_one_action() -> None:
+    item = issuance()
+    item["positions"] *= 2
+    found = notices.parse_action(item, MEC01)
+    assert [f.code for f in found if isinstance(found, tuple)] == [2008]

@@ -1,0 +1,256 @@
+// The story that the good vectors tell: two transfers of one proposal, one completed, one rejected.
+//
+// What it is for: whoever connects a registry sees every message type at least once, conforming in every member, and
+// how they name each other. Units of PoA 10471 are issued in MEC01, requested, proposed as two transfers in one
+// message, and offered to KOR01, which accepts the first and rejects the second. The quantities of the issuance
+// (58,428 t, of which 1,169 t are cancelled for overall mitigation) are public; everything else is synthetic.
+//
+// Every message of the story is signed and takes its number; those given to `show` become vectors.
+
+import { hash, jose, linkJson, registered, uuid } from "./signing.mjs";
+
+const AUTHORISATION = { id: "TEST-ONLY-MMR-2026-1", version: 1 };
+const ATTRIBUTES = {
+  unit_type: "A6.4ER", first_transferring_party: "MMR", vintage: 2021, cooperative_approach: "CA0001", metric: "GHG",
+  mitigation_type: "Emission reductions", sector: "Energy generation", activity_type: "Energy Efficiency households",
+  activity: "PoA 10471", authorisation: AUTHORISATION,
+};
+const SOURCE = { registry: "MEC01", party: "MMR", account: "100-1" };
+const ACQUIRER = { registry: "KOR01", party: "KOR", account: "100-1" };
+const REQUEST = uuid("2026-03-02T09:00:00.000Z", 1);
+const COMPLETED = `MEC01-${uuid("2026-03-02T09:30:00.000Z", 1)}`;
+const REJECTED = `MEC01-${uuid("2026-03-02T09:30:00.000Z", 2)}`;
+const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const UNNUMBERED = ["status.query", "status.answer", "time.query", "time.answer"];
+/** KOR01 changes from an ES256 to an Ed25519 key between its activation and the transfers. */
+const KOR01_ROTATES = "2026-03-01T18:00:00.000Z";
+
+function range(first, last) { return { origin: { registry: "MEC01", series: "TEST-MMR-A64" }, first, last }; }
+function block(first, last) { return { ...range(first, last), attributes: ATTRIBUTES }; }
+/** The ITMO serial is the origin serial + 1000. */
+function itmo(first, last) {
+  return { first: `CA0001-MMR99-MMR-${first + 1000}-2021`, last: `CA0001-MMR99-MMR-${last + 1000}-2021` };
+}
+function later(time, seconds) { return new Date(Date.parse(time) + seconds * 1000).toISOString(); }
+
+/** An action item: one unit of MMR is cancelled, under a name that is not easy to hash alike. */
+export function cancellation(serial, at) {
+  return {
+    kind: "action", action: `TEST-ONLY Zürich "Ñuñoa" 東京 \\ 🌳 ${serial}`, type: "cancellation", at, registry: "MEC01",
+    party: "MMR", account: "100-1", to_account: "300-1", blocks: [block(serial, serial)],
+  };
+}
+
+/** The keys of all three nodes, those of MEC01 as given. */
+function keys(mechanism = {}) {
+  return [
+    registered("ed", mechanism),
+    registered("ec", { owner: "KOR01", not_after: KOR01_ROTATES }),
+    registered("other", { owner: "KOR01", not_before: KOR01_ROTATES }),
+    registered("gateway", { owner: "GWY01" }),
+  ];
+}
+function keyOf(node, at) { return { MEC01: "ed", GWY01: "gateway", KOR01: at < KOR01_ROTATES ? "ec" : "other" }[node]; }
+
+/** The good vectors. `first` is what MEC01 said before: message id and HTTP body. */
+export async function tell(first) {
+  const vectors = [];
+  const said = { "MEC01 GWY01": 1 };
+  let messages = 0;
+
+  /** One message. `own` are its items, `evidence` pairs of an earlier message and the index of the item carried. */
+  async function say(type, route, at, { own = [], evidence = [], body = {}, answers, numbered = true, ...more } = {}) {
+    const [from, to] = route.split(" ");
+    if (numbered && !UNNUMBERED.includes(type)) more.seq = said[route] = (said[route] ?? 0) + 1;
+    const carried = evidence.flatMap(([message, ...indexes]) => indexes.map((index) => message.texts[index]));
+    const texts = [...own.map((item) => JSON.stringify(item)), ...carried];
+    if (evidence.length) body = { ...body, evidence: evidence.map(([message]) => message.jws) };
+    const id = uuid(at, ++messages);
+    const { seq, expires_at, leaf, trace } = more;
+    const in_reply_to = answers && { id: answers.id, sha256: hash(answers.body) };
+    const items = texts.length ? texts.map(hash) : undefined;
+    const jws = await jose(
+      { v: 1, id, seq, type, from, to, sent_at: at, expires_at, in_reply_to, leaf, trace, items, body }, keyOf(from, at));
+    const content = { in_reply_to, items, evidence: body.evidence };
+    return { id, at, from, to, jws, texts, content, body: items ? linkJson(jws, texts) : jws };
+  }
+  /** The receipt of a message: one state, or one per own item. */
+  async function receipt(answered, at, states = [], more = {}) {
+    const own = states.map(([state, transfer], index) =>
+      ({ kind: "receipt", item: hash(answered.texts[index]), transfer, state, findings: [] }));
+    const leaf = answered.to === "GWY01" ? hash(`synthetic leaf ${answered.id}`) : undefined;
+    return say("receipt", `${answered.to} ${answered.from}`, at, { own, answers: answered, leaf, ...more });
+  }
+  function show(name, why, message, more = {}) {
+    const { content, body } = message;
+    vectors.push({
+      name, why, now: later(message.at, 0.5), receiver: message.to, keys: keys(), content, ...more, expect: "ok", body,
+    });
+    return message;
+  }
+  function name(message) { return { id: message.id, sha256: hash(message.jws) }; }
+  const [MEC, KOR, TO_MEC, TO_KOR] = ["MEC01 GWY01", "KOR01 GWY01", "GWY01 MEC01", "GWY01 KOR01"];
+
+  // --- the links become active ------------------------------------------------------------------------------------
+  show("refusal-verdict", "a verdict on the whole message (bad/unknown-member.json): numbered, with its leaf",
+    await say("refusal", TO_MEC, "2026-03-01T12:00:00.100Z", {
+      answers: first, leaf: hash(`synthetic leaf ${first.id}`),
+      body: { findings: [{ code: 2001, detail: "member 'priority' is not of the protocol" }] },
+    }));
+  const asked = "2026-03-01T13:00:00.000Z";
+  const timeQuery = show("time-query", "a query expires and carries no seq; sent_at is exactly 300 s ahead of the receiver",
+    await say("time.query", MEC, asked, { expires_at: later(asked, 300) }), { now: later(asked, -300) });
+  show("time-answer", "an answer to a query, bare", await say("time.answer", TO_MEC, "2026-03-01T12:55:00.020Z", {
+    answers: timeQuery, expires_at: later(asked, 0.02), body: { time: "2026-03-01T12:55:00.020Z" },
+  }));
+  const nothing = show("link-activate-bare", "a registry that holds nothing: no items; its key was superseded a moment later",
+    await say("link.activate", MEC, "2026-03-01T13:10:00.000Z"),
+    { keys: keys({ revoked_at: "2026-03-01T13:10:00.001Z", revoked_reason: "superseded" }) });
+  await receipt(nothing, "2026-03-01T13:10:00.050Z");
+  const highest = { registry: "KOR01", series: "TEST-KOR" };
+  const opening = show("link-activate", "ES256, r||s, with a key rotated out since; the largest integer as serial",
+    await say("link.activate", KOR, "2026-03-01T14:00:00.000Z", { own: [{
+      kind: "position", party: "KOR", account: "110-7",
+      block: {
+        origin: highest, first: Number.MAX_SAFE_INTEGER, last: Number.MAX_SAFE_INTEGER,
+        attributes: {
+          unit_type: "MO", first_transferring_party: "KOR", vintage: 2022, cooperative_approach: "CA0002", metric: "GHG",
+          mitigation_type: "Removals", sector: "Forestry and land use", activity_type: "Reforestation",
+          activity: "TEST ONLY 1", authorisation: null,
+          underlying: { registry: "VCS", first: "TEST-ONLY-17", last: "TEST-ONLY-17" },
+        },
+      },
+    }] }), { now: "2026-04-01T00:00:00.000Z" });
+  await receipt(opening, "2026-03-01T14:00:00.050Z", [["recorded"]]);
+
+  // --- units are issued, requested and proposed -------------------------------------------------------------------
+  const issued = show("action-notice-issuance", "58,428 t issued; the account types show what is deducted",
+    await say("action.notice", MEC, "2026-03-02T08:00:00.000Z", { trace: TRACE, own: [{
+      kind: "action", action: "TEST-ONLY-ISSUANCE-1", type: "issuance", at: "2026-02-26T00:00:00.000Z", registry: "MEC01",
+      positions: [
+        { party: "MMR", account: "100-1", block: block(1, 57259) },
+        { party: "MMR", account: "320-1", block: block(57260, 58428) },
+      ],
+      synthetic: true,
+    }] }));
+  show("receipt-notice", "a receipt of the gateway: the hash of the item, the leaf it promises, a trace",
+    await receipt(issued, "2026-03-02T08:00:00.050Z", [["recorded"]], { trace: TRACE }));
+  const request = show("transfer-request", "the source is asked to propose; it chooses the blocks",
+    await say("transfer.request", TO_MEC, "2026-03-02T09:00:00.000Z", { own: [{
+      kind: "request", request: REQUEST, transferring: SOURCE, acquiring: ACQUIRER, purpose: "NDC", quantity: 50000,
+    }] }));
+  await receipt(request, "2026-03-02T09:00:00.050Z", [["recorded"]]);
+  const proposal = (transfer, blocks, quantity, more) => ({
+    kind: "propose", transfer, ...more, transferring: SOURCE, acquiring: ACQUIRER, purpose: "NDC",
+    authorisation: AUTHORISATION, quantity, blocks,
+  });
+  const proposed = "2026-03-02T09:30:00.000Z";
+  const propose = show("transfer-propose", "two transfers in one message; now is not later than expires_at",
+    await say("transfer.propose", MEC, proposed, { expires_at: later(proposed, 86400), own: [
+      proposal(COMPLETED, [block(1, 30000), block(30001, 50000)], 50000, { request: REQUEST }),
+      proposal(REJECTED, [block(50001, 57256)], 7256),
+    ] }), { now: later(proposed, 86400) });
+  await receipt(propose, "2026-03-02T09:30:00.050Z", [["proposed", COMPLETED], ["proposed", REJECTED]]);
+
+  // --- both are offered, one is accepted, one rejected ------------------------------------------------------------
+  const [proposalA, proposalB] = propose.texts.map(hash);
+  const offered = "2026-03-02T09:31:00.000Z";
+  const verdict = (transfer, of, findings) =>
+    ({ kind: "offer", transfer, proposal: of, verdict: "passed", findings, answer_by: later(offered, 86400) });
+  const offer = show("transfer-offer", "two own items, then the two proposals of the message carried as evidence",
+    await say("transfer.offer", TO_KOR, offered, {
+      expires_at: later(offered, 86400), evidence: [[propose, 0, 1]],
+      own: [
+        verdict(COMPLETED, proposalA, [{ code: 5112, detail: "synthetic: no initial report on file" }]),
+        verdict(REJECTED, proposalB, []),
+      ],
+    }));
+  const reason = [{ code: 5903, blocks: [range(50001, 57256)], detail: "synthetic: not eligible for this account" }];
+  const answer = show("transfer-answer", "the offer answered in the response, each transfer for itself",
+    await say("transfer.answer", KOR, "2026-03-02T09:31:00.100Z", { answers: offer, own: [
+      { kind: "answer", transfer: COMPLETED, offer: hash(offer.texts[0]), answer: "accepted", findings: [] },
+      { kind: "answer", transfer: REJECTED, offer: hash(offer.texts[1]), answer: "rejected", findings: reason },
+    ] }));
+
+  // --- the accepted one is committed and released -----------------------------------------------------------------
+  const accepted = hash(answer.texts[0]);
+  const commit = show("transfer-commit", "one transfer of a batch: the other items stay undisclosed; age alone is no reason",
+    await say("transfer.commit", TO_MEC, "2026-03-02T09:32:00.000Z", {
+      own: [{ kind: "commit", transfer: COMPLETED, proposal: proposalA, answer: accepted }],
+      evidence: [[propose, 0], [answer, 0]],
+    }), { now: "2026-05-02T09:32:00.000Z" });
+  show("refusal-unnumbered", "a refusal that is no verdict carries no seq: the same bytes again later",
+    await say("refusal", MEC, "2026-03-02T09:32:00.100Z", {
+      answers: commit, numbered: false, body: { findings: [{ code: 9002 }] },
+    }));
+  const named = [[1, 30000], [30001, 50000]];
+  const released = show("transfer-released", "the commit answered in the response; the units get ITMO identifiers",
+    await say("transfer.released", MEC, "2026-03-02T09:33:00.000Z", { answers: commit, own: [{
+      kind: "released", transfer: COMPLETED, commit: name(commit), released_at: "2026-03-02T09:32:59.990Z",
+      first_transfer: true, itmo: named.map((ends) => ({ ...range(...ends), itmo: itmo(...ends) })),
+    }] }));
+
+  // --- the rejected one is cancelled and voided -------------------------------------------------------------------
+  const cancel = show("transfer-cancel", "the acquirer rejected: the source is asked to void",
+    await say("transfer.cancel", TO_MEC, "2026-03-02T09:34:00.000Z", {
+      own: [{ kind: "cancel", transfer: REJECTED, outcome: "rejected", findings: reason }],
+    }));
+  const query = "2026-03-02T10:00:00.000Z";
+  const status = show("status-query", "the source has not heard of the cancel and asks",
+    await say("status.query", MEC, query, {
+      expires_at: later(query, 300), body: { transfer: REJECTED, my_state: "locked", message: name(propose) },
+    }));
+  show("status-answer", "the state, and the cancel as evidence with its item",
+    await say("status.answer", TO_MEC, later(query, 0.05), {
+      answers: status, expires_at: later(query, 300.05), evidence: [[cancel, 0]],
+      body: { transfer: REJECTED, state: "ending", message: "known" },
+    }));
+  const voided = show("transfer-voided", "the cancel, sent again, answered in the response",
+    await say("transfer.voided", MEC, "2026-03-02T10:15:00.000Z", {
+      answers: cancel, own: [{ kind: "voided", transfer: REJECTED, findings: [] }],
+    }));
+
+  // --- the released one is settled and credited; both are closed --------------------------------------------------
+  const settle = show("transfer-settle", "enough by itself: proposal, acceptance and release inside",
+    await say("transfer.settle", TO_KOR, "2026-03-02T10:20:00.000Z", {
+      own: [{
+        kind: "settle", transfer: COMPLETED, proposal: proposalA, answer: accepted, release: hash(released.texts[0]),
+      }],
+      evidence: [[propose, 0], [answer, 0], [released, 0]],
+    }));
+  const credited = show("transfer-credited", "the settle answered in the response",
+    await say("transfer.credited", KOR, "2026-03-02T10:20:00.100Z", { answers: settle, own: [{
+      kind: "credited", transfer: COMPLETED, settle: name(settle), credited_at: "2026-03-02T10:20:00.090Z",
+      account: "100-1", findings: [],
+    }] }));
+  const completed = {
+    own: [{ kind: "closed", transfer: COMPLETED, state: "completed", findings: [] }],
+    evidence: [[propose, 0], [answer, 0], [released, 0], [credited, 0]],
+  };
+  const rejected = {
+    own: [{ kind: "closed", transfer: REJECTED, state: "rejected", findings: reason }],
+    evidence: [[propose, 1], [voided, 0]],
+  };
+  const done = show("transfer-closed-completed", "final; carries the whole chain",
+    await say("transfer.closed", TO_MEC, "2026-03-02T10:21:00.000Z", completed));
+  show("receipt-closed", "a receipt of a registry without a log: no leaf",
+    await receipt(done, "2026-03-02T10:21:00.050Z", [["done", COMPLETED]]));
+  await receipt(await say("transfer.closed", TO_KOR, "2026-03-02T10:21:00.000Z", completed), "2026-03-02T10:21:00.060Z",
+    [["done", COMPLETED]]);
+  await receipt(await say("transfer.closed", TO_MEC, "2026-03-02T10:21:01.000Z", rejected), "2026-03-02T10:21:01.050Z",
+    [["void", REJECTED]]);
+  const ended = show("transfer-closed-rejected", "the acquirer learns that the source has voided",
+    await say("transfer.closed", TO_KOR, "2026-03-02T10:21:01.000Z", rejected));
+  await receipt(ended, "2026-03-02T10:21:01.060Z", [["void", REJECTED]]);
+
+  // --- what the registries do with units afterwards ---------------------------------------------------------------
+  const cancelled = [57257, 57258, 57259].map((serial) => cancellation(serial, "2026-03-03T08:00:00.000Z"));
+  show("action-notice-cancellation", "three items beside the JWS, hashed as UTF-8",
+    await say("action.notice", MEC, "2026-03-03T08:00:01.000Z", { own: cancelled }));
+  show("action-notice-use", "units received are used; their blocks bear the ITMO identifiers",
+    await say("action.notice", KOR, "2026-03-03T09:00:01.000Z", { own: [{
+      kind: "action", action: "TEST-ONLY-USE-1", type: "use", at: "2026-03-03T09:00:00.000Z", registry: "KOR01",
+      party: "KOR", account: "100-1", to_account: "200-1", blocks: [{ ...block(1, 30000), itmo: itmo(1, 30000) }],
+    }] }));
+  return vectors;
+}
