@@ -4,6 +4,7 @@ The only module that knows that connectors exist. Everything is handed down as a
 else reads the environment.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,10 +89,15 @@ class Registries:
         await self._client.close()
 
 
-def build(settings: Settings) -> Gateway:
+def utc_now() -> datetime:
+    """The clock of a process: aware, UTC."""
+    return datetime.now(UTC)
+
+
+def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gateway:
     """Put a gateway together; raises MALFORMED when there is no key to sign with."""
     database = db.Database(settings.database_url)
-    node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+    node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES)
     registries = Registries(database)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)

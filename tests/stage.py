@@ -1,0 +1,238 @@
+"""A gateway in this process, on a fresh PostgreSQL database, with real registries as processes around it.
+
+The gateway's own parts are at hand (its relay can be made to take single turns, its statements counted, its
+clock set), and everything between it and the registries goes over HTTP. All units and accounts are synthetic.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from gateway import embedded, migrations, wiring
+from gateway import worker as relay_worker
+from gateway.links import commands
+from gateway.links.store import Link
+from gateway.settings import Settings
+from gateway.signing.keys import SoftwareKey
+from gateway.web import link, operator
+from gateway.web import server as web_server
+from gateway.wiring import Gateway
+
+AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
+PATIENCE_SECONDS = 30.0
+
+
+def make_template(server: embedded.Server) -> None:
+    """Migrate the database every test's own is copied from."""
+    server.create_database("gateway", "gateway_owner")
+    migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
+    migrations.apply(server.dsn("gateway", "gateway_owner"))
+
+
+def fresh_database(server: embedded.Server) -> str:
+    """A new migrated database; its name."""
+    name = f"gateway_{secrets.token_hex(4)}"
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE gateway OWNER gateway_owner").format(sql.Identifier(name))
+        connection.execute(made)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO gateway_app").format(sql.Identifier(name)))
+    return name
+
+
+@dataclass
+class Clock:
+    """The gateway's clock: real time, moved by ``ahead``."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass
+class Registry:
+    """A sandbox registry as a process."""
+
+    code: str
+    url: str
+    process: asyncio.subprocess.Process
+    http: httpx.AsyncClient
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        answer = await self.http.post(f"{self.url}/admin/{path}", json=body)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    async def get(self, path: str) -> dict[str, Any]:
+        answer = await self.http.get(f"{self.url}/admin/{path}")
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+
+@dataclass
+class Stage:
+    """The gateway, its addresses and the registries that are linked with it."""
+
+    folder: Path
+    server: embedded.Server
+    database_name: str
+    gateway: Gateway
+    clock: Clock
+    link_url: str
+    operator_url: str
+    http: httpx.AsyncClient
+    stack: AsyncExitStack
+    registries: dict[str, Registry] = field(default_factory=dict)
+
+    async def link(
+        self, code: str, kind: str, party: str = "", *, answer: str = "reply", activate: bool = True
+    ) -> Registry:
+        """Start a registry, pin its keys, register it and let it activate its link."""
+        registry = await self._start(code, kind, party, answer)
+        keys = (await self.http.get(f"{registry.url}/keys")).json()
+        (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
+        made = Link(code, kind, registry.url, "requested", 24, (code,))
+        await self.gateway.database.run(
+            lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"])
+        )
+        if activate:
+            assert (await registry.post("activate"))["receipted"]
+        self.registries[code] = registry
+        return registry
+
+    async def _start(self, code: str, kind: str, party: str, answer: str) -> Registry:
+        name = f"{code.lower()}_{self.database_name}"
+        self.server.create_database(name, name)
+        arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer]
+        arguments += ["--key", str(self.folder / f"{code}.pem"), "--gateway-url", self.link_url]
+        arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
+        arguments += ["--party", party] if party else []
+        for other in ("MEC01", "KOR01", "JPN01", "CHE01"):
+            if other != code:
+                arguments += ["--peer", f"{other}={self.folder / other}.jwks"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "connectors.sandbox", kind, *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        self.stack.push_async_callback(_stop, process)
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
+        return Registry(code, json.loads(line)["url"], process, self.http)
+
+    async def issue(self, gross: int = 10_000, **changes: Any) -> int:
+        """Let MEC01 issue to Myanmar and announce it; the units left in the holding account."""
+        wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": "MMR-A64"}
+        wanted |= {"sop_percent": 0, "authorisation": AUTHORISATION}
+        made = await self.registries["MEC01"].post("issue", **(wanted | changes))
+        await self.until(lambda: self.count("action WHERE type = 'issuance'"))
+        held = [h["block"] for h in made["holdings"] if h["account"] == "100-1"]
+        return sum(b["last"] - b["first"] + 1 for b in held)
+
+    async def propose(self, *quantities: int, to: str = "KOR01", source: str = "MEC01", **changes: Any) -> list[str]:
+        """Let a registry propose transfers of these quantities; their ids."""
+        party, sender = to[:3], "MMR" if source == "MEC01" else source[:3]
+        wish = {"party": sender, "to": {"registry": to, "party": party, "account": "100-1"}}
+        wishes = [wish | {"quantity": q, "authorisation": AUTHORISATION} | changes for q in quantities]
+        return list((await self.registries[source].post("transfers", transfers=wishes))["transfers"])
+
+    async def transfer(self, transfer: str) -> dict[str, Any]:
+        """One transfer as the operator API shows it."""
+        answer = await self.http.get(f"{self.operator_url}/api/v1/transfers/{transfer}")
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    async def states(self, transfers: list[str]) -> list[str]:
+        """The states of these transfers, "absent" for one that has not arrived."""
+        found = dict(await self.rows("SELECT id, state FROM transfer"))
+        return [str(found.get(t, "absent")) for t in transfers]
+
+    async def books(self) -> dict[str, Any]:
+        """The gateway's book per registry, with ``conservation``."""
+        return dict((await self.http.get(f"{self.operator_url}/api/v1/books")).json())
+
+    async def count(self, table: str) -> int:
+        """Rows of ``table`` (which may carry a WHERE)."""
+        return int((await self.rows(f"SELECT count(*) FROM {table}"))[0][0])
+
+    async def rows(self, statement: str, role: str = "gateway_owner") -> list[tuple[Any, ...]]:
+        """What a statement of a test's own gives, run as ``role``."""
+        dsn = self.server.dsn(self.database_name, role)
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            cursor = await connection.execute(statement)  # type: ignore[arg-type]
+            return list(await cursor.fetchall()) if cursor.description else []
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Run a worker meanwhile."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(relay_worker.run(self.gateway.relay, self.gateway.database, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def until(self, holds: Callable[[], Awaitable[Any]]) -> None:
+        """Wait until ``holds`` gives something true; fails after a while."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while not await holds():
+            assert asyncio.get_running_loop().time() < deadline, "waited in vain"
+            await asyncio.sleep(0.05)
+
+    async def relay(self, transfers: list[str], *, told: bool = True) -> list[str]:
+        """Work until the transfers are final (and every side has been told); their states."""
+        final = {"completed", "refused", "rejected", "cancelled"}
+
+        async def settled() -> bool:
+            if not set(await self.states(transfers)) <= final:
+                return False
+            return not told or await self.count("transfer WHERE next_at IS NOT NULL") == 0
+
+        async with self.working():
+            await self.until(settled)
+        return await self.states(transfers)
+
+
+@asynccontextmanager
+async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
+    """A gateway that serves on loopback, with nobody linked yet and no worker running."""
+    async with AsyncExitStack() as stack:
+        name = fresh_database(server)
+        key = SoftwareKey.generate()
+        key.save(folder / "gateway.pem")
+        (folder / "GWY01.jwks").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+        clock = Clock()
+        settings = Settings(database_url=server.dsn(name, "gateway_app"), key_file=folder / "gateway.pem")
+        gateway = wiring.build(settings, clock=clock)
+        stack.push_async_callback(gateway.close)
+        sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
+        for sock in sockets:
+            sock.listen(256)
+        edges = (link.app(gateway.inbox, gateway.node), operator.app(gateway.database, gateway.node, gateway.inbox))
+        stop = asyncio.Event()
+        serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
+        stack.push_async_callback(_end, serving, stop)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
+        urls = [web_server.url(sock) for sock in sockets]
+        yield Stage(folder, server, name, gateway, clock, urls[0], urls[1], http, stack)
+
+
+async def _end(serving: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    stop.set()
+    await serving
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    await process.wait()
