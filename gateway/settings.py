@@ -1,28 +1,37 @@
 """Settings, read once at the start from ``GATEWAY_*`` variables (or ``--keep DIR``), and handed down as arguments.
 
-A wrong value stops the start with one line that names the variable. Every value has a default except what
-cannot have one: the database and the key.
+A wrong value stops the start with one line that names the variable, and so does a variable that looks like a
+misspelt setting. Other ``GATEWAY_*`` variables are left alone: Kubernetes puts ``GATEWAY_SERVICE_HOST`` and the
+like into every process near a service named *gateway*. Every setting has a default except what cannot have one:
+the database and the key.
 """
 
+import difflib
+import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import GatewayError, Kind
 
+PREFIX = "GATEWAY_"
+#: How alike (0 to 1) an unknown variable and a setting are when the one is taken for the other, misspelt.
+MISSPELT = 0.8
 
-class Settings(BaseSettings):
+
+class Settings(BaseModel):
     """What a process needs to know of its surroundings."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The gateway's link code.
     code: str = Field(default="GWY01", pattern=r"^[A-Z]{3}\d{2}$")
     #: Where ``gateway_app`` serves from, for example postgresql://gateway_app:…@host/gateway.
-    database_url: str = Field(pattern=r"^postgres(ql)?(\+psycopg)?://")
+    database_url: str
     #: Where ``gateway_owner`` migrates; needed by ``gateway migrate`` only.
-    owner_database_url: str | None = Field(default=None, pattern=r"^postgres(ql)?(\+psycopg)?://")
+    owner_database_url: str | None = None
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
@@ -31,6 +40,16 @@ class Settings(BaseSettings):
     link_listen: str = "127.0.0.1:8640"
     #: Where operators call the API: a loopback address or ``unix:PATH``, and no other.
     operator_listen: str = "127.0.0.1:8641"
+
+    @field_validator("database_url", "owner_database_url")
+    @classmethod
+    def _of_postgresql(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            # ``port`` raises ValueError for one that is no number.
+            if parts.scheme not in ("postgresql", "postgres", "postgresql+psycopg") or parts.port == 0:
+                raise ValueError("not an address like postgresql://USER@HOST/DATABASE")
+        return value
 
     @field_validator("operator_listen")
     @classmethod
@@ -45,16 +64,33 @@ class Settings(BaseSettings):
     @classmethod
     def _has_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not value.startswith("unix:") and not (host and port.isdecimal() and int(port) < 65536):
+        if value.startswith("unix:"):
+            usable = len(value) > len("unix:")
+        else:
+            usable = bool(host) and port.isdecimal() and int(port) < 65536
+        if not usable:
             raise ValueError("an address is HOST:PORT or unix:PATH")
         return value
 
 
+class _Environment(Settings, BaseSettings):
+    """The same, read from the variables."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+
 def read() -> Settings:
     """Read the environment; raises MALFORMED with one line that names the wrong variable."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            meant = difflib.get_close_matches(name.removeprefix(PREFIX), [k.removeprefix(PREFIX) for k in known], 1, MISSPELT)
+            if meant:
+                raise GatewayError(Kind.MALFORMED, f"{name}: there is no such setting; {PREFIX}{meant[0]} is one")
     try:
-        return Settings()
+        return _Environment()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "GATEWAY_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise GatewayError(Kind.MALFORMED, f"{name}: {first['msg']}") from None
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        wrong = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        raise GatewayError(Kind.MALFORMED, f"{name}: {wrong}") from None

@@ -19,6 +19,9 @@ from gateway.transfers.relay import Relay
 #: The longest nap: how late a lost notification, or a row that becomes due by its time, may be seen.
 NAP_SECONDS = 1.0
 
+#: How long sends under way may take to end when the worker is told to stop; later their outcome is unknown.
+LAST_SENDS_SECONDS = 5.0
+
 log = structlog.get_logger()
 
 
@@ -30,7 +33,7 @@ async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 bell = bell or await db.Bell.hung(database.url)
-                if not await relay.turn():
+                if not await relay.begin():
                     await _sleep(relay, database, worker_id, bell, stop)
             except Exception as error:  # whatever it is, the rows are safe and the next turn may succeed
                 log.error("turn-failed", error=type(error).__name__, detail=str(error)[:500])
@@ -39,21 +42,22 @@ async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
                 await _pause(stop, NAP_SECONDS)
     finally:
         await _hang_up(bell)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(relay.finish(), LAST_SENDS_SECONDS)
         with suppress(GatewayError):
             await database.run(lambda tx: db.forget_worker(tx, worker_id))
 
 
 async def _sleep(relay: Relay, database: db.Database, worker_id: str, bell: db.Bell, stop: asyncio.Event) -> None:
-    """Say that we sleep, look once more, then nap until somebody rings."""
+    """Say that we sleep, look once more, then nap until somebody rings or one of our sends has ended."""
     await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=True))
-    if not await relay.turn():
-        rung = asyncio.create_task(bell.heard(NAP_SECONDS))
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({rung, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (rung, stopped):
+    if not await relay.begin():
+        waking = [bell.heard(NAP_SECONDS), relay.moved.wait(), stop.wait()]
+        tasks = [asyncio.create_task(wait) for wait in waking]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
     await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=False))
 
 

@@ -25,6 +25,7 @@ from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway
@@ -68,11 +69,21 @@ class Registry:
     url: str
     process: asyncio.subprocess.Process
     http: httpx.AsyncClient
+    command: list[str]
 
     async def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer = await self.http.post(f"{self.url}/admin/{path}", json=body)
         assert answer.is_success, answer.text
         return dict(answer.json())
+
+    async def change(self, path: str, **body: Any) -> dict[str, Any]:
+        answer = await self.http.patch(f"{self.url}/admin/{path}", json=body)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    async def stop(self) -> None:
+        """End the process; its database and its key stay."""
+        await _stop(self.process)
 
     async def get(self, path: str) -> dict[str, Any]:
         answer = await self.http.get(f"{self.url}/admin/{path}")
@@ -121,20 +132,31 @@ class Stage:
         for other in ("MEC01", "KOR01", "JPN01", "CHE01"):
             if other != code:
                 arguments += ["--peer", f"{other}={self.folder / other}.jwks"]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "connectors.sandbox", kind, *arguments, stdout=asyncio.subprocess.PIPE
-        )
+        command = [sys.executable, "-m", "connectors.sandbox", kind, *arguments]
+        process, url = await self._run(command)
+        return Registry(code, url, process, self.http, command)
+
+    async def restart(self, code: str) -> None:
+        """Start a registry again that was stopped, where it was and with what it had."""
+        registry = self.registries[code]
+        registry.process, url = await self._run([*registry.command, "--listen", registry.url.removeprefix("http://")])
+        assert url == registry.url
+
+    async def _run(self, command: list[str]) -> tuple[asyncio.subprocess.Process, str]:
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         self.stack.push_async_callback(_stop, process)
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
-        return Registry(code, json.loads(line)["url"], process, self.http)
+        return process, json.loads(line)["url"]
 
     async def issue(self, gross: int = 10_000, **changes: Any) -> int:
         """Let MEC01 issue to Myanmar and announce it; the units left in the holding account."""
         wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": "MMR-A64"}
         wanted |= {"sop_percent": 0, "authorisation": AUTHORISATION}
-        made = await self.registries["MEC01"].post("issue", **(wanted | changes))
-        await self.until(lambda: self.count("action WHERE type = 'issuance'"))
+        wanted |= changes
+        made = await self.registries["MEC01"].post("issue", **wanted)
+        if wanted.get("announce", True):
+            await self.until(lambda: self.count(f"action WHERE action = '{made['action']}'"))
         held = [h["block"] for h in made["holdings"] if h["account"] == "100-1"]
         return sum(b["last"] - b["first"] + 1 for b in held)
 
@@ -196,7 +218,8 @@ class Stage:
         async def settled() -> bool:
             if not set(await self.states(transfers)) <= final:
                 return False
-            return not told or await self.count("transfer WHERE next_at IS NOT NULL") == 0
+            owing = {row[0] for row in await self.rows("SELECT id FROM transfer WHERE next_at IS NOT NULL")}
+            return not told or not owing & set(transfers)
 
         async with self.working():
             await self.until(settled)

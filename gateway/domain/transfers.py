@@ -95,10 +95,8 @@ class Outcome(StrEnum):
 class Event(StrEnum):
     """What can happen to a transfer's row: our own decisions, and verified statements that were stored."""
 
-    #: The source's proposal, of units no live transfer claims.
+    #: The source's proposal. If its units are claimed, or its data cannot be used, the checks fail at once.
     PROPOSED = "proposed"
-    #: The source's proposal, of units another transfer claims, or of data that cannot be used.
-    PROPOSED_IN_VAIN = "proposed-in-vain"
     CHECKS_PASSED = "checks-passed"
     CHECKS_FAILED = "checks-failed"
     HELD_BY_RECONCILIATION = "held-by-reconciliation"
@@ -168,7 +166,6 @@ ENDED: Mapping[Outcome, State] = MappingProxyType({outcome: State(outcome.value)
 #: The outcome an event gives to the ending it begins.
 OUTCOME_OF: Mapping[Event, Outcome] = MappingProxyType(
     {
-        Event.PROPOSED_IN_VAIN: Outcome.REFUSED,
         Event.CHECKS_FAILED: Outcome.REFUSED,
         Event.REJECTED: Outcome.REJECTED,
         Event.CLOSED_HERE: Outcome.CANCELLED,
@@ -178,12 +175,11 @@ OUTCOME_OF: Mapping[Event, Outcome] = MappingProxyType(
     }
 )
 
-#: How a row begins. All but the first three rebuild a row the gateway has lost, and need evidence with the
+#: How a row begins. All but the first two rebuild a row the gateway has lost, and need evidence with the
 #: gateway's own signature.
 BEGINNINGS: Mapping[Event, State] = MappingProxyType(
     {
         Event.PROPOSED: State.PROPOSED,
-        Event.PROPOSED_IN_VAIN: State.ENDING,
         Event.VOIDED: State.CANCELLED,
         Event.ACCEPTED: State.ACCEPTED,
         Event.REJECTED: State.ENDING,

@@ -19,6 +19,9 @@ from gateway.signing.envelope import Reference, SignedMessage
 from gateway.signing.keys import Signer
 from gateway.signing.messages import new_message_id
 
+#: The longest wait between two attempts to send.
+LONGEST_WAIT_SECONDS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -44,6 +47,16 @@ class Draft:
     leaf: str | None = None
     #: Queries, their answers and refusals that are no verdict have no place in the stream.
     numbered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why what was sent is still due, and how long at least it is put off: from ``now``, by whoever holds ``lease``."""
+
+    lease: datetime
+    now: datetime
+    floor_seconds: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

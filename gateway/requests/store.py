@@ -7,6 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
+
+#: Requests sent in one go.
+AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +99,27 @@ async def settle(tx: db.Tx, message_id: str, state: str, findings: Sequence[dict
     )
 
 
-async def lease_due(tx: db.Tx, now: datetime, until: datetime, limit: int) -> list[tuple[str, str]]:
-    """Lease requests that are due; (source, message id) of each."""
+async def lease_due(tx: db.Tx, now: datetime, until: datetime, busy: Sequence[str]) -> list[tuple[str, str]]:
+    """Lease requests that are due to sources that are not ``busy``; (source, message id) of each."""
     found = await db.rows(
         tx,
         """
         WITH due AS (
           SELECT id FROM transfer_request
           WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+            AND source <> ALL(CAST(:busy AS text[]))
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE transfer_request q SET leased_until = :until, attempts = attempts + 1 FROM due WHERE q.id = due.id
         RETURNING q.source, CAST(q.message_id AS text) AS message_id
         """,
-        {"now": now, "until": until, "limit": limit},
+        {"now": now, "until": until, "busy": list(busy), "limit": AT_ONCE},
     )
     return [(r.source, r.message_id) for r in found]
 
 
-async def wait(
-    tx: db.Tx,
-    message_id: str,
-    *,
-    lease: datetime,
-    now: datetime,
-    floor_seconds: float,
-    why: str,
-    longest: int,
-) -> None:
-    """Put off a request that was not answered: the wait doubles with each attempt, up to ``longest`` seconds."""
+async def wait(tx: db.Tx, message_id: str, wait: Wait) -> None:
+    """Put off a request that was not answered: the wait doubles with each attempt, up to the longest."""
     await db.execute(
         tx,
         """
@@ -133,10 +129,10 @@ async def wait(
         """,
         {
             "message": message_id,
-            "lease": lease,
-            "now": now,
-            "floor": floor_seconds,
-            "why": why,
-            "longest": longest,
+            "lease": wait.lease,
+            "now": wait.now,
+            "floor": wait.floor_seconds,
+            "why": wait.why,
+            "longest": LONGEST_WAIT_SECONDS,
         },
     )

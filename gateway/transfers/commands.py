@@ -47,11 +47,13 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     faults = {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
     faults |= await _claim(tx, fresh)
     rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
-    await claims.release(tx, list(faults), inbound.entry_id)
+    if faults:
+        await claims.release(tx, list(faults), inbound.entry_id)
     ending = [(rows[transfer], Word(transfer, Event.CHECKS_FAILED, f), None) for transfer, f in faults.items()]
     after = await _take(tx, node, inbound, ending)
     await db.ring(tx)
-    kept = await store.steps(tx, rows, ("propose",))
+    known = set(rows) - {str(p.transfer) for _, p in fresh}
+    kept = await store.steps(tx, known, ("propose",)) if known else {}
     return [_proposed(item, str(parsed[item.sha256].transfer), rows, after, kept, faults) for item in items]
 
 
@@ -111,6 +113,8 @@ async def refusal(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     return ()
 
 
+#: So that a proposal of 3,000 ordinary blocks fits, and still does in a settle, with everything that travels with it.
+MAX_PROPOSAL_BYTES = 3 * 1024 * 1024
 Parsed = Proposal | FaultyProposal
 
 
@@ -118,7 +122,8 @@ async def _begin(tx: db.Tx, inbound: Inbound, mine: Sequence[tuple[Item, Parsed]
     """Insert the rows that are new and keep their statements; gives back the new ones."""
     sender = inbound.message.sender
     reached = await links.behind(tx, [sender, *(str(i.value["acquiring"]["registry"]) for i, _ in mine)])
-    asked = await requested.open_of(tx, sender, [p.request for _, p in mine if p.request])
+    requests_named = [p.request for _, p in mine if p.request]
+    asked = await requested.open_of(tx, sender, requests_named) if requests_named else set()
     deadline = inbound.at + timedelta(hours=reached[sender].time_limit_hours)
     new = [_new(sender, i, p, reached, asked, deadline) for i, p in mine]
     progress = begin(Event.PROPOSED)
@@ -177,7 +182,7 @@ def _proposed(
     row = rows.get(transfer)
     if row is None:
         return ItemReceipt(item, NOT_KNOWN, (Finding(2003, detail="not a transfer id of the sender's"),), transfer)
-    if kept[transfer, "propose"].item != item.text:
+    if (transfer, "propose") in kept and kept[transfer, "propose"].item != item.text:
         findings: tuple[Finding, ...] = (Finding(2004, detail="the id was used for another proposal"),)
         return ItemReceipt(item, row.state, findings, transfer)
     return ItemReceipt(item, after.get(transfer, row.state), faults.get(transfer, ()), transfer)
@@ -250,6 +255,8 @@ def _own(inbound: Inbound, kind: str) -> list[Item]:
 
 
 def _within_limits(items: Sequence[Item]) -> None:
+    if max((len(item.text) for item in items), default=0) > MAX_PROPOSAL_BYTES:
+        raise GatewayError(Kind.LIMIT, f"a proposal has at most {MAX_PROPOSAL_BYTES} characters", code=2001)
     blocks = sum(len(item.value["blocks"]) for item in items)
     if blocks > MAX_BLOCKS:
         raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)

@@ -1,13 +1,14 @@
 """The worker's side of transfers: decides what is due, then sends what is stored.
 
-One *turn* takes what is due now, everything in lists: overdue transfers are ended, proposals checked and
-offered, acceptances committed; each decision is one transaction that signs and stores what it says. Then every
-statement that still waits for its answer is sent, outside any transaction, and the answer goes through the
-inbox like any other message. A send that brings nothing puts the row off, longer each time; nothing is ever
+What is due now is taken in lists: overdue transfers are ended, proposals checked and offered, acceptances
+committed; each decision is one transaction that signs and stores what it says. Then every statement that still
+waits for its answer is sent, outside any transaction, to each peer at its own pace, and the answer goes through
+the inbox like any other message. A send that brings nothing puts the row off, longer each time; nothing is ever
 concluded from silence. Losing the process at any point loses nothing: the rows say what is due.
 """
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from gateway.holdings.claims import Claim
 from gateway.links import store as links
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
-from gateway.messages.outbox import Node
+from gateway.messages.outbox import Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
 from gateway.transfers import steps, store
@@ -37,12 +38,10 @@ from gateway.transfers.store import Row
 
 #: Longer than any send may take, so that two workers do not send the same statement at once.
 LEASE = timedelta(seconds=60)
-#: The longest wait between two attempts.
-LONGEST_WAIT_SECONDS = 300
 #: After a bare receipt the peer has the matter in hand and sends its own message; ask again only after this long.
 RECEIPT_WAIT_SECONDS = 15.0
-#: Messages under way at once from one worker.
-SENDS_AT_ONCE = 16
+#: Messages under way at once from one worker to one peer: a peer that hangs delays nobody else's transfers.
+SENDS_AT_ONCE = 8
 #: The states in which something said waits for its answer.
 SPEAKING = tuple(SAID)
 
@@ -72,12 +71,26 @@ class Relay:
         self._node = node
         self._inbox = inbox
         self._registry_of = registry_of
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SENDS_AT_ONCE))
+        self.moved = asyncio.Event()
+
+    async def begin(self) -> bool:
+        """Decide what is due now and start sending what is; whether anything was. ``moved`` is set as sends end."""
+        self.moved.clear()
+        decided = [await self._db.run(work) for work in (self._end_overdue, self._check, self._commit)]
+        return await self._start_sends() or any(decided)
+
+    async def finish(self) -> None:
+        """Wait for the sends under way."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def turn(self) -> bool:
-        """Do what is due now; whether anything was."""
-        decided = [await self._db.run(work) for work in (self._end_overdue, self._check, self._commit)]
-        sent = await self._send_due()
-        return any(decided) or sent
+        """Do what is due now, to its end; whether anything was."""
+        began = await self.begin()
+        await self.finish()
+        return began
 
     async def _end_overdue(self, tx: db.Tx) -> bool:
         """End what has not reached a commit in its time (3005)."""
@@ -132,50 +145,38 @@ class Relay:
             judged.append((row, checks.check(proposal, facts)))
         return judged
 
-    async def _send_due(self) -> bool:
+    async def _start_sends(self) -> bool:
+        """Lease what is due to peers that are not busy, and start sending it; whether there was any."""
         now = self._node.clock()
         lease = now + LEASE
+        busy = [peer for peer, number in Counter(self._running.values()).items() if number >= SENDS_AT_ONCE]
 
         async def leased(tx: db.Tx) -> list[Sending]:
-            asked = await requests.lease_due(tx, now, lease, SENDS_AT_ONCE)
-            rows = await store.lease_due(tx, SPEAKING, now, lease)
+            asked = await requests.lease_due(tx, now, lease, busy)
+            rows = await store.lease_due(tx, SPEAKING, now, lease, busy)
             return [*_due(rows), *(Sending(peer, message, ()) for peer, message in asked)]
 
         sendings = await self._db.run(leased)
-        gate = asyncio.Semaphore(SENDS_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for sending in sendings:
-                group.create_task(self._send(sending, lease, gate))
+        for sending in sendings:
+            task = asyncio.create_task(self._send(sending, lease))
+            self._running[task] = sending.peer
+            task.add_done_callback(self._sent)
         return bool(sendings)
 
-    async def _send(self, sending: Sending, lease: datetime, gate: asyncio.Semaphore) -> None:
-        async with gate:
+    def _sent(self, task: "asyncio.Task[None]") -> None:
+        del self._running[task]
+        self.moved.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("send-failed", error=repr(task.exception())[:500])
+
+    async def _send(self, sending: Sending, lease: datetime) -> None:
+        async with self._gates[sending.peer]:
             why, floor = await self._deliver(sending)
-
-        async def put_off(tx: db.Tx) -> None:
-            now = self._node.clock()
-            if sending.transfers:
-                await store.wait(
-                    tx,
-                    sending.transfers,
-                    lease=lease,
-                    now=now,
-                    floor_seconds=floor,
-                    why=why,
-                    longest=LONGEST_WAIT_SECONDS,
-                )
-            else:
-                await requests.wait(
-                    tx,
-                    sending.message_id,
-                    lease=lease,
-                    now=now,
-                    floor_seconds=floor,
-                    why=why,
-                    longest=LONGEST_WAIT_SECONDS,
-                )
-
-        await self._db.run(put_off)
+        wait = Wait(lease, self._node.clock(), floor, why)
+        if sending.transfers:
+            await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait))
+        else:
+            await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait))
 
     async def _deliver(self, sending: Sending) -> tuple[str, float]:
         """Send the stored bytes once and apply the answer; why what is still due waits, and how long at least."""

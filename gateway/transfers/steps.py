@@ -30,8 +30,9 @@ from gateway.transfers import statements, store
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
-#: How many bytes of item texts one message carries at most, so that with its evidence it stays under the body limit.
-MAX_ITEM_BYTES = 3 * 1024 * 1024
+#: How many bytes of statements and evidence one message carries at most: three quarters of what a body may have,
+#: because JSON escapes the quotes of the texts.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ async def take(
     if not taken:
         return
     await store.add_steps(tx, [t.cause for t in taken if t.cause is not None])
-    known = await store.steps(tx, [t.row.id for t in taken], ("propose", "answer", "released", "credited", "voided"))
+    carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
+    known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
     sayings = list(_sayings(taken, known))
     await _say(tx, node, sayings, known, answering)
     said: dict[str, list[_Saying]] = defaultdict(list)
@@ -101,13 +103,10 @@ def _as_it_will_be(t: Taken) -> Row:
 
 async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answering: str | None) -> None:
     """Sign and store what is said, as few messages as the limits allow, and keep each statement as a step."""
-    batches = list(_batches(sayings, known))
-    carried = [
-        [known[s.row.id, step] for s in batch for step in s.said.carries if (s.row.id, step) in known]
-        for batch in batches
-    ]
-    bodies = await messages.bodies(tx, sorted({step.entry_id for steps in carried for step in steps}))
-    drafts = [_draft(batch, steps, bodies) for batch, steps in zip(batches, carried, strict=True)]
+    entries = sorted({step.entry_id for saying in sayings for step in _carried(saying, known)})
+    evidence = {entry: jws_of(body) for entry, body in (await messages.bodies(tx, entries)).items()}
+    batches = list(_batches(sayings, known, evidence))
+    drafts = [_draft(batch, known, evidence) for batch in batches]
     for batch, stored in zip(batches, await outbox.store(tx, node, drafts, answering=answering), strict=True):
         for saying in batch:
             saying.message_id, saying.entry_id = stored.message.id, stored.entry_id
@@ -117,41 +116,48 @@ async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answ
     )
 
 
-def _batches(sayings: list[_Saying], known: Known) -> Iterable[list[_Saying]]:
+def _carried(saying: _Saying, known: Known) -> list[Step]:
+    return [known[saying.row.id, step] for step in saying.said.carries if (saying.row.id, step) in known]
+
+
+def _batches(sayings: list[_Saying], known: Known, evidence: dict[int, str]) -> Iterable[list[_Saying]]:
     """What goes to one peer in one message: within the protocol's limits on transfers, blocks and bytes."""
     order = sorted(sayings, key=lambda s: (s.peer, s.said.type, s.said.step))
     for _, group in groupby(order, key=lambda s: (s.peer, s.said.type, s.said.step)):
         batch: list[_Saying] = []
         blocks = size = 0
+        entries: set[int] = set()
         for saying in group:
-            weight = sum(
-                len(known[saying.row.id, step].item) for step in saying.said.carries if (saying.row.id, step) in known
+            steps = _carried(saying, known)
+            new = {step.entry_id for step in steps} - entries
+            weight = (
+                len(saying.text) + sum(len(step.item) for step in steps) + sum(len(evidence[e]) for e in new) * 4 // 3
             )
             full = (
                 len(batch) == store.MAX_TRANSFERS
                 or blocks + saying.row.block_count > store.MAX_BLOCKS
-                or size + weight > MAX_ITEM_BYTES
+                or size + weight > MAX_MESSAGE_BYTES
             )
             if batch and full:
                 yield batch
-                batch, blocks, size = [], 0, 0
+                batch, blocks, size, entries = [], 0, 0, set()
             batch.append(saying)
             blocks += saying.row.block_count
             size += weight
+            entries |= {step.entry_id for step in steps}
         yield batch
 
 
-def _draft(batch: list[_Saying], carried: list[Step], bodies: dict[int, bytes]) -> Draft:
+def _draft(batch: list[_Saying], known: Known, evidence: dict[int, str]) -> Draft:
     said = batch[0].said
-    evidence = dict.fromkeys(jws_of(bodies[step.entry_id]) for step in carried)
-    expires_at = max(s.row.deadline for s in batch) if said.type == "transfer.offer" else None
+    carried = [step for saying in batch for step in _carried(saying, known)]
     return Draft(
         batch[0].peer,
         said.type,
         items=[s.text for s in batch],
         carried=[step.item for step in carried],
-        evidence=list(evidence),
-        expires_at=expires_at,
+        evidence=[evidence[entry] for entry in dict.fromkeys(step.entry_id for step in carried)],
+        expires_at=max(s.row.deadline for s in batch) if said.type == "transfer.offer" else None,
     )
 
 

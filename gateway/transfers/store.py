@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.transfers import Event, Outcome, Progress, State
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
 
 #: What one message may carry at most: the protocol's limits on transfers and on blocks.
 MAX_TRANSFERS = 1_000
@@ -295,8 +296,13 @@ def _row(r: Any) -> Row:
     return Row(**values)
 
 
-async def lease_due(tx: db.Tx, states: Sequence[State], now: datetime, until: datetime) -> list[Row]:
-    """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take."""
+async def lease_due(
+    tx: db.Tx, states: Sequence[State], now: datetime, until: datetime, busy: Sequence[str]
+) -> list[Row]:
+    """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take.
+
+    Rows that wait for a ``busy`` peer are passed over.
+    """
     found = await db.rows(
         tx,
         f"""
@@ -304,27 +310,28 @@ async def lease_due(tx: db.Tx, states: Sequence[State], now: datetime, until: da
           SELECT id FROM transfer
           WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
             AND state = ANY(CAST(:states AS text[]))
+            AND NOT coalesce(CASE WHEN state IN ('committing', 'ending') THEN source = ANY(CAST(:busy AS text[]))
+                                  WHEN state IN ('checked', 'released') THEN acquirer = ANY(CAST(:busy AS text[]))
+                                  ELSE source = ANY(CAST(:busy AS text[])) OR acquirer = ANY(CAST(:busy AS text[]))
+                             END, false)
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE transfer t SET leased_until = :until, attempts = attempts + 1 FROM due WHERE t.id = due.id
         RETURNING {_ROW}
         """,
-        {"now": now, "until": until, "states": [s.value for s in states], "limit": MAX_TRANSFERS},
+        {
+            "now": now,
+            "until": until,
+            "states": [s.value for s in states],
+            "busy": list(busy),
+            "limit": MAX_TRANSFERS,
+        },
     )
     return [_row(r) for r in found]
 
 
-async def wait(
-    tx: db.Tx,
-    ids: Sequence[str],
-    *,
-    lease: datetime,
-    now: datetime,
-    floor_seconds: float,
-    why: str,
-    longest: int,
-) -> None:
-    """Put off rows whose sending moved nothing: the wait doubles with each attempt, up to ``longest`` seconds.
+async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
+    """Put off rows whose sending moved nothing: the wait doubles with each attempt, up to the longest.
 
     A row that has moved on meanwhile, or was leased by somebody else, is left alone.
     """
@@ -337,10 +344,10 @@ async def wait(
         """,
         {
             "ids": list(ids),
-            "lease": lease,
-            "now": now,
-            "floor": floor_seconds,
-            "why": why,
-            "longest": longest,
+            "lease": wait.lease,
+            "now": wait.now,
+            "floor": wait.floor_seconds,
+            "why": wait.why,
+            "longest": LONGEST_WAIT_SECONDS,
         },
     )

@@ -180,7 +180,6 @@ def test_a_release_of_a_commit_the_row_does_not_know_shows_lost_data() -> None:
 
 def test_unknown_transfers_are_begun_only_by_a_proposal_a_withdrawal_or_signed_evidence() -> None:
     assert transfers.begin(Event.CREDITED) == Progress(State.COMPLETED, release_stored=True)
-    assert transfers.begin(Event.PROPOSED_IN_VAIN) == Progress(State.ENDING, Outcome.REFUSED)
     assert transfers.begin(Event.REJECTED) == Progress(State.ENDING, Outcome.REJECTED)
     assert {event for event in Event if transfers.begin(event) is None} == set(Event) - set(BEGINNINGS)
 
