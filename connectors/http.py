@@ -7,6 +7,7 @@ lost or refused, 5xx without a problem document, an oversize or unreadable answe
 retried here and nothing is followed: repeating is the relay's decision.
 """
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 import aiohttp
@@ -21,6 +22,8 @@ TIMEOUT_SECONDS: Final = 30.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: Connections kept to all peers together.
 MAX_CONNECTIONS: Final = 64
+#: How much of a body is written at once, in bytes.
+PART: Final = 256 * 1024
 
 
 class Client:
@@ -37,8 +40,9 @@ class Client:
     async def post(self, url: str, body: bytes, content_type: str) -> Outcome:
         """Send ``body`` once and say how it ended; raises nothing for what happens on the network."""
         headers = {"content-type": content_type, "accept": f"{LINK_JSON}, {JOSE}, application/problem+json"}
+        headers["content-length"] = str(len(body))
         try:
-            async with self._http.stream("POST", url, content=body, headers=headers) as response:
+            async with self._http.stream("POST", url, content=_parts(body), headers=headers) as response:
                 return _outcome(response, await _read(response))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
             return Unknown(f"{type(error).__name__}: {error}"[:300])
@@ -46,6 +50,12 @@ class Client:
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+
+async def _parts(body: bytes) -> AsyncIterator[bytes]:
+    """The body in pieces, because a large one written at once would hold up everything else of the process."""
+    for at in range(0, len(body), PART):
+        yield body[at : at + PART]
 
 
 async def _read(response: httpx.Response) -> bytes | None:

@@ -10,7 +10,7 @@ deadlock or serialisation failure is repeated a bounded number of times before i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NewType, TypeVar
 
 import psycopg
@@ -29,12 +29,16 @@ ReadTx = NewType("ReadTx", AsyncConnection)
 POOL_SIZE = 20
 #: A transaction that lost to a deadlock or to a serialisation conflict starts again this often.
 CONFLICT_TRIES = 5
-#: SQLSTATEs after which the same transaction may succeed: deadlock and serialisation failure.
-_TRY_AGAIN = {"40P01", "40001"}
+#: SQLSTATEs after which the same transaction may succeed: deadlock, serialisation failure, and units that another
+#: transaction put into the book meanwhile (exclusion), which the second try sees and judges.
+_TRY_AGAIN = {"40P01", "40001", "23P01"}
 #: Undefined table or column: an older schema, or none.
 _NO_SCHEMA = {"42P01", "42703"}
 
 T = TypeVar("T")
+#: The channel on which sleeping workers are woken.
+_BELL = "gateway_relay"
+
 Parameters = Mapping[str, Any]
 
 
@@ -42,9 +46,10 @@ class Database:
     """The one door to PostgreSQL of a process."""
 
     def __init__(self, url: str) -> None:
-        self.url = _with_driver(url)
+        self.url = libpq_address(url)
         self._engine: AsyncEngine = create_async_engine(
-            self.url,
+            "postgresql+psycopg://",
+            async_creator=lambda: psycopg.AsyncConnection.connect(self.url),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=False,
@@ -75,6 +80,34 @@ class Database:
                     raise
                 await asyncio.sleep(0.01 * attempt)
         raise AssertionError("unreachable")
+
+    async def check(self) -> None:
+        """Raise ``Kind.UNAVAILABLE`` unless PostgreSQL can be reached and the schema is there; says why not.
+
+        For the operator who starts a process: what is answered to other systems never carries these words.
+        """
+        try:
+            async with self.reading() as tx:
+                await one(tx, "SELECT 1 FROM transfer LIMIT 1")
+        except GatewayError as error:
+            if _sqlstate(error.__cause__) in _NO_SCHEMA:
+                raise
+            raise GatewayError(error.kind, words(error.__cause__), code=error.code) from error
+
+    async def ring(self) -> None:
+        """Wake the workers that sleep, once what they are to do is committed.
+
+        A NOTIFY in every transaction would serialise their commits, so only a sleeper is rung for. A worker
+        writes that it sleeps, looks once more whether anything is due, and only then waits: what is committed
+        before it looks it finds, and whoever commits later finds that it sleeps.
+        """
+        with suppress(DBAPIError):  # a bell that is not heard costs one nap, never work
+            await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._engine.connect() as connection:
+            alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await alone.execute(text(f"SELECT pg_notify('{_BELL}', '') WHERE EXISTS (SELECT FROM worker WHERE asleep)"))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -120,23 +153,20 @@ def _translated(error: DBAPIError) -> GatewayError:
     return GatewayError(Kind.INVARIANT, f"the database refused ({state}): {first_line}")
 
 
-def _with_driver(url: str) -> str:
-    """Name psycopg as the driver in a plain ``postgresql://`` address."""
-    scheme, rest = url.split("://", 1)
-    return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
+def libpq_address(url: str) -> str:
+    """The address as libpq reads it (several hosts, ``target_session_attrs``, …); raises MALFORMED when it cannot."""
+    address = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    try:
+        psycopg.conninfo.conninfo_to_dict(address)
+    except psycopg.ProgrammingError as error:
+        raise GatewayError(Kind.MALFORMED, words(error)) from None
+    return address
 
 
-#: The channel on which sleeping workers are woken.
-_BELL = "gateway_relay"
-
-
-async def ring(tx: Tx) -> None:
-    """Wake the workers that sleep, when this transaction commits.
-
-    A NOTIFY in every transaction would serialise their commits. So a worker writes that it sleeps, looks once
-    more whether anything is due, and only then waits; whoever makes work due later sees its row.
-    """
-    await execute(tx, f"SELECT pg_notify('{_BELL}', '') WHERE EXISTS (SELECT FROM worker WHERE asleep)")
+def words(error: BaseException | None) -> str:
+    """What PostgreSQL or its driver said, in one line. It may name hosts and roles; it carries no password."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return "; ".join(line.strip() for line in str(said).splitlines() if line.strip())
 
 
 async def note_worker(tx: Tx, worker_id: str, *, asleep: bool) -> None:
@@ -166,7 +196,7 @@ class Bell:
     async def hung(cls, url: str) -> "Bell":
         """Open the connection; raises ``Kind.UNAVAILABLE`` when the database cannot be reached."""
         try:
-            connection = await psycopg.AsyncConnection.connect(url.replace("+psycopg", "", 1), autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
         except psycopg.OperationalError as error:
             raise GatewayError(Kind.UNAVAILABLE, "the database cannot be reached", code=9002) from error
         await connection.execute(f"LISTEN {_BELL}")

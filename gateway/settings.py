@@ -8,17 +8,21 @@ the database and the key.
 
 import difflib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import GatewayError, Kind
+from gateway.signing.keys import SoftwareKey
 
 PREFIX = "GATEWAY_"
 #: How alike (0 to 1) an unknown variable and a setting are when the one is taken for the other, misspelt.
 MISSPELT = 0.8
+
+_ADDRESS = r"^postgres(ql)?(\+psycopg)?://"
 
 
 class Settings(BaseModel):
@@ -29,9 +33,9 @@ class Settings(BaseModel):
     #: The gateway's link code.
     code: str = Field(default="GWY01", pattern=r"^[A-Z]{3}\d{2}$")
     #: Where ``gateway_app`` serves from, for example postgresql://gateway_app:…@host/gateway.
-    database_url: str
+    database_url: str = Field(repr=False, pattern=_ADDRESS)
     #: Where ``gateway_owner`` migrates; needed by ``gateway migrate`` only.
-    owner_database_url: str | None = None
+    owner_database_url: str | None = Field(default=None, repr=False, pattern=_ADDRESS)
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
@@ -40,16 +44,6 @@ class Settings(BaseModel):
     link_listen: str = "127.0.0.1:8640"
     #: Where operators call the API: a loopback address or ``unix:PATH``, and no other.
     operator_listen: str = "127.0.0.1:8641"
-
-    @field_validator("database_url", "owner_database_url")
-    @classmethod
-    def _of_postgresql(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urlsplit(value)
-            # ``port`` raises ValueError for one that is no number.
-            if parts.scheme not in ("postgresql", "postgres", "postgresql+psycopg") or parts.port == 0:
-                raise ValueError("not an address like postgresql://USER@HOST/DATABASE")
-        return value
 
     @field_validator("operator_listen")
     @classmethod
@@ -81,12 +75,11 @@ class _Environment(Settings, BaseSettings):
 
 def read() -> Settings:
     """Read the environment; raises MALFORMED with one line that names the wrong variable."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in known:
-            meant = difflib.get_close_matches(name.removeprefix(PREFIX), [k.removeprefix(PREFIX) for k in known], 1, MISSPELT)
-            if meant:
-                raise GatewayError(Kind.MALFORMED, f"{name}: there is no such setting; {PREFIX}{meant[0]} is one")
+    known = [name.upper() for name in Settings.model_fields]
+    for given in (name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX)):
+        meant = difflib.get_close_matches(given, known, 1, MISSPELT)
+        if meant and given not in known:
+            raise GatewayError(Kind.MALFORMED, f"{PREFIX}{given}: no such setting; {PREFIX}{meant[0]} is one")
     try:
         return _Environment()
     except ValidationError as error:
@@ -94,3 +87,25 @@ def read() -> Settings:
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         wrong = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
         raise GatewayError(Kind.MALFORMED, f"{name}: {wrong}") from None
+
+
+def signer(settings: Settings) -> SoftwareKey:
+    """The gateway's key, from its file or from the environment; raises MALFORMED when there is none to sign with."""
+    if settings.key is not None:
+        with named("key"):
+            return SoftwareKey.from_environment(settings.key)
+    if settings.key_file is not None:
+        with named("key_file"):
+            return SoftwareKey.load(settings.key_file)
+    detail = "a key is needed to sign with; make one with 'gateway keys new'"
+    raise GatewayError(Kind.MALFORMED, f"{PREFIX}KEY_FILE: {detail}")
+
+
+@contextmanager
+def named(setting: str) -> Iterator[None]:
+    """Name the setting of ``Settings`` behind an error that is raised meanwhile."""
+    try:
+        yield
+    except GatewayError as error:
+        detail = f"{PREFIX}{setting.upper()}: {error.detail}"
+        raise GatewayError(error.kind, detail, code=error.code, context=error.context) from error

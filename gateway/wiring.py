@@ -7,11 +7,10 @@ else reads the environment.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import connectors
 from connectors.http import Client
-from gateway import db, embedded
+from gateway import db
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
@@ -19,13 +18,9 @@ from gateway.links import commands as links
 from gateway.links import store as linked
 from gateway.messages.inbox import Handler, Inbox, Query
 from gateway.messages.outbox import Node
-from gateway.settings import Settings
-from gateway.signing.keys import SoftwareKey
+from gateway.settings import Settings, named, signer
 from gateway.transfers import commands, queries
 from gateway.transfers.relay import Relay
-
-#: The gateway's key in a kept folder.
-KEY = "gateway.pem"
 
 #: Message type → what receives it. A type that is not here is refused (1010).
 HANDLERS: dict[str, Handler] = {
@@ -43,7 +38,7 @@ HANDLERS: dict[str, Handler] = {
         }
     ),
 }
-QUERIES: dict[str, Query] = {"status.query": queries.status, "time.query": queries.clock}
+QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,33 +91,12 @@ def utc_now() -> datetime:
 
 def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gateway:
     """Put a gateway together; raises MALFORMED when there is no key to sign with."""
-    database = db.Database(settings.database_url)
+    with named("database_url"):
+        database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES)
     registries = Registries(database)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
-
-
-def kept(folder: Path, server: embedded.Server) -> Settings:
-    """The settings of a gateway whose data lies in ``folder``."""
-    return Settings(
-        database_url=server.dsn("gateway", "gateway_app"),
-        owner_database_url=server.dsn("gateway", "gateway_owner"),
-        key_file=folder / KEY,
-        link_listen="127.0.0.1:0",
-        operator_listen="127.0.0.1:0",
-    )
-
-
-def signer(settings: Settings) -> SoftwareKey:
-    """The gateway's key, from its file or from the environment."""
-    if settings.key is not None:
-        return SoftwareKey.from_environment(settings.key)
-    if settings.key_file is not None:
-        return SoftwareKey.load(settings.key_file)
-    raise GatewayError(
-        Kind.MALFORMED, "GATEWAY_KEY_FILE: a key is needed to sign with; make one with 'gateway keys new'"
-    )
 
 
 def require_kind(kind: str) -> None:

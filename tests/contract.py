@@ -15,8 +15,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 CONTRACT = yaml.safe_load((Path(__file__).parents[1] / "openapi" / "link.yaml").read_text("utf-8"))
-#: A thousand items of one kind in one message are alike.
-CHECKED_OF_A_KIND = 10
+#: A thousand items of one message are alike.
+CHECKED = 20
 
 
 async def sent_as_agreed(stage: Any) -> None:
@@ -37,12 +37,9 @@ def _allowed(peer: str, body: bytes) -> None:
     rule = CONTRACT["components"]["schemas"][schema].get("x-link", {})
     kinds = Counter(json.loads(t)["kind"] for t in texts)
     assert set(kinds) <= {rule.get("own"), *rule.get("carries", ())}, f"{payload['type']} with {kinds}"
-    seen: Counter[str] = Counter()
-    for text in texts:
-        item = json.loads(text)
-        seen[item["kind"]] += 1
-        if seen[item["kind"]] <= CHECKED_OF_A_KIND:
-            _valid(f"Item.{item['kind']}", item)
+    # What it carries are others' words, quoted to the letter whatever they are.
+    for text in texts[: min(kinds[rule.get("own")], CHECKED)]:
+        _valid(f"Item.{rule['own']}", json.loads(text))
 
 
 def _valid(schema: str, value: Any) -> None:

@@ -53,12 +53,13 @@ def fresh_database(server: embedded.Server) -> str:
 
 @dataclass
 class Clock:
-    """The gateway's clock: real time, moved by ``ahead``."""
+    """The gateway's clock: real time (or one moment, when it stands), moved by ``ahead``."""
 
     ahead: timedelta = timedelta()
+    stands_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stands_at or datetime.now(UTC)) + self.ahead
 
 
 @dataclass

@@ -18,7 +18,7 @@ from .keys import KeysMissing
 from .outcomes import Outcome, finding, later, said
 from .registry import Registry
 from .transfers import ACQUIRER
-from .units import name_pieces
+from .units import name_blocks
 
 #: States from which a proven settle credits.
 _UNSETTLED = ["offered", "accepted", "rejected"]
@@ -207,8 +207,7 @@ async def _credit(
 
 
 def _pieces(proof: Proof) -> list[dict[str, Any]]:
-    given = proof.release.value["itmo"]
-    return [piece for block in proof.proposal.value["blocks"] for piece in name_pieces(block, given)]
+    return list(name_blocks(proof.proposal.value["blocks"], proof.release.value["itmo"]))
 
 
 async def _accounts(tx: Tx, proven: Mapping[str, Proof]) -> dict[str, tuple[str, str]]:

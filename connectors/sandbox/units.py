@@ -6,7 +6,7 @@ transferee gets the last: what stays is one range whose beginning does not move.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,12 +140,29 @@ def _cut_range(ordered: list[Holding], first: int, last: int) -> list[Holding]:
     return taken
 
 
+def name_blocks(blocks: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Lay the identifiers a release gave over proposed blocks: pieces that have ``itmo``, and the rest."""
+    by_origin: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for entry in sorted(given, key=lambda entry: int(entry["first"])):
+        by_origin.setdefault(_origin(entry), []).append(entry)
+    for block in blocks:
+        there = by_origin.get(_origin(block), [])
+        # Of entries that do not overlap, only the one before the first that begins inside may reach into the block.
+        begin = max(bisect_right(there, block["first"], key=lambda entry: int(entry["first"])) - 1, 0)
+        end = bisect_right(there, block["last"], key=lambda entry: int(entry["first"]))
+        yield from name_pieces(block, there[begin:end])
+
+
+def _origin(block: Mapping[str, Any]) -> tuple[str, str]:
+    return block["origin"]["registry"], block["origin"]["series"]
+
+
 def name_pieces(block: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Lay the identifiers a release gave over a proposed block: pieces that have ``itmo``, and the rest."""
+    """Lay identifiers, in the order of their units and of the block's origin, over one block."""
     pieces: list[dict[str, Any]] = []
     at = block["first"]
-    for entry in sorted(given, key=lambda entry: int(entry["first"])):
-        if entry["origin"] != block["origin"] or entry["last"] < at or entry["first"] > block["last"]:
+    for entry in given:
+        if entry["last"] < at or entry["first"] > block["last"]:
             continue
         first, last = max(at, entry["first"]), min(entry["last"], block["last"])
         if at < first:

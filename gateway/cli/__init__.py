@@ -5,36 +5,63 @@ without it the ``GATEWAY_*`` variables say where things are. Errors end a comman
 error and an exit code: 2 for what the caller can mend, 3 for what is not there now, 1 for anything else.
 """
 
+import importlib
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from gateway.cli import keys, links, processes, transfers
-from gateway.cli.demo import demo
 from gateway.errors import GatewayError, Kind
 
+#: Command → where it is. Imported when it is asked for: ``gateway keys`` does not wait for a web server.
+_COMMANDS = {
+    "demo": "demo:demo",
+    "serve": "processes:serve",
+    "worker": "processes:worker",
+    "migrate": "processes:migrate",
+    "keys": "keys:app",
+    "links": "links:app",
+    "transfers": "transfers:app",
+}
+_EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
+
+
+class _OnDemand(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(f"gateway.cli.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command()(function)
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
-    name="gateway",
+    cls=_OnDemand,
     help="The Article 6 registry gateway: links registries, relays authorised units, proves what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("demo")(demo)
-app.command("serve")(processes.serve)
-app.command("worker")(processes.worker)
-app.command("migrate")(processes.migrate)
-app.add_typer(keys.app, name="keys")
-app.add_typer(links.app, name="links")
-app.add_typer(transfers.app, name="transfers")
 
-_EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
+
+@app.callback()
+def _gateway() -> None:
+    """The group itself; its commands do the work."""
 
 
 def main() -> None:
     """Run a command; the one place where an error becomes an exit code."""
     try:
-        app()
+        app(prog_name="gateway")
     except GatewayError as error:
         code = f" [{error.code}]" if error.code else ""
         print(f"gateway: {error.detail}{code}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.keep import AsJson
 from gateway.demo import network, show, story
+
+#: What a shell reports of a program that Ctrl-C or SIGTERM ended before its work was done.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def demo(
@@ -26,11 +28,12 @@ def demo(
     Exit code 0 only if nothing was lost or doubled and every transfer is final.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(143))
+        signal.signal(number, lambda *_: sys.exit(TERMINATED))
     console = Console(stderr=as_json)
+    result: story.Result | None = None
     with ExitStack() as stack:
-        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
         try:
+            folder = keep or stack.enter_context(network.passing_folder())
             with console.status("starting PostgreSQL, the gateway and the registries …"):
                 running = stack.enter_context(network.running(folder.absolute()))
             result = _told(console, running)
@@ -39,12 +42,13 @@ def demo(
             else:
                 show.table(console, result)
             if not leave:
-                show.addresses(console, running, str(folder))
-                signal.pause()
+                show.addresses(console, running, folder)
+                running.stay()
         except KeyboardInterrupt:
             console.print("stopping …")
-            return
-        sys.exit(0 if result.succeeded else 1)
+    if result is None:
+        sys.exit(INTERRUPTED)
+    sys.exit(0 if result.succeeded else 1)
 
 
 def _told(console: Console, running: network.Network) -> story.Result:

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from gateway import db, embedded, settings
+from gateway.demo import KEY
 from gateway.errors import GatewayError, Kind
-from gateway.settings import Settings
-from gateway.wiring import KEY, kept
+
+if TYPE_CHECKING:  # what makes a key only, or shows help, does not wait for these
+    from gateway import db, embedded
+    from gateway.settings import Settings
 
 T = TypeVar("T")
 
@@ -20,8 +22,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 
 
 @contextmanager
-def chosen(keep: Path | None) -> Iterator[Settings]:
+def chosen(keep: Path | None) -> "Iterator[Settings]":
     """The settings to work with; starts the folder's database when nobody runs it, and stops it again."""
+    from gateway import embedded, settings
+
     if keep is None:
         yield settings.read()
         return
@@ -29,20 +33,37 @@ def chosen(keep: Path | None) -> Iterator[Settings]:
         raise GatewayError(Kind.NOT_FOUND, f"{keep} holds no gateway; 'gateway demo --keep {keep}' makes one")
     server = embedded.attach(keep)
     if server is not None:
-        yield kept(keep, server)
+        yield _kept(keep, server)
         return
     with embedded.running(keep) as started:
-        yield kept(keep, started)
+        yield _kept(keep, started)
 
 
-def on_database(chosen_settings: Settings, work: Callable[[db.Database], Awaitable[T]]) -> T:
+def on_database(chosen_settings: "Settings", work: "Callable[[db.Database], Awaitable[T]]") -> T:
     """Run ``work`` with a connection to the gateway's database, and close it."""
+    from gateway import db
+    from gateway.settings import named
 
     async def run() -> T:
-        database = db.Database(chosen_settings.database_url)
+        with named("database_url"):
+            database = db.Database(chosen_settings.database_url)
         try:
+            with named("database_url"):
+                await database.check()
             return await work(database)
         finally:
             await database.close()
 
     return asyncio.run(run())
+
+
+def _kept(folder: Path, server: "embedded.Server") -> "Settings":
+    from gateway.settings import Settings
+
+    return Settings(
+        database_url=server.dsn("gateway", "gateway_app"),
+        owner_database_url=server.dsn("gateway", "gateway_owner"),
+        key_file=folder / KEY,
+        link_listen="127.0.0.1:0",
+        operator_listen="127.0.0.1:0",
+    )

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from gateway import wiring
 from gateway.cli.keep import Keep, chosen
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
 
@@ -27,5 +26,7 @@ def new(
 @app.command("show")
 def show(keep: Keep = None) -> None:
     """Print the public JWK set of the gateway's key."""
+    from gateway.settings import signer
+
     with chosen(keep) as settings:
-        print(json.dumps({"keys": [{**wiring.signer(settings).public_jwk(), "use": "sig"}]}))
+        print(json.dumps({"keys": [{**signer(settings).public_jwk(), "use": "sig"}]}))

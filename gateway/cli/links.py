@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
+from gateway.settings import signer
 
 app = typer.Typer(help="The links with registries.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def add(
     jwks = _keys(keys)
     link = Link(code, kind, url, "requested", 24, (code,))
     with chosen(keep) as settings:
-        node = Node(settings.code, wiring.signer(settings), lambda: datetime.now(UTC))
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
 
         async def work(database: db.Database) -> list[str]:
             return await database.run(lambda tx: commands.register(tx, node, link, {code: party}, jwks))

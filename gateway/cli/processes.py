@@ -1,61 +1,78 @@
-"""``gateway serve``, ``gateway worker`` and ``gateway migrate``: the long-running processes, and the schema."""
+"""``gateway serve``, ``gateway worker`` and ``gateway migrate``: the long-running processes, and the schema.
+
+A start that could not work ends with one line before anything is served. The settings are read first, and each
+command then imports what it alone needs: a worker has no web server, and only ``migrate`` has the migrations.
+"""
 
 import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from gateway import migrations, telemetry, wiring
-from gateway import worker as relay_worker
 from gateway.cli.keep import Keep, chosen
 from gateway.errors import GatewayError, Kind
-from gateway.web import link as link_edge
-from gateway.web import operator as operator_edge
-from gateway.web import server
-from gateway.wiring import Gateway
+from gateway.settings import Settings, named
+
+if TYPE_CHECKING:
+    from gateway.wiring import Gateway
 
 
 def serve(keep: Keep = None) -> None:
     """Serve registries and operators; prints one JSON line with both addresses when ready."""
     with chosen(keep) as settings:
-        sockets = [server.listen(settings.link_listen), server.listen(settings.operator_listen)]
+        from gateway.web import link, operator, server
 
-        async def run(gateway: Gateway, stop: asyncio.Event) -> None:
-            for sock in sockets:
+        with named("link_listen"):
+            facing_registries = server.listen(settings.link_listen)
+        with named("operator_listen"):
+            facing_operators = server.listen(settings.operator_listen)
+
+        async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
+            for sock in (facing_registries, facing_operators):
                 sock.listen(1024)
-            link, operator = map(server.url, sockets)
-            print(json.dumps({"link": link, "operator": operator}), flush=True)
-            facing_registries = link_edge.app(gateway.inbox, gateway.node)
-            facing_operators = operator_edge.app(gateway.database, gateway.node, gateway.inbox)
-            apps = (facing_registries, facing_operators)
-            await server.run(list(zip(apps, sockets, strict=True)), stop)
+            addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
+            print(json.dumps(addresses), flush=True)
+            for_registries = link.app(gateway.inbox, gateway.node)
+            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox)
+            await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
-        _until_told(wiring.build(settings), run)
+        _until_told(settings, run)
 
 
 def worker(keep: Keep = None) -> None:
     """Relay transfers until told to stop; any number of workers may run."""
     with chosen(keep) as settings:
-        _until_told(wiring.build(settings), lambda g, stop: relay_worker.run(g.relay, g.database, stop))
+        from gateway import worker as relay_worker
+
+        _until_told(settings, lambda g, stop: relay_worker.run(g.relay, g.database, stop))
 
 
 def migrate(keep: Keep = None) -> None:
     """Bring the database to the schema this version needs (as gateway_owner)."""
     with chosen(keep) as settings:
+        from gateway import migrations
+
         if settings.owner_database_url is None:
             raise GatewayError(Kind.MALFORMED, "GATEWAY_OWNER_DATABASE_URL: gateway_owner is needed to migrate")
-        migrations.apply(settings.owner_database_url)
+        with named("owner_database_url"):
+            migrations.apply(settings.owner_database_url)
 
 
-def _until_told(gateway: Gateway, work: Callable[[Gateway, asyncio.Event], Awaitable[None]]) -> None:
+def _until_told(settings: Settings, work: "Callable[[Gateway, asyncio.Event], Awaitable[None]]") -> None:
     """Run ``work`` until SIGINT or SIGTERM, then let it end in order."""
+    from gateway import telemetry, wiring
+
     telemetry.configure()
+    gateway = wiring.build(settings)
 
     async def run() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         try:
+            with named("database_url"):
+                await gateway.database.check()
             await work(gateway, stop)
         finally:
             await gateway.close()

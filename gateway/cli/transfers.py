@@ -1,16 +1,22 @@
 """``gateway transfers``: the transfers as they stand, and one with its whole course."""
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway import db
 from gateway.cli.keep import AsJson, Keep, chosen, on_database
 from gateway.domain.transfers import State
 from gateway.transfers import view
+
+#: A transfer's id: a link code, a hyphen and a UUID.
+ID_WIDTH = 42
 
 app = typer.Typer(help="Transfers between registries.", no_args_is_help=True)
 
@@ -31,18 +37,18 @@ def listing(
     with chosen(keep) as settings:
         found = on_database(settings, work)
     if as_json:
-        print(json.dumps({"transfers": [_as_dict(row) for row in found]}, default=str))
+        print(json.dumps({"transfers": [_as_dict(row) for row in found]}, default=datetime.isoformat))
         return
-    table = Table("Transfer", "From", "To", "Tonnes", "State", "Next")
+    # The id is never cut: it is what ``show`` is asked for. With what happens next below it, 80 columns do.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("transfer, and what happens next", min_width=ID_WIDTH)
+    table.add_column("from")
+    table.add_column("to")
+    table.add_column("tonnes", justify="right")
+    table.add_column("state")
     for row in found:
-        table.add_row(
-            row.id,
-            row.transferring_registry,
-            row.acquiring_registry,
-            f"{row.quantity:,}",
-            row.state,
-            _next(row),
-        )
+        ends = (row.transferring_registry, row.acquiring_registry)
+        table.add_row(f"{row.id}\n[dim]{escape(_next(row))}[/dim]", *ends, f"{row.quantity:,}", row.state)
     Console().print(table)
 
 
@@ -58,7 +64,7 @@ def show(transfer: str, as_json: AsJson = False, keep: Keep = None) -> None:
         course = on_database(settings, work)
     if as_json:
         whole = {"transfer": _as_dict(course.transfer), "blocks": course.blocks}
-        print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=str))
+        print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=datetime.isoformat))
         return
     _print(Console(), course)
 
@@ -68,15 +74,16 @@ def _print(console: Console, course: view.Course) -> None:
     console.print(f"[bold]{row.id}[/bold]  {row.state}  {row.quantity:,} t for {row.purpose}")
     console.print(f"from {row.transferring_registry} {row.transferring_party} {row.transferring_account}")
     console.print(f"to   {row.acquiring_registry} {row.acquiring_party} {row.acquiring_account}")
-    console.print(f"next: {_next(row)}")
+    console.print(f"next: {_next(row)}", markup=False)
     for finding in row.findings:
-        console.print(f"code {finding['code']}: {finding.get('detail', '')}")
+        console.print(f"code {finding['code']}: {finding.get('detail', '')}", markup=False)
     for block in course.blocks:
         console.print(f"units {block['registry']} {block['series']} {block['first']}-{block['last']}")
-    table = Table("Log entry", "At", "What", "Peer", "Message")
+    table = Table("at (UTC)", "", "message", "log entry", box=box.SIMPLE_HEAD, pad_edge=False)
     for said in course.messages:
         arrow = "→" if said["direction"] == "out" else "←"
-        table.add_row(str(said["entry_id"]), str(said["at"]), said["step"], f"{arrow} {said['peer']}", said["message"])
+        at = said["at"].astimezone(UTC)
+        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", f"{arrow} {said['peer']}", said["step"], str(said["entry_id"]))
     console.print(table)
 
 

@@ -3,3 +3,6 @@
 ``network`` starts everything, ``story`` lets it happen, ``show`` says what came of it. The registries are the
 sandboxes; their serials, accounts and authorisations are synthetic, and whatever is shown says so.
 """
+
+#: The gateway's private key in a kept folder.
+KEY = "gateway.pem"

@@ -2,28 +2,30 @@
 
 Everything lies in one folder: the gateway's key and database, a database and a key for each registry, and the
 public keys they pinned of each other. A folder that was used before is taken up where it was left. Raises
-``GatewayError`` when a part does not start, with what it said.
+``GatewayError`` when a part does not start, or ends before it is told to, with what it said.
 """
 
 import asyncio
 import json
-from collections.abc import Iterator
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
 from gateway import db, embedded, migrations
-from gateway.demo import processes
+from gateway.demo import KEY, processes
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.signing.keys import SoftwareKey
-from gateway.wiring import KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Member:
 MEMBERS = (Member("MEC01", "mechanism", "", "reply"), Member("KOR01", "party", "KOR", "message"))
 #: Party registries take part under their Party; the mechanism registry keeps the books of every Party.
 GATEWAY = "GWY01"
+#: How often it is looked whether a process has ended.
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +53,77 @@ class Network:
     link: str
     operator: str
     registries: dict[str, str]
+    children: tuple[processes.Child, ...]
+    database: embedded.Server
+
+    def check(self, within_seconds: float = 0.0) -> None:
+        """Raise INVARIANT, saying which, if a process of the network has ended, or does so ``within_seconds``."""
+        deadline = time.monotonic() + within_seconds
+        while True:
+            for child in self.children:
+                child.check()
+            if os.waitid(os.P_PID, self.database.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                raise GatewayError(Kind.INVARIANT, f"PostgreSQL ended; see its log {self.database.home / 'log'}")
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def stay(self) -> NoReturn:
+        """Stay up until interrupted; raises INVARIANT when a process ends by itself."""
+        while True:
+            self.check(within_seconds=60)
+
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """A client of the network; where a request fails because a process ended, that is what is raised."""
+        with httpx.Client(timeout=60, trust_env=False) as http:
+            try:
+                yield http
+            except httpx.HTTPStatusError as error:
+                self.check(within_seconds=1)
+                detail = f"{error.request.url} answered {error.response.status_code}: {error.response.text[:300]}"
+                raise GatewayError(Kind.INVARIANT, detail) from error
+            except httpx.RequestError as error:
+                self.check(within_seconds=1)
+                raise GatewayError(Kind.INVARIANT, f"{error.request.url} does not answer: {error}") from error
+
+
+@contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A folder for a network nobody wants to keep; removed with its database, wherever that had to be."""
+    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as made:
+        folder = Path(made)
+        try:
+            yield folder
+        finally:
+            if os.path.lexists(folder / "postgres"):
+                embedded.remove(folder)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Network]:
     """Run the network whose data lies in ``folder``; every process is stopped at the end."""
     with ExitStack() as stack:
-        server = stack.enter_context(embedded.running(folder))
+        try:
+            server = stack.enter_context(embedded.running(folder))
+        except GatewayError as error:
+            raise GatewayError(error.kind, f"cannot run a network in {folder}: {error.detail}") from error
         _prepare(folder, server)
-        serve = _start(stack, "gateway serve", ["gateway", "serve", "--keep", str(folder)])
+        itself = ["--keep", str(folder)]
+        serve = _start(stack, "gateway serve", ["gateway", "serve", *itself])
+        worker = _start(stack, "gateway worker", ["gateway", "worker", *itself])
         addresses = serve.ready()
-        _start(stack, "gateway worker", ["gateway", "worker", "--keep", str(folder)])
         registries = {m.code: _registry(stack, folder, server, m, addresses["link"]) for m in MEMBERS}
+        children = (serve, worker, *registries.values())
+        stack.callback(_tell_to_end, children)
         network = Network(
-            addresses["link"], addresses["operator"], {c: r.ready()["url"] for c, r in registries.items()}
+            link=addresses["link"],
+            operator=addresses["operator"],
+            registries={code: child.ready()["url"] for code, child in registries.items()},
+            children=children,
+            database=server,
         )
-        _link(folder, server, network)
+        _link(folder, network)
         yield network
 
 
@@ -104,23 +163,29 @@ def _start(stack: ExitStack, name: str, arguments: list[str]) -> processes.Child
     return child
 
 
-def _link(folder: Path, server: embedded.Server, network: Network) -> None:
+def _tell_to_end(children: Iterable[processes.Child]) -> None:
+    """Let them end side by side; each is waited for afterwards."""
+    for child in children:
+        child.process.terminate()
+
+
+def _link(folder: Path, network: Network) -> None:
     """Pin every registry's keys, register it at its address, and let it activate its link, where that is open."""
-    with httpx.Client(timeout=60, trust_env=False) as http:
+    with network.client() as http:
         for member in MEMBERS:
             keys = http.get(f"{network.registries[member.code]}/keys").raise_for_status().json()
             _jwks(folder, member.code).write_text(json.dumps(keys))
-        states = asyncio.run(_register(folder, server, network))
-        for code in (code for code, state in states.items() if state == "requested"):
+        states = asyncio.run(_register(folder, network))
+        for code in (member.code for member in MEMBERS if states[member.code] == "requested"):
             answer = http.post(f"{network.registries[code]}/admin/activate").raise_for_status().json()
             if not answer["receipted"]:
                 raise GatewayError(Kind.UNAVAILABLE, f"{code} got no receipt for its link.activate")
 
 
-async def _register(folder: Path, server: embedded.Server, network: Network) -> dict[str, str]:
+async def _register(folder: Path, network: Network) -> dict[str, str]:
     """Register the links that are not there, move those that are to their present addresses; their states."""
     node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
-    database = db.Database(server.dsn("gateway", "gateway_app"))
+    database = db.Database(network.database.dsn("gateway", "gateway_app"))
 
     async def work(tx: db.Tx) -> dict[str, str]:
         known = {link.code for link in await store.links(tx)}

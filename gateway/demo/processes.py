@@ -6,6 +6,7 @@ process behind, and lives in a session of its own, so that Ctrl-C reaches it thr
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ from gateway.errors import GatewayError, Kind
 READY_SECONDS = 60.0
 #: How long it may take to end in order before it is killed.
 STOP_SECONDS = 10.0
+#: How many of its last lines are kept, to be shown when it ends by itself.
+SHOWN_COMPLAINTS = 3
 
 # Becomes the program. The parent may have died before the kernel was asked, so it is looked at afterwards.
 _LAUNCHER = """
@@ -41,17 +44,28 @@ class Child:
     listener: threading.Thread
 
     def ready(self) -> dict[str, str]:
-        """The JSON line with which it says where it listens; raises UNAVAILABLE when it ends or hangs instead."""
+        """The JSON line with which it says where it listens; raises INVARIANT when it ends or hangs instead."""
         assert self.process.stdout is not None
         hung = threading.Timer(READY_SECONDS, self.process.kill)
         hung.start()
-        line = self.process.stdout.readline()
-        hung.cancel()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            hung.cancel()
         if not line:
             self.process.wait(STOP_SECONDS)
-            raise GatewayError(Kind.UNAVAILABLE, f"{self.name} did not start: {' | '.join(self.complaints)}")
+            self.check()
         said: dict[str, str] = json.loads(line)
         return said
+
+    def check(self) -> None:
+        """Raise INVARIANT, with the last it complained of, if it has ended: we did not tell it to."""
+        code = self.process.poll()
+        if code is not None:
+            self.listener.join(STOP_SECONDS)
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            last = " | ".join(self.complaints)
+            raise GatewayError(Kind.INVARIANT, f"{self.name} {how}: {last or 'it said nothing'}")
 
     def stop(self) -> None:
         """Ask it to end, and wait; kill it when it does not."""
@@ -77,7 +91,7 @@ def start(name: str, arguments: Sequence[str], environment: Mapping[str, str] | 
         start_new_session=True,
         env={**os.environ, **(environment or {})},
     )
-    complaints: deque[str] = deque(maxlen=20)
+    complaints: deque[str] = deque(maxlen=SHOWN_COMPLAINTS)
     assert process.stderr is not None
     listener = threading.Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
     listener.start()

@@ -1,7 +1,11 @@
 """Shows the demo's result: a table for people, JSON for machines. Both say what is synthetic."""
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -29,15 +33,17 @@ def as_dict(result: Result) -> dict[str, Any]:
 
 def table(console: Console, result: Result) -> None:
     """Print the table: what each registry holds, and whether nothing was lost or doubled."""
-    shown = Table(title="Tonnes per registry, as the gateway's book and the registries' own books agree")
-    shown.add_column("Registry")
+    # Two lines of heading and no rules between the columns: fits 80 columns up to 99,999,999 t a cell.
+    shown = Table(title="Tonnes per registry, by the gateway's book", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("registry", no_wrap=True)
     for name in _COLUMNS:
-        shown.add_column(name.replace("_", " "), justify="right")
+        shown.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for row in result.books["registries"]:
         shown.add_row(row["registry"], *(f"{row[name]:,}" for name in _COLUMNS))
     console.print(shown)
     colour = "green" if result.conservation == "holds" else "red"
-    console.print(f"conservation: [{colour}]{result.conservation}[/{colour}]")
+    agree = "the registries' own books agree" if result.agrees else "the registries' own books differ"
+    console.print(f"conservation: [{colour}]{result.conservation}[/{colour}] ({agree})")
     console.print(
         f"{result.completed} of {result.total} transfers completed, {result.units_moved:,} t moved "
         f"in {result.seconds:.1f} s. {NOTE}",
@@ -45,11 +51,20 @@ def table(console: Console, result: Result) -> None:
     )
 
 
-def addresses(console: Console, network: Network, folder: str) -> None:
+def addresses(console: Console, network: Network, folder: Path) -> None:
     """Print where to look while the demo runs."""
-    console.print(f"\noperator API  {network.operator}/docs  (also /api/v1/transfers, /api/v1/books)")
-    console.print(f"link          {network.link}/keys")
-    for code, url in network.registries.items():
-        console.print(f"{code}         {url}/admin/books")
-    console.print(f"commands      gateway transfers list --keep {folder}")
+    program = Path(sys.executable).with_name("gateway")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    lines = [
+        ("operator API", f"{network.operator}/docs"),
+        ("transfers", f"{network.operator}/api/v1/transfers"),
+        ("book", f"{network.operator}/api/v1/books"),
+        ("link", f"{network.link}/keys"),
+        *((code, f"{url}/admin/books") for code, url in network.registries.items()),
+        ("commands", f"{program} transfers list --keep {shlex.quote(str(folder))}"),
+    ]
+    console.print()
+    for name, where in lines:
+        console.print(f"{name:<13} {where}", markup=False, soft_wrap=True)
     console.print("Ctrl-C stops everything.")

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from gateway.demo.network import Network
+from gateway.errors import GatewayError, Kind
 
 ACTIVITY = "PoA 10471"
 ISSUED_TONNES = 58_428
@@ -43,11 +44,11 @@ class Result:
 
     @property
     def agrees(self) -> bool:
-        """Whether each registry says of itself what the gateway's book says of it."""
+        """Whether each registry of the demo says of itself what the gateway's book says of it."""
         same = ("issued", "held", "used", "cancelled", "moved_in", "moved_out")
+        book = {row["registry"]: row for row in self.books["registries"]}
         return all(
-            all(row[name] == self.registries[row["registry"]][name] for name in same)
-            for row in self.books["registries"]
+            all(own[name] == book.get(code, {}).get(name, 0) for name in same) for code, own in self.registries.items()
         )
 
     @property
@@ -64,13 +65,16 @@ class Result:
 def tell(network: Network, progress: Callable[[int, int, int], None]) -> Result:
     """Issue once, propose what is still in Myanmar's account, and wait until every transfer is final.
 
-    ``progress`` is told (transfers, of these final, tonnes arrived) as things happen.
+    ``progress`` is told (transfers, of these final, tonnes arrived) as things happen. Raises ``GatewayError`` when
+    a process of the network ends meanwhile, or does not do its part.
     """
     began = time.monotonic()
-    with httpx.Client(timeout=30, trust_env=False) as http:
+    with network.client() as http:
         _issue_once(http, network)
+        _until_announced(http, network)
         proposed = _propose(http, network)
         while True:
+            network.check()
             result = _look(http, network, time.monotonic() - began)
             progress(result.total, result.final, result.units_moved)
             settled = result.total >= proposed and result.final == result.total and result.agrees
@@ -91,17 +95,18 @@ def _issue_once(http: httpx.Client, network: Network) -> None:
         "omge_percent": OMGE_PERCENT, "sop_percent": 0, "authorisation": AUTHORISATION,
     }  # fmt: skip
     http.post(f"{mechanism}/admin/issue", json=issuance).raise_for_status()
-    _until_announced(http, network)
 
 
 def _until_announced(http: httpx.Client, network: Network) -> None:
     """Wait until the gateway's book has the issuance: only then can a proposal pass its checks."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
+        network.check()
         books = http.get(f"{network.operator}/api/v1/books").raise_for_status().json()
         if any(row["issued"] for row in books["registries"]):
             return
         time.sleep(POLL_SECONDS)
+    raise GatewayError(Kind.INVARIANT, f"MEC01's issuance did not reach the gateway in {PATIENCE_SECONDS:.0f} s")
 
 
 def _propose(http: httpx.Client, network: Network) -> int:

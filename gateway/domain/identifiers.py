@@ -157,9 +157,14 @@ def stem_vintage(stem: ItmoStem) -> int:
 
 def parse_link_code(text: str) -> LinkCode:
     """Read three capitals and two digits; raises MALFORMED with code 2011."""
-    if not _LINK_CODE.fullmatch(text):
+    if not is_link_code(text):
         raise GatewayError(Kind.MALFORMED, "a link code is three capitals and two digits", code=2011)
     return LinkCode(text)
+
+
+def is_link_code(text: str) -> bool:
+    """Whether the text is three capitals and two digits."""
+    return _LINK_CODE.fullmatch(text) is not None
 
 
 def parse_registry_code(text: str) -> RegistryCode:

@@ -69,8 +69,8 @@ class Faults:
         self.attributes: dict[str, Attributes] = {}
 
     def add(self, code: int, detail: str, units: UnitRange | None = None) -> None:
-        """Note a fault; serials that JSON numbers cannot carry exactly are not named."""
-        named = units is not None and max(abs(units.first), abs(units.last)) <= MAX_SERIAL
+        """Note a fault; units are named when the protocol has a form for their name, be they reversed."""
+        named = units is not None and _may_be_named(units)
         self.findings.append(Finding(code, (units,) if units is not None and named else (), detail))
 
     def attempt(self, read: Callable[[str], T], text: str, units: UnitRange | None = None) -> T | None:
@@ -100,6 +100,11 @@ def members(value: object, what: str, required: frozenset[str], optional: frozen
         if names - required - optional:
             raise malformed(f"{what} has a member this protocol does not know")
     return value
+
+
+def nothing(value: object) -> None:
+    """Raise MALFORMED with code 2001 unless the body of a message is empty, as it is where items say everything."""
+    members(value, "body", _NONE)
 
 
 def text(value: object, what: str, longest: int = MAX_TEXT) -> str:
@@ -219,6 +224,13 @@ def _range_is_sound(units: UnitRange, faults: Faults) -> bool:
     elif units.first > units.last:
         faults.add(2007, "the first serial is larger than the last", units)
     return len(faults.findings) == before
+
+
+def _may_be_named(units: UnitRange) -> bool:
+    """Whether a finding may name these units: peers refuse one whose blocks are not of the protocol's form."""
+    origin = units.origin
+    sound = identifiers.is_link_code(origin.registry) and _SERIES.fullmatch(origin.series) is not None
+    return sound and 1 <= min(units.first, units.last) and max(units.first, units.last) <= MAX_SERIAL
 
 
 def _stated_range(raw: Mapping[str, Any]) -> UnitRange:

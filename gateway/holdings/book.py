@@ -50,6 +50,15 @@ OVERLAP = """box(point(x.series_id, x.first), point(x.series_id, x.last))
   && box(point(b.series_id, b.first), point(b.series_id, b.last))"""
 
 
+#: One transaction at a time closes positions of a series. Without it, the second of two that split one position
+#: would find it closed and not see what replaced it.
+MOVING = "pg_advisory_xact_lock(1, s.id)"
+#: Units are claimed by any number of transactions, but not while one judges whether unclaimed units may be used or
+#: cancelled: each would miss what the other has not committed, and the units would be transferred and used.
+CLAIMING = "pg_advisory_xact_lock_shared(3, s.id)"
+LEAVING = "pg_advisory_xact_lock(3, s.id)"
+
+
 def block_columns(blocks: Sequence[Block]) -> dict[str, list[Any]]:
     """The parameters of ``BLOCKS``."""
     return {
@@ -89,7 +98,7 @@ async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held
 
 async def open_positions(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> None:
     """Open positions for units that are new to the book; 23P01 when a unit has a position already."""
-    await _know_series(tx, [m.block.origin for m in moves])
+    await know_series(tx, [m.block.origin for m in moves])
     await _know_stems(tx, [m.block.itmo for m in moves])
     attributes = await _know_attributes(tx, [m.block.attributes for m in moves])
     await db.execute(
@@ -119,7 +128,7 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
     position has none. Returns the number of units moved: fewer than asked for when the book did not hold them.
     """
     await _know_stems(tx, [m.block.itmo for m in moves])
-    await _lock_series(tx, [m.block.origin for m in moves])
+    await lock_series(tx, [m.block.origin for m in moves], MOVING)
     found = await db.one(
         tx,
         f"""
@@ -196,16 +205,13 @@ def _move_columns(moves: Sequence[Move]) -> dict[str, list[Any]]:
     }
 
 
-async def _lock_series(tx: db.Tx, origins: Sequence[Origin]) -> None:
-    """Let one transaction at a time close positions of a series.
-
-    Without it, the second of two that split one position would find it closed and not see what replaced it.
-    """
+async def lock_series(tx: db.Tx, origins: Sequence[Origin], lock: str) -> None:
+    """Hold ``lock`` (``MOVING``, ``CLAIMING``, ``LEAVING``) of these series until ``tx`` ends, taken in one order."""
     distinct = {(o.registry, o.series) for o in origins}
     await db.rows(
         tx,
-        """
-        SELECT pg_advisory_xact_lock(1, s.id) FROM (
+        f"""
+        SELECT {lock} FROM (
           SELECT s.id FROM unit_series s JOIN unnest(CAST(:registry AS text[]), CAST(:series AS text[]))
           AS q(registry, series) USING (registry, series) ORDER BY s.id) AS s
         """,
@@ -213,13 +219,17 @@ async def _lock_series(tx: db.Tx, origins: Sequence[Origin]) -> None:
     )
 
 
-async def _know_series(tx: db.Tx, origins: Sequence[Origin]) -> None:
+async def know_series(tx: db.Tx, origins: Sequence[Origin]) -> None:
+    """Let the book know these series; one it knows already uses up no number."""
     distinct = sorted({(o.registry, o.series) for o in origins})
     await db.execute(
         tx,
         """
         INSERT INTO unit_series (registry, series)
-        SELECT * FROM unnest(CAST(:registry AS text[]), CAST(:series AS text[])) ON CONFLICT DO NOTHING
+        SELECT q.registry, q.series
+        FROM unnest(CAST(:registry AS text[]), CAST(:series AS text[])) AS q(registry, series)
+        WHERE NOT EXISTS (SELECT FROM unit_series s WHERE (s.registry, s.series) = (q.registry, q.series))
+        ON CONFLICT DO NOTHING
         """,
         {"registry": [r for r, _ in distinct], "series": [s for _, s in distinct]},
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway import db
 from gateway.domain.units import Block, UnitRange
-from gateway.holdings.book import BLOCKS, OVERLAP, block_columns
+from gateway.holdings.book import BLOCKS, CLAIMING, OVERLAP, block_columns, know_series, lock_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +22,44 @@ class Claim:
     block: Block
 
 
-async def take(tx: db.Tx, claims: Sequence[Claim]) -> set[int]:
-    """Take ``claims``; the numbers of those refused because another transfer holds some of their units.
+async def take(tx: db.Tx, claims: Sequence[Claim], registry: str) -> set[int]:
+    """Take ``claims`` for transfers out of ``registry``; the numbers of those refused.
 
-    Blocks of series that the book does not know are passed over: no claim, and not refused here.
+    Refused is what another transfer holds some units of, and what is not the registry's to hold: a claim lasts
+    until the source confirms the end of its transfer, so one on other registries' units would block these. A
+    registry's own units that the book does not know yet are claimed all the same: their announcement may have
+    been overtaken, and two transfers that both waited for it would both find the units free.
     """
+    origins = [c.block.origin for c in claims]
+    await know_series(tx, origins)
+    await lock_series(tx, origins, CLAIMING)
     found = await db.rows(
         tx,
         f"""
         WITH b AS ({BLOCKS}), wanted AS (
           SELECT b.*, t.transfer_id FROM b
           JOIN unnest(CAST(:transfer AS text[])) WITH ORDINALITY AS t(transfer_id, nr) USING (nr)
+        ), placed AS (
+          SELECT b.nr, coalesce(bool_and(x.registry = :here), true) AS here,
+                 coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
+                          FILTER (WHERE x.id IS NOT NULL), 0) AS known
+          FROM b LEFT JOIN position x ON x.closed_by IS NULL AND {OVERLAP} GROUP BY b.nr
         ), taken AS (
           INSERT INTO claim (transfer_id, series_id, first, last)
-          SELECT transfer_id, series_id, first, last FROM wanted ORDER BY series_id, first
+          SELECT w.transfer_id, w.series_id, w.first, w.last
+          FROM wanted w JOIN placed p USING (nr) JOIN unit_series s ON s.id = w.series_id
+          WHERE p.here AND (s.registry = :here OR p.known = w.last - w.first + 1)
+          ORDER BY w.series_id, w.first
           ON CONFLICT DO NOTHING
           RETURNING transfer_id, series_id, first
         )
         SELECT nr FROM wanted LEFT JOIN taken USING (transfer_id, series_id, first) WHERE taken.first IS NULL
         """,
-        {**block_columns([c.block for c in claims]), "transfer": [c.transfer for c in claims]},
+        {
+            **block_columns([c.block for c in claims]),
+            "transfer": [c.transfer for c in claims],
+            "here": registry,
+        },
     )
     return {r.nr - 1 for r in found}
 

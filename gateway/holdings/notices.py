@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway import db
-from gateway.domain import units
+from gateway.domain import units, wire
 from gateway.domain.actions import Disposal, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding
 from gateway.domain.checks import Held
 from gateway.domain.identifiers import Account, Standing, parse_registry_code
 from gateway.domain.notices import parse_action, parse_position
+from gateway.domain.proposals import MAX_BLOCKS
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import actions, book, claims
@@ -49,6 +50,9 @@ async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceip
     sender = parse_registry_code(inbound.message.sender)
     items = _items(inbound, "action")
     read = [(item, parse_action(item.value, sender)) for item in items]
+    listed = ("positions" if "positions" in item.value else "blocks" for item in items)
+    if sum(len(item.value[name]) for item, name in zip(items, listed, strict=True)) > MAX_BLOCKS:
+        raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)
     sound = [_announced(item, value) for item, value in read if not isinstance(value, tuple)]
     refused = {item.sha256: value for item, value in read if isinstance(value, tuple)}
     return await _apply(tx, inbound, items, sound, refused)
@@ -81,6 +85,9 @@ async def _apply(
             fresh.append(announced)
         elif known[announced.record.action] != announced.item.text:
             refused[announced.item.sha256] = (Finding(2004, detail="the action id was used for another notice"),)
+    leaving = [m.block.origin for a in fresh if not a.enters for m in a.moves]
+    if leaving:
+        await book.lock_series(tx, leaving, book.LEAVING)
     refused |= await _clashes(tx, fresh)
     applied = [a for a in fresh if a.item.sha256 not in refused]
     await _move(tx, applied, inbound.entry_id)
@@ -90,15 +97,20 @@ async def _apply(
 async def _clashes(tx: db.Tx, fresh: Sequence[_Announced]) -> dict[str, tuple[Finding, ...]]:
     """What the book cannot take, by item: judged for all items together, also against each other."""
     blocks = [(a, m.block) for a in fresh for m in a.moves]
-    pieces = await book.held(tx, [block for _, block in blocks])
+    # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
     held_by = await claims.held_by_others(tx, [Claim("", block) for _, block in blocks])
+    pieces = await book.held(tx, [block for _, block in blocks])
     named = await book.named_already(tx, [block for _, block in blocks])
     doubled = {id(block) for pair in units.overlapping([block for _, block in blocks]) for block in pair}
+    entering = [block for announced, block in blocks if announced.enters]
+    named_twice = {id(block) for pair in units.overlapping_names(entering) for block in pair}
     found: dict[str, list[Finding]] = {}
     for nr, ((announced, block), there, claimed) in enumerate(zip(blocks, pieces, held_by, strict=True)):
         findings = _entering(block, there) if announced.enters else _leaving(announced, block, there, claimed)
         if id(block) in doubled:
             findings.append(Finding(2008, (block.range,), "two items of the message have these units"))
+        if id(block) in named_twice:
+            findings.append(Finding(2008, (block.range,), "two items of the message have these ITMO identifiers"))
         if nr in named and announced.enters:
             findings.append(Finding(4007, (block.range,), "the ITMO identifiers belong to other units"))
         if findings:
@@ -165,6 +177,7 @@ def _receipt(item: Item, findings: tuple[Finding, ...]) -> ItemReceipt:
 
 
 def _items(inbound: Inbound, kind: str) -> list[Item]:
+    wire.nothing(inbound.message.body)
     items = list(inbound.message.items)
     if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)

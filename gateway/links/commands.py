@@ -6,8 +6,8 @@ of the balance cannot be taken, none is and the link stays requested. A message 
 is not active is refused by ``require_open`` (1002, 1003), but what is committed drains over a suspended link.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from gateway import db
 from gateway.audit import log
@@ -17,15 +17,19 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import store
 from gateway.links.store import Link
-from gateway.messages.inbox import Handler, Inbound
+from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.trust import PeerKey
 
-#: What may still pass over a suspended link: everything from the acceptance on, so that nothing stays half done.
+#: What may still pass over a suspended link: everything from the acceptance on, so that nothing stays half done, and
+#: what a registry asks to find out where it stands.
 DRAINS = frozenset(
     {"transfer.answer", "transfer.released", "transfer.voided", "transfer.credited", "receipt", "refusal"}
+    | {"status.query", "time.query"}
 )
+T = TypeVar("T")
+Applied = Callable[[db.Tx, Node, Inbound], Awaitable[T]]
 
 
 async def register(
@@ -66,7 +70,10 @@ async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:
 async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``link.activate``: the registry opens the link with the balance of its holdings, once."""
     sender = inbound.message.sender
-    if await store.state(tx, sender) != "requested":
+    state = await store.state(tx, sender)
+    if state in ("suspended", "closed"):
+        raise _not_open(state)
+    if state != "requested":
         raise GatewayError(Kind.CONFLICT, "the link was activated before", code=3002)
     async with tx.begin_nested() as savepoint:
         receipts = await notices.opening(tx, inbound)
@@ -84,17 +91,21 @@ async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
     return receipts
 
 
-def require_open(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-    """The same handlers behind the state of the sender's link: 1002 before it is active, 1003 once it no longer is."""
+def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
+    """The same functions behind the state of the sender's link: 1002 before it is active, 1003 once it no longer is."""
 
-    def behind(kind: str, handler: Handler) -> Handler:
-        async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    def behind(kind: str, handler: Applied[T]) -> Applied[T]:
+        async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> T:
             state = await store.state(tx, inbound.message.sender)
             if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
-                code = 1002 if state in (None, "requested") else 1003
-                raise GatewayError(Kind.FORBIDDEN, f"the link is {state}", code=code)
+                raise _not_open(state)
             return await handler(tx, node, inbound)
 
         return judged
 
     return {kind: behind(kind, handler) for kind, handler in handlers.items()}
+
+
+def _not_open(state: str | None) -> GatewayError:
+    """The refusal for the state of a link: no verdict on the message, because a link may become active (again)."""
+    return GatewayError(Kind.FORBIDDEN, f"the link is {state}", code=1002 if state in (None, "requested") else 1003)

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel, col, select
 
 from gateway import db
-from gateway.signing.trust import PeerKey
+from gateway.signing.trust import PeerKey, Revocation
 
 
 class LinkRow(SQLModel, table=True):
@@ -107,7 +107,7 @@ async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
             not_before=r.not_before,
             not_after=r.not_after,
             revoked_at=r.revoked_at,
-            revoked_reason=r.revoked_reason,
+            revoked_reason=Revocation(r.revoked_reason) if r.revoked_reason else None,
             compromised_since=r.compromised_since,
         )
         for r in found

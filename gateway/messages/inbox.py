@@ -11,7 +11,8 @@ is not answered again. What cannot be attributed to a registered key changes not
 and is remembered in a bounded ring only (``strangers``): that error is raised to the edge as it is.
 
 A handler that raises a ``GatewayError`` with a code refuses the whole message: whatever it wrote is taken back
-(it runs behind a savepoint), and the refusal is the message's verdict. Any other error takes everything back.
+(it runs behind a savepoint), and the refusal is the message's verdict, unless it is forbidden at this time only
+(``Kind.FORBIDDEN``: the state of the link). Any other error takes everything back.
 """
 
 import asyncio
@@ -95,10 +96,16 @@ class Inbox:
             if unverified.content_type != content_type:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
-            return await self._db.run(lambda tx: self._answer(tx, unverified))
+            answer = await self._db.run(lambda tx: self._answer(tx, unverified))
         except EnvelopeError as error:
-            self.strangers.append(Stranger(self._node.clock(), sender, error.fault.value))
+            self.remember(error.fault.value, sender)
             raise
+        await self._db.ring()
+        return answer
+
+    def remember(self, fault: str, claimed_sender: str | None = None) -> None:
+        """Remember that something was refused which nobody vouches for."""
+        self.strangers.append(Stranger(self._node.clock(), claimed_sender, fault))
 
     async def absorb(self, body: bytes, sent: store.Message) -> VerifiedMessage:
         """Apply the answer a peer gave to ``sent`` in its HTTP response; raises ``EnvelopeError`` if it is none."""
@@ -158,7 +165,8 @@ class Inbox:
             if error.code is None:
                 raise
             finding = Finding(error.code, detail=error.detail)
-            return receipts.refusal(message.sender, receipts.reply_to(message), [finding], leaf)
+            verdict = error.kind is not Kind.FORBIDDEN and message.type not in self._queries
+            return receipts.refusal(message.sender, receipts.reply_to(message), [finding], leaf, numbered=verdict)
 
     async def _refuse_envelope(self, tx: db.Tx, error: EnvelopeError, origin: Origin, now: datetime) -> Answer:
         """Refuse a message whose signature is good: logged, answered, not kept as a verdict (a clock may catch up).

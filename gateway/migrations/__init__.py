@@ -2,7 +2,8 @@
 
 ``apply`` runs Alembic's chain on one connection under an advisory lock, so that several processes starting
 at once migrate once. The caller connects as ``gateway_owner``, who owns every table; ``gateway_app``, as
-whom the processes serve, is granted what they need and owns nothing. Fails with the database's own error.
+whom the processes serve, is granted what they need and owns nothing. Fails with UNAVAILABLE and what the
+database said.
 """
 
 from pathlib import Path
@@ -12,6 +13,10 @@ from alembic import command
 from alembic.config import Config
 from psycopg import sql
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from gateway import db
+from gateway.errors import GatewayError, Kind
 
 #: Any number that no other application on the same database uses for its advisory locks.
 _LOCK = 0x6136_6777
@@ -19,7 +24,8 @@ _LOCK = 0x6136_6777
 
 def apply(owner_url: str) -> None:
     """Migrate the database at ``owner_url`` (a ``postgresql://`` address of ``gateway_owner``) to the newest schema."""
-    engine = create_engine(owner_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    address = db.libpq_address(owner_url)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
@@ -30,6 +36,8 @@ def apply(owner_url: str) -> None:
             command.upgrade(config, "head")
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
             connection.commit()
+    except DBAPIError as error:
+        raise GatewayError(Kind.UNAVAILABLE, f"cannot migrate: {db.words(error)}") from error
     finally:
         engine.dispose()
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway import db
-from gateway.domain import checks
+from gateway.domain import checks, integrity, wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import LinkCode
 from gateway.domain.proposals import MAX_BLOCKS, FaultyProposal, parse_proposal
@@ -23,6 +23,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import claims
 from gateway.holdings.claims import Claim
 from gateway.links import store as links
+from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -31,6 +32,7 @@ from gateway.requests import store as requested
 from gateway.signing import compact
 from gateway.signing.envelope import Item
 from gateway.transfers import statements, steps, store
+from gateway.transfers.judge import judge
 from gateway.transfers.statements import NOT_KNOWN, Word
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import New, Row, Step
@@ -43,15 +45,16 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     _within_limits(items)
     sender = LinkCode(inbound.message.sender)
     mine = [(i, parsed[i.sha256]) for i in items if not checks.sender_2003(parsed[i.sha256].transfer, sender)]
-    fresh = await _begin(tx, inbound, mine)
-    faults = {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
-    faults |= await _claim(tx, fresh)
+    fresh, faults = await _begin(tx, inbound, mine)
+    faults |= {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
+    faults |= _overlaps(fresh)
+    sound = [p for _, p in fresh if isinstance(p, Proposal) and str(p.transfer) not in faults]
+    faults |= await _claim(tx, sender, sound, inbound.at)
     rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
     if faults:
         await claims.release(tx, list(faults), inbound.entry_id)
     ending = [(rows[transfer], Word(transfer, Event.CHECKS_FAILED, f), None) for transfer, f in faults.items()]
     after = await _take(tx, node, inbound, ending)
-    await db.ring(tx)
     known = set(rows) - {str(p.transfer) for _, p in fresh}
     kept = await store.steps(tx, known, ("propose",)) if known else {}
     return [_proposed(item, str(parsed[item.sha256].transfer), rows, after, kept, faults) for item in items]
@@ -70,7 +73,7 @@ async def released(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
     """``transfer.released``: the source has debited what the commit it names authorised."""
     words = [(i, statements.read_released(i.value)) for i in _own(inbound, "released")]
     rows = await store.lock(tx, [w.transfer for _, w in words])
-    named = {row.id: row.commit_id for row in rows.values()}
+    named = await _referred(tx, {row.id: row.commit_id for row in rows.values()})
     return await _hear(tx, node, inbound, words, rows, by_source=True, named=named)
 
 
@@ -85,7 +88,7 @@ async def credited(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
     """``transfer.credited``: the acquirer has credited what the settle it names told it to."""
     words = [(i, statements.read_credited(i.value)) for i in _own(inbound, "credited")]
     rows = await store.lock(tx, [w.transfer for _, w in words])
-    named = {row.id: row.settle_id for row in rows.values()}
+    named = await _referred(tx, {row.id: row.settle_id for row in rows.values()})
     return await _hear(tx, node, inbound, words, rows, by_source=False, named=named)
 
 
@@ -94,7 +97,7 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     read = [statements.read_receipt(item.value) for item in _own(inbound, "receipt")]
     answered = inbound.message.in_reply_to
     assert answered is not None  # a receipt answers something, or it would not have been verified
-    await requests.answered(tx, answered.id, [(s, f) for transfer, s, f in read if transfer is None])
+    await requests.answered(tx, answered.id, [(state, findings) for _, state, findings in read])
     states = {transfer: state for transfer, state, _ in read if transfer is not None}
     rows = await store.lock(tx, list(states))
     sender = inbound.message.sender
@@ -118,20 +121,34 @@ MAX_PROPOSAL_BYTES = 3 * 1024 * 1024
 Parsed = Proposal | FaultyProposal
 
 
-async def _begin(tx: db.Tx, inbound: Inbound, mine: Sequence[tuple[Item, Parsed]]) -> list[tuple[Item, Parsed]]:
-    """Insert the rows that are new and keep their statements; gives back the new ones."""
+async def _begin(
+    tx: db.Tx, inbound: Inbound, mine: Sequence[tuple[Item, Parsed]]
+) -> tuple[list[tuple[Item, Parsed]], dict[str, tuple[Finding, ...]]]:
+    """Insert the rows that are new and keep their statements; the new ones, and those that nobody asked for.
+
+    A request is followed by one proposal: a second one that names it, or one that names none of ours, is refused.
+    """
     sender = inbound.message.sender
-    reached = await links.behind(tx, [sender, *(str(i.value["acquiring"]["registry"]) for i, _ in mine)])
+    reached = await links.behind(tx, [*(str(i.value["acquiring"]["registry"]) for i, _ in mine)])
     requests_named = [p.request for _, p in mine if p.request]
     asked = await requested.open_of(tx, sender, requests_named) if requests_named else set()
-    deadline = inbound.at + timedelta(hours=reached[sender].time_limit_hours)
-    new = [_new(sender, i, p, reached, asked, deadline) for i, p in mine]
+    link = await links.find(tx, sender)
+    assert link is not None  # or its message would not have been verified
+    deadline = inbound.at + timedelta(hours=link.time_limit_hours)
+    new, unasked = [], set()
+    for item, proposal in mine:
+        request = proposal.request if proposal.request in asked else None
+        asked.discard(str(request))
+        new.append(_new(sender, item, proposal, reached, request, deadline))
+        if request != proposal.request:
+            unasked.add(str(proposal.transfer))
     progress = begin(Event.PROPOSED)
     assert progress is not None
     inserted = await store.insert(tx, new, Event.PROPOSED, progress, inbound.entry_id, inbound.at)
     fresh = [(i, p) for i, p in mine if str(p.transfer) in inserted]
     await store.add_steps(tx, [_step(str(p.transfer), i, inbound) for i, p in fresh])
-    return fresh
+    nobody = (Finding(3006, detail="no request of this id waits for a proposal"),)
+    return fresh, {transfer: nobody for transfer in unasked & inserted}
 
 
 def _new(
@@ -139,7 +156,7 @@ def _new(
     item: Item,
     proposal: Parsed,
     reached: dict[str, links.Link],
-    asked: set[str],
+    request: str | None,
     deadline: datetime,
 ) -> New:
     raw = item.value
@@ -148,7 +165,7 @@ def _new(
         str(proposal.transfer),
         sender,
         acquirer.code if acquirer else None,
-        proposal.request if proposal.request in asked else None,
+        request,
         _address(raw["transferring"]),
         _address(raw["acquiring"]),
         raw["purpose"],
@@ -162,13 +179,26 @@ def _address(raw: dict[str, str]) -> tuple[str, str, str]:
     return raw["registry"], raw["party"], raw["account"]
 
 
-async def _claim(tx: db.Tx, fresh: Sequence[tuple[Item, Parsed]]) -> dict[str, tuple[Finding, ...]]:
-    """Claim the units of sound proposals; the findings of those whose units another transfer has."""
-    wanted = [Claim(str(p.transfer), b) for _, p in fresh if isinstance(p, Proposal) for b in p.blocks]
-    taken: dict[str, list[UnitRange]] = {}
-    for nr in sorted(await claims.take(tx, wanted)):
-        taken.setdefault(wanted[nr].transfer, []).append(wanted[nr].block.range)
-    return {t: (Finding(4005, tuple(units), "claimed by another transfer"),) for t, units in taken.items()}
+def _overlaps(fresh: Sequence[tuple[Item, Parsed]]) -> dict[str, tuple[Finding, ...]]:
+    """The findings of proposals that name units twice: these cannot be claimed."""
+    found = {str(p.transfer): integrity.overlaps_2008(p.blocks) for _, p in fresh if isinstance(p, Proposal)}
+    return {transfer: tuple(findings) for transfer, findings in found.items() if findings}
+
+
+async def _claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:
+    """Claim the units of sound proposals; the findings of those that cannot have them, judged at once."""
+    wanted = [Claim(str(p.transfer), block) for p in sound for block in p.blocks]
+    refused: dict[str, list[UnitRange]] = {}
+    for nr in sorted(await claims.take(tx, wanted, sender)):
+        refused.setdefault(wanted[nr].transfer, []).append(wanted[nr].block.range)
+    if not refused:
+        return {}
+    failed = [p for p in sound if str(p.transfer) in refused]
+    found = {
+        str(p.transfer): f for p, f in zip(failed, await judge(tx, [(sender, p) for p in failed], now), strict=True)
+    }
+    taken = {t: (Finding(4005, tuple(units), "claimed by another transfer"),) for t, units in refused.items()}
+    return {t: taken[t] if checks.passed(found[t]) else found[t] for t in refused}
 
 
 def _proposed(
@@ -186,6 +216,13 @@ def _proposed(
         findings: tuple[Finding, ...] = (Finding(2004, detail="the id was used for another proposal"),)
         return ItemReceipt(item, row.state, findings, transfer)
     return ItemReceipt(item, after.get(transfer, row.state), faults.get(transfer, ()), transfer)
+
+
+async def _referred(tx: db.Tx, said: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What a word must name, by transfer: the message we said it in, by id and hash of its JWS; None if not said."""
+    sent = await messages.outgoing(tx, sorted(set(filter(None, said.values()))))
+    names = {m.message_id: statements.name_of(m.message_id, compact.digest(steps.jws_of(m.body))) for m in sent}
+    return {transfer: names.get(message) if message else None for transfer, message in said.items()}
 
 
 async def _hear(
@@ -209,6 +246,9 @@ async def _hear(
         if row is None or inbound.message.sender != (row.source if by_source else row.acquirer):
             answers.append(ItemReceipt(item, NOT_KNOWN, (Finding(3001),), word.transfer))
             continue
+        if word.faults:
+            answers.append(ItemReceipt(item, row.state, word.faults, row.id))
+            continue
         earlier = kept.get((row.id, item.kind))
         in_turn = named is None or named.get(row.id) == word.names
         if earlier is None and in_turn and advance(row.progress, word.event) is not None:
@@ -219,7 +259,6 @@ async def _hear(
         else:
             answers.append(ItemReceipt(item, row.state, (Finding(3003 if row.state in FINAL else 3002),), row.id))
     after = await _take(tx, node, inbound, heard)
-    await db.ring(tx)
     return [replace(a, state=after.get(str(a.transfer), a.state)) for a in answers]
 
 
@@ -242,9 +281,10 @@ def _step(transfer: str, item: Item, inbound: Inbound) -> Step:
 
 
 def _own(inbound: Inbound, kind: str) -> list[Item]:
-    """The message's own items: of one kind, about different transfers, and not too many."""
-    items = [item for item in inbound.message.items if item.kind == kind]
-    if len(items) != len(inbound.message.items) and not inbound.message.evidence:
+    """The message's own items: of one kind, about different transfers, and not too many. Its body is empty."""
+    wire.nothing(inbound.message.body)
+    items = list(inbound.message.items)
+    if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)
     if len(items) > store.MAX_TRANSFERS:
         raise GatewayError(Kind.LIMIT, f"a message has at most {store.MAX_TRANSFERS} transfers", code=2001)

@@ -25,6 +25,7 @@ ANSWER_LIFE = timedelta(seconds=300)
 
 async def status(tx: db.Tx, node: Node, inbound: Inbound) -> Draft:
     """``status.query``: the state of one transfer, and the statement that is due to the asker (raises 2001)."""
+    _without_items(inbound)
     raw = wire.members(inbound.message.body, "body", frozenset({"transfer", "my_state"}), frozenset({"message"}))
     transfer = str(parse_transfer_id(wire.text(raw["transfer"], "transfer")))
     wire.text(raw["my_state"], "my_state")
@@ -32,6 +33,7 @@ async def status(tx: db.Tx, node: Node, inbound: Inbound) -> Draft:
     if "message" in raw:
         named = wire.members(raw["message"], "message", frozenset({"id", "sha256"}))
         message_id = parse_uuid7(wire.text(named["id"], "message id"))
+        wire.text(named["sha256"], "message sha256")
         known = await messages.is_known(tx, inbound.message.sender, message_id)
         body["message"] = "known" if known else "not known"
     found = await store.lock(tx, [transfer])
@@ -45,8 +47,14 @@ async def status(tx: db.Tx, node: Node, inbound: Inbound) -> Draft:
 
 async def clock(tx: db.Tx, node: Node, inbound: Inbound) -> Draft:
     """``time.query``: the gateway's clock, for drift alarms."""
-    wire.members(inbound.message.body, "body", frozenset())
+    _without_items(inbound)
+    wire.nothing(inbound.message.body)
     return _answer(inbound, "time.answer", {"time": wire.time_to_wire(node.clock())})
+
+
+def _without_items(inbound: Inbound) -> None:
+    if inbound.message.items:
+        raise wire.malformed("a query has no items")
 
 
 async def _due(tx: db.Tx, row: Row, *, asked_by_source: bool) -> tuple[list[str], list[str]]:

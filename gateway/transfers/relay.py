@@ -9,29 +9,25 @@ concluded from silence. Losing the process at any point loses nothing: the rows 
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from gateway import db
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
-from gateway.domain.checks import Facts, LinkState
-from gateway.domain.identifiers import LinkCode, RegistryCode, parse_registry_code
 from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError
-from gateway.holdings import book, claims
-from gateway.holdings.claims import Claim
-from gateway.links import store as links
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
 from gateway.transfers import steps, store
+from gateway.transfers.judge import judge
 from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
@@ -105,7 +101,9 @@ class Relay:
         rows = await store.lock_due(tx, State.PROPOSED, now)
         if not rows:
             return False
-        judged = await self._judge(tx, rows, now)
+        kept = await store.steps(tx, [row.id for row in rows], ("propose",))
+        proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
+        judged = zip(rows, await judge(tx, proposals, now), strict=True)
         passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
         return await self._take(tx, [(row, passed[checks.passed(found)], found) for row, found in judged], now)
 
@@ -123,27 +121,6 @@ class Relay:
                 taken.append(Taken(row, event, after, findings))
         await steps.take(tx, self._node, taken, now, cause_entry=None)
         return bool(taken)
-
-    async def _judge(self, tx: db.Tx, rows: Sequence[Row], now: datetime) -> list[tuple[Row, tuple[Finding, ...]]]:
-        """The findings on each proposal, from facts gathered once for all of them."""
-        kept = await store.steps(tx, [row.id for row in rows], ("propose",))
-        proposals = [steps.read_proposal(kept[row.id, "propose"]) for row in rows]
-        wanted = [Claim(str(p.transfer), block) for p in proposals for block in p.blocks]
-        pieces = iter(await book.held(tx, [claim.block for claim in wanted]))
-        others = iter(await claims.held_by_others(tx, wanted))
-        registries = {r for p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
-        linked = _states(await links.behind(tx, sorted(registries)))
-        judged = []
-        for row, proposal in zip(rows, proposals, strict=True):
-            facts = Facts(
-                sender=LinkCode(row.source),
-                links=linked,
-                pieces=[next(pieces) for _ in proposal.blocks],
-                claims=[next(others) for _ in proposal.blocks],
-                year=now.astimezone(UTC).year,
-            )
-            judged.append((row, checks.check(proposal, facts)))
-        return judged
 
     async def _start_sends(self) -> bool:
         """Lease what is due to peers that are not busy, and start sending it; whether there was any."""
@@ -222,8 +199,3 @@ def _due(rows: Sequence[Row]) -> list[Sending]:
             if message_id is not None and peer is not None and (row.state not in FINAL or told is None):
                 due.setdefault((peer, message_id), []).append(row.id)
     return [Sending(peer, message_id, tuple(ids)) for (peer, message_id), ids in due.items()]
-
-
-def _states(found: Mapping[str, links.Link]) -> dict[RegistryCode, LinkState]:
-    states = {"active": LinkState.ACTIVE, "suspended": LinkState.SUSPENDED}
-    return {parse_registry_code(r): states.get(link.state, LinkState.UNKNOWN) for r, link in found.items()}

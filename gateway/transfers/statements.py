@@ -53,8 +53,10 @@ class Word:
     transfer: str
     event: Event
     findings: tuple[Finding, ...] = ()
-    #: Hash of our item (an answer), or id of our message (released, credited), that it names; None where it names none.
+    #: Hash of our item (an answer), or our message (released, credited; ``name_of``), that it names; None where none.
     names: str | None = None
+    #: Why the word cannot be taken, whatever the row's state.
+    faults: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ def read_answer(value: dict[str, Any]) -> Word:
     event = _EVENTS.get(wire.text(raw["answer"], "answer"))
     if event is None:
         raise wire.malformed("an answer is accepted, rejected or closed-here")
-    return Word(_transfer(raw), event, _findings(raw), wire.text(raw["offer"], "offer"))
+    findings = _findings(raw)
+    if event is Event.REJECTED and not findings:
+        raise wire.malformed("who rejects says why")
+    return Word(_transfer(raw), event, findings, wire.text(raw["offer"], "offer"))
 
 
 def read_released(value: dict[str, Any]) -> Word:
@@ -109,16 +114,22 @@ def read_voided(value: dict[str, Any]) -> Word:
 
 
 def read_credited(value: dict[str, Any]) -> Word:
-    """Read an acquirer's ``credited``."""
+    """Read an acquirer's ``credited``; an account that holds no units is the item's fault alone (2014, 5903)."""
     raw = wire.members(value, "credited", _TRANSFER | {"settle", "credited_at", "account", "findings"})
     wire.parse_time(raw["credited_at"])
-    read_account_credited(value)
-    return Word(_transfer(raw), Event.CREDITED, _findings(raw), _reference(raw["settle"], "settle"))
+    faults = wire.Faults()
+    faults.attempt(_account_of_units, wire.text(raw["account"], "account"))
+    settle = _reference(raw["settle"], "settle")
+    return Word(_transfer(raw), Event.CREDITED, _findings(raw), settle, tuple(faults.findings))
 
 
 def read_account_credited(value: dict[str, Any]) -> Account:
     """Read the account a ``credited`` says the units went to: one that holds units (raises 2001, 2014, 5903)."""
-    account = parse_account(wire.text(value.get("account"), "account"))
+    return _account_of_units(wire.text(value.get("account"), "account"))
+
+
+def _account_of_units(text: str) -> Account:
+    account = parse_account(text)
     if account.type.standing is not Standing.HELD:
         raise GatewayError(Kind.REJECTED, f"an account of type {account.type.value} holds no units", code=5903)
     return account
@@ -196,8 +207,12 @@ def _findings(raw: Mapping[str, Any]) -> tuple[Finding, ...]:
 
 def _reference(value: object, what: str) -> str:
     raw = wire.members(value, what, frozenset({"id", "sha256"}))
-    wire.text(raw["sha256"], f"{what} sha256")
-    return wire.text(raw["id"], f"{what} id")
+    return name_of(wire.text(raw["id"], f"{what} id"), wire.text(raw["sha256"], f"{what} sha256"))
+
+
+def name_of(message_id: str, jws_sha256: str) -> str:
+    """A message as another names it, in one text: its id and the hash of its JWS."""
+    return f"{message_id} {jws_sha256}"
 
 
 def findings_to_wire(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ where there is nothing to answer to: not a message, an unknown sender, a bad sig
 import asyncio
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 
 from gateway.errors import GatewayError, Kind
 from gateway.messages.inbox import Inbox
@@ -36,8 +37,12 @@ def _routes(inbox: Inbox, node: Node) -> APIRouter:
         if free.locked():
             raise GatewayError(Kind.UNAVAILABLE, "too many messages at once", code=9003)
         async with free:
-            content_type = _content_type(request)
-            body = await _read(request)
+            try:
+                content_type = _content_type(request)
+                body = await _read(request)
+            except GatewayError as error:
+                inbox.remember(error.kind.value)
+                raise
             answer = await inbox.receive(body, content_type)
         return Response(answer.body, media_type=answer.content_type)
 
@@ -58,8 +63,11 @@ def _content_type(request: Request) -> str:
 async def _read(request: Request) -> bytes:
     """The body, within the limit: a longer one is refused without waiting for its end."""
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY:
-            raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BODY} bytes", code=2001)
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > MAX_BODY:
+                raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BODY} bytes", code=2001)
+    except ClientDisconnect:
+        raise GatewayError(Kind.MALFORMED, "the sender left before the end of its message", code=2001) from None
     return bytes(received)

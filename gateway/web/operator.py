@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
 from gateway.domain.identifiers import Address as DomainAddress
-from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code
+from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
 from gateway.domain.proposals import parse_purpose
 from gateway.domain.transfers import State
 from gateway.holdings import actions
@@ -65,8 +65,9 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         before: Annotated[str | None, Query(max_length=64)] = None,
     ) -> schemas.TransferPage:
         """Transfers, newest first."""
+        edge = str(parse_transfer_id(before)) if before is not None else None
         async with database.reading() as tx:
-            found = await view.listing(tx, state=state.value if state else None, limit=limit, before=before)
+            found = await view.listing(tx, state=state.value if state else None, limit=limit, before=edge)
         following = found[-1].id if len(found) == limit else None
         return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
 
@@ -74,7 +75,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
     async def show(transfer: str) -> schemas.TransferCourse:
         """One transfer: its state, who acts next, why it waits, and every message behind it."""
         async with database.reading() as tx:
-            course = await view.course(tx, transfer)
+            course = await view.course(tx, str(parse_transfer_id(transfer)))
         return schemas.TransferCourse(
             transfer=_shown(course.transfer),
             blocks=[schemas.Block(**b) for b in course.blocks],
@@ -91,11 +92,10 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         read = Wish(_address(wish.transferring), _address(wish.acquiring), parse_purpose(wish.purpose), wish.quantity)
 
         async def ask(tx: db.Tx) -> Request:
-            made = await requests.ask(tx, node, read, caller=CALLER, idempotency_key=idempotency_key)
-            await db.ring(tx)
-            return made
+            return await requests.ask(tx, node, read, caller=CALLER, idempotency_key=idempotency_key)
 
         made = await database.run(ask)
+        await database.ring()
         return schemas.RequestState(
             request=made.id, source=made.source, state=made.state, findings=made.findings,
             transfer=made.transfer, waiting=made.waiting,

@@ -80,7 +80,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        return document(error.status_code, str(error.detail), str(error.detail), headers=dict(error.headers or {}))
+        said = str(error.detail)
+        return document(error.status_code, said, said, 2001, headers=dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def _unknown(_request: Request, error: Exception) -> JSONResponse:

@@ -5,6 +5,7 @@ one clear line, and so that a Unix socket is its owner's alone.
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,11 @@ def _server(app: FastAPI) -> _Server:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        path.unlink()  # left behind: nobody listens on it any more
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:

@@ -1,13 +1,21 @@
-"""PostgreSQL for all tests of this folder, and a gateway on a fresh database of it for each that asks."""
+"""PostgreSQL for all tests of this folder, and gateways on fresh databases of it.
 
+``stage`` and ``linked`` are a test's own. ``shared`` and ``either`` are one for all tests of a file that run in
+one loop; such a test counts what it made itself. Whatever a gateway sent is held against the contract at the end.
+"""
+
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from gateway import embedded
+from tests import contract
 from tests import stage as staging
+from tests.played import Course
 from tests.stage import Stage
 
 
@@ -24,6 +32,7 @@ async def stage(postgres: embedded.Server, tmp_path: Path) -> AsyncIterator[Stag
     """A gateway that serves, with nobody linked yet."""
     async with staging.opened(postgres, tmp_path) as opened:
         yield opened
+        await contract.sent_as_agreed(opened)
 
 
 @pytest.fixture
@@ -32,3 +41,40 @@ async def linked(stage: Stage) -> Stage:
     await stage.link("MEC01", "mechanism")
     await stage.link("KOR01", "party", "KOR", answer="message")
     return stage
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A gateway with MEC01 (answers in the response), KOR01 (by own messages) and JPN01 (in the response)."""
+    async with staging.opened(postgres, tmp_path_factory.mktemp("shared")) as stage:
+        await asyncio.gather(
+            stage.link("MEC01", "mechanism"),
+            stage.link("KOR01", "party", "KOR", answer="message"),
+            stage.link("JPN01", "party", "JPN"),
+        )
+        yield stage
+        await contract.sent_as_agreed(stage)
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=[("reply", "message"), ("message", "reply")], ids="-".join
+)
+async def either(
+    request: pytest.FixtureRequest, postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A gateway with MEC01 and KOR01 linked, each side in both ways of answering."""
+    source, acquirer = request.param
+    async with staging.opened(postgres, tmp_path_factory.mktemp("either")) as stage:
+        await asyncio.gather(
+            stage.link("MEC01", "mechanism", answer=source), stage.link("KOR01", "party", "KOR", answer=acquirer)
+        )
+        yield stage
+        await contract.sent_as_agreed(stage)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def course(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Course]:
+    """A gateway with MEC01 and KOR01 linked, both played by the tests of a file."""
+    async with staging.opened(postgres, tmp_path_factory.mktemp("course")) as stage:
+        yield await Course.begun(stage)
+        await contract.sent_as_agreed(stage)

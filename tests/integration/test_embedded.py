@@ -121,9 +121,9 @@ def test_server_is_durable_private_and_gone_afterwards(folder: Path) -> None:
                     ],
                 ).fetchall()
             )
-            (major,) = connection.execute(
-                "SELECT current_setting('server_version_num')::int / 10000"
-            ).fetchone() or (0,)
+            (major,) = connection.execute("SELECT current_setting('server_version_num')::int / 10000").fetchone() or (
+                0,
+            )
         listening = [c for p in processes for c in p.net_connections(kind="inet")]
     assert settings == {
         "fsync": "on",

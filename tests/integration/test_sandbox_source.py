@@ -288,17 +288,12 @@ async def test_use_and_cancellation_keep_the_sum_and_respect_locks(
         assert len(await gateway.wait("action.notice", 3)) == 3
 
 
-async def test_a_thousand_commits_take_less_than_half_a_second(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_thousand_transfers_are_released_by_one_message(server: Any, gateway: Gateway, tmp_path: Path) -> None:
     korea = Party("KOR01")
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
         await issue(mechanism)
-        taken = []
-        for _ in range(2):
-            proposed = await propose(mechanism, [3] * 1000)
-            assert len({p.jws for p in proposed}) == 1
-            seconds, released = await mechanism.timed(*commit(korea, proposed))
-            assert (released.type, len(released.items)) == ("transfer.released", 1000)
-            taken.append(seconds)
-        # The better of two: the machine may be busy with something else during one of them.
-        assert min(taken) < 0.5, taken
-        assert (await mechanism.books())["moved_out"] == 6000
+        proposed = await propose(mechanism, [3] * 1000)
+        assert len({p.jws for p in proposed}) == 1
+        released = await mechanism.send(*commit(korea, proposed))
+        assert (released.type, len(released.items)) == ("transfer.released", 1000)
+        assert (await mechanism.books())["moved_out"] == 3000

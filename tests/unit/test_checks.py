@@ -177,7 +177,7 @@ def underlying(first: str, last: str) -> Change:
 
 DATA: list[tuple[Change, int, bool]] = [  # change, code, whether the first block is named
     (first_block(itmo={"first": "CA1-MMR99-MMR-1-2021", "last": "x"}), 2006, True),
-    (lambda item: item["blocks"][0]["origin"].update(series="MMR/A64"), 2006, True),
+    (lambda item: item["blocks"][0]["origin"].update(series="MMR/A64"), 2006, False),  # has no form to be named in
     (itmo("CA0001-MMR99-MMR-1-2021", "CA0001-MMR98-MMR-100-2021"), 2007, True),
     (itmo("CA0001-MMR99-MMR-100-2021", "CA0001-MMR99-MMR-1-2021"), 2007, True),
     (itmo("CA0001-MMR99-MMR-1-2021", "CA0001-MMR99-MMR-99-2021"), 2009, True),
@@ -207,9 +207,7 @@ DATA: list[tuple[Change, int, bool]] = [  # change, code, whether the first bloc
 
 
 @pytest.mark.parametrize(("change", "code", "named"), DATA)
-def test_wrong_data_refuse_one_transfer_with_their_code_and_blocks(
-    change: Change, code: int, named: bool
-) -> None:
+def test_wrong_data_refuse_one_transfer_with_their_code_and_blocks(change: Change, code: int, named: bool) -> None:
     item = propose()
     change(item)
     found = proposals.parse_proposal(item)
@@ -221,9 +219,7 @@ def test_wrong_data_refuse_one_transfer_with_their_code_and_blocks(
         assert item["blocks"][0]["last"] in stated
 
 
-@pytest.mark.parametrize(
-    ("first", "last", "code"), [(0, 5, 2006), (9, 5, 2007), (5, 2**53, 2006), (-9, -5, 2006)]
-)
+@pytest.mark.parametrize(("first", "last", "code"), [(0, 5, 2006), (9, 5, 2007), (5, 2**53, 2006), (-9, -5, 2006)])
 def test_impossible_serials_refuse_one_transfer(first: int, last: int, code: int) -> None:
     found = proposals.parse_proposal(propose(block(201, 300, named=False), block(first, last, named=False)))
     assert codes(found) == [code]
@@ -340,9 +336,7 @@ def test_what_is_known_of_units_does_not_change() -> None:
         (lambda item: item["acquiring"].update(registry="MEC01"), 4017),
     ],
 )
-def test_a_transfer_leads_to_an_account_that_holds_units_in_another_registry(
-    change: Change, code: int
-) -> None:
+def test_a_transfer_leads_to_an_account_that_holds_units_in_another_registry(change: Change, code: int) -> None:
     item = propose()
     change(item)
     assert codes(sound(item)) == [code]

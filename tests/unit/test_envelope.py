@@ -223,9 +223,7 @@ def test_what_is_signed_is_read_back_whole(alg: str) -> None:
     }
     message = signed(key, **given)
     back = received(message.body, ring(key))
-    assert {name: getattr(back, name) for name in given} | {
-        "items": [item.text for item in back.items]
-    } == given
+    assert {name: getattr(back, name) for name in given} | {"items": [item.text for item in back.items]} == given
     assert (back.jws, back.jws_sha256, back.sha256) == (message.jws, message.jws_sha256, message.sha256)
     assert (back.kid, back.sent_at, back.expires_at) == (key.kid, NOW, None)
     assert (message.content_type, envelope.read(message.body).content_type) == (envelope.LINK_JSON,) * 2

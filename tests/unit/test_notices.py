@@ -75,9 +75,7 @@ def test_an_issuance_is_of_the_registrys_own_series() -> None:
         ("use", "210-1", "200-1", True),
     ],
 )
-def test_a_disposal_leads_from_held_to_used_or_cancelled(
-    kind: str, account: str, to_account: str, wrong: bool
-) -> None:
+def test_a_disposal_leads_from_held_to_used_or_cancelled(kind: str, account: str, to_account: str, wrong: bool) -> None:
     item = action(kind, party="MMR", account=account, to_account=to_account, blocks=[block(1, 100)])
     read = notices.parse_action(item, MEC01)
     if wrong:
@@ -103,9 +101,7 @@ def test_identifiers_given_at_release_are_as_many_as_the_units() -> None:
     assert [f.code for f in short if isinstance(f, Finding)] == [2009]
 
 
-@pytest.mark.parametrize(
-    "moment", ["2026-02-30T00:00:00.000Z", "2026-02-26T00:00:00Z", "2026-02-26", 1, None]
-)
+@pytest.mark.parametrize("moment", ["2026-02-30T00:00:00.000Z", "2026-02-26T00:00:00Z", "2026-02-26", 1, None])
 def test_a_time_has_one_spelling(moment: object) -> None:
     with pytest.raises(GatewayError) as caught:
         wire.parse_time(moment)

@@ -1,4 +1,7 @@
-"""``openapi/operator.json`` is what the operator API serves; ``python -m tests.unit.test_operator_contract`` writes it."""
+"""``openapi/operator.json`` is what the operator API serves.
+
+``python -m tests.unit.test_operator_contract`` writes it anew.
+"""
 
 import json
 from pathlib import Path

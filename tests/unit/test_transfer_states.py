@@ -119,9 +119,7 @@ def test_units_leave_towards_completion_in_six_steps() -> None:
     assert states == ["checked", "checked", "accepted", "committing", "released", "completed"]
 
 
-@pytest.mark.parametrize(
-    "event", [Event.TIME_OVER, Event.OPERATOR_ENDED, Event.REJECTED, Event.CHECKS_FAILED]
-)
+@pytest.mark.parametrize("event", [Event.TIME_OVER, Event.OPERATOR_ENDED, Event.REJECTED, Event.CHECKS_FAILED])
 def test_nothing_but_the_sources_word_ends_a_committed_transfer(event: Event) -> None:
     assert transfers.advance(Progress(State.COMMITTING), event) is None
     assert transfers.advance(Progress(State.RELEASED, release_stored=True), event) is None
@@ -151,9 +149,7 @@ def test_two_persons_can_only_have_the_gateway_ask_again() -> None:
 
 
 def test_checks_start_again_after_a_delay() -> None:
-    steps = walk(
-        Event.PROPOSED, [Event.HELD_BY_RECONCILIATION, Event.CHECKS_PASSED, Event.RECONCILIATION_OVER]
-    )
+    steps = walk(Event.PROPOSED, [Event.HELD_BY_RECONCILIATION, Event.CHECKS_PASSED, Event.RECONCILIATION_OVER])
     assert [after.state for _, _, after in steps] == ["delayed", "proposed"]
 
 

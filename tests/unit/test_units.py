@@ -45,9 +45,7 @@ def blocks(draw: st.DrawFn, namings: Iterable[ItmoNaming | None] = NAMINGS) -> B
 
 def members(*parts: Block) -> Counter[tuple[object, ...]]:
     """Every unit with everything that is true of it."""
-    return Counter(
-        (b.origin, serial, b.attributes, b.itmo) for b in parts for serial in range(b.first, b.last + 1)
-    )
+    return Counter((b.origin, serial, b.attributes, b.itmo) for b in parts for serial in range(b.first, b.last + 1))
 
 
 def serials(block: Block) -> set[tuple[Origin, int]]:

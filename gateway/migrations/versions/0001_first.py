@@ -15,7 +15,7 @@ depends_on = None
 #: Tables nobody may change or delete a row of.
 APPEND_ONLY = (
     "log_entry", "log_record", "message", "action", "action_block", "transfer_step", "transfer_event",
-    "unit_series", "unit_attributes", "itmo_series",
+    "unit_series", "unit_attributes", "itmo_series", "link_registry",
 )  # fmt: skip
 
 GUARDS = """

@@ -1,0 +1,41 @@
+"""Gathers what the checks need to know of proposals, once for all of them, and lets the domain judge each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from gateway import db
+from gateway.domain import checks
+from gateway.domain.check_codes import Finding
+from gateway.domain.checks import Facts, LinkState
+from gateway.domain.identifiers import LinkCode, RegistryCode, parse_registry_code
+from gateway.domain.transfers import Proposal
+from gateway.holdings import book, claims
+from gateway.holdings.claims import Claim
+from gateway.links import store as links
+
+_LINK_STATES = {"active": LinkState.ACTIVE, "suspended": LinkState.SUSPENDED}
+
+
+async def judge(tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime) -> list[tuple[Finding, ...]]:
+    """The findings on each proposal of (its sender, what it proposes), in order; three statements for all."""
+    wanted = [Claim(str(p.transfer), block) for _, p in proposals for block in p.blocks]
+    # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
+    others = iter(await claims.held_by_others(tx, wanted))
+    pieces = iter(await book.held(tx, [claim.block for claim in wanted]))
+    registries = {r for _, p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
+    linked = _states(await links.behind(tx, sorted(registries)))
+    judged = []
+    for sender, proposal in proposals:
+        facts = Facts(
+            sender=LinkCode(sender),
+            links=linked,
+            pieces=[next(pieces) for _ in proposal.blocks],
+            claims=[next(others) for _ in proposal.blocks],
+            year=now.astimezone(UTC).year,
+        )
+        judged.append(checks.check(proposal, facts))
+    return judged
+
+
+def _states(found: Mapping[str, links.Link]) -> dict[RegistryCode, LinkState]:
+    return {parse_registry_code(r): _LINK_STATES.get(link.state, LinkState.UNKNOWN) for r, link in found.items()}

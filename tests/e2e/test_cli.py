@@ -1,0 +1,235 @@
+"""The commands as an installation runs them: real processes, ``GATEWAY_*`` variables, a PostgreSQL of its own."""
+
+import json
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from gateway import embedded, migrations
+from gateway.signing.keys import SoftwareKey
+from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
+
+ANYWHERE = "127.0.0.1:0"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A database server, a key, and the settings of a gateway on them."""
+
+    folder: Path
+    server: embedded.Server
+    settings: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    """As an administrator leaves it: the roles, the database and a key are there, the schema is not."""
+    with tempfile.TemporaryDirectory(prefix="gateway-tests-") as made, ExitStack() as stack:
+        folder = Path(made)
+        stack.callback(embedded.remove, folder)
+        server = stack.enter_context(embedded.running(folder))
+        yield Installation(folder, server, prepared(folder, server))
+
+
+def prepared(folder: Path, server: embedded.Server) -> dict[str, str]:
+    """Roles, database and key; the settings that name them."""
+    server.create_database("gateway", "gateway_owner")
+    migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
+    SoftwareKey.generate().save(folder / "key.pem")
+    return {
+        "GATEWAY_DATABASE_URL": server.dsn("gateway", "gateway_app"),
+        "GATEWAY_OWNER_DATABASE_URL": server.dsn("gateway", "gateway_owner"),
+        "GATEWAY_KEY_FILE": str(folder / "key.pem"),
+        "GATEWAY_LINK_LISTEN": ANYWHERE,
+        "GATEWAY_OPERATOR_LISTEN": ANYWHERE,
+    }
+
+
+@pytest.fixture(scope="module")
+def migrated(installation: Installation) -> Installation:
+    for _ in range(2):
+        done = run("migrate", **installation.settings)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return installation
+
+
+@contextmanager
+def serving(settings: Mapping[str, str]) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str]]]:
+    """A ``gateway serve`` that is ready, and its addresses; killed if it still runs at the end."""
+    process = start("serve", **settings)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield process, json.loads(line)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    made = run("keys", "new", file, "--algorithm", "ES256")
+    [jwk] = json.loads(made.stdout)["keys"]
+    assert jwk["alg"] == "ES256" and "d" not in jwk
+    assert mode(file) == 0o600
+    before = file.read_bytes()
+    again = run("keys", "new", file)
+    assert again.returncode == 2 and str(file) in only_line(again.stderr)
+    assert file.read_bytes() == before
+    assert run("keys", "new", tmp_path / "no" / "key.pem").returncode == 3
+    assert run("keys", "new", tmp_path / "rsa.pem", "--algorithm", "RS256").returncode == 2
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_key_in_use_is_shown_from_its_file_and_from_the_environment(installation: Installation) -> None:
+    of_file = run("keys", "show", **installation.settings)
+    text = (installation.folder / "key.pem").read_text()
+    of_text = run("keys", "show", GATEWAY_DATABASE_URL="postgresql:///unused", GATEWAY_KEY=text)
+    assert of_file.stdout == of_text.stdout
+    assert json.loads(of_text.stdout)["keys"][0]["kid"]
+
+
+def test_making_a_key_loads_neither_database_nor_web_server() -> None:
+    program = (
+        "import sys, gateway.cli.keys; print(*(m for m in ('sqlalchemy', 'fastapi', 'httpx') if m in sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""
+
+
+def wrong_starts(at: Installation, taken: str) -> dict[str, tuple[list[str], dict[str, str], str]]:
+    """Name → the command, what is changed about its settings, and what its one line must say."""
+    database, folder = at.settings["GATEWAY_DATABASE_URL"], at.folder
+    passfile, open_key, plain = folder / "wrong-password", folder / "open.pem", folder / "plain"
+    passfile.touch(0o600)
+    passfile.write_text("*:*:*:*:wrong\n")
+    open_key.write_bytes((folder / "key.pem").read_bytes())
+    open_key.chmod(0o644)
+    plain.write_text("not a socket")
+    denied = re.sub(r"passfile=[^&]*", f"passfile={passfile}", database)
+    said = "GATEWAY_DATABASE_URL: connection failed"
+    return {
+        "code": (["worker"], {"GATEWAY_CODE": "gwy1"}, "GATEWAY_CODE: "),
+        "all addresses": (["serve"], {"GATEWAY_OPERATOR_LISTEN": "0.0.0.0:8641"}, "GATEWAY_OPERATOR_LISTEN: "),
+        "port in use": (["serve"], {"GATEWAY_LINK_LISTEN": taken}, f"GATEWAY_LINK_LISTEN: cannot listen on {taken}"),
+        "not a socket": (["serve"], {"GATEWAY_OPERATOR_LISTEN": f"unix:{plain}"}, "GATEWAY_OPERATOR_LISTEN: "),
+        "key readable by others": (["serve"], {"GATEWAY_KEY_FILE": str(open_key)}, "GATEWAY_KEY_FILE: "),
+        "no port": (["worker"], {"GATEWAY_DATABASE_URL": "postgresql://host:x/gateway"}, "GATEWAY_DATABASE_URL: "),
+        "unknown database": (["worker"], {"GATEWAY_DATABASE_URL": database.replace("/gateway?", "/absent?")}, said),
+        "wrong password": (["transfers", "list"], {"GATEWAY_DATABASE_URL": denied}, said),
+        "no schema": (["serve"], {"GATEWAY_DATABASE_URL": database.replace("/gateway?", "/bare?")}, "gateway migrate"),
+        "no owner": (["migrate"], {"GATEWAY_OWNER_DATABASE_URL": denied}, "GATEWAY_OWNER_DATABASE_URL: "),
+    }
+
+
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(installation: Installation) -> None:
+    server = installation.server
+    server.create_database("bare", "gateway_owner")
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("GRANT CONNECT ON DATABASE bare TO gateway_app")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wrong = wrong_starts(installation, f"127.0.0.1:{taken.getsockname()[1]}")
+        started = {
+            name: start(*command, **{**installation.settings, **changed})
+            for name, (command, changed, _) in wrong.items()
+        }
+        for name, process in started.items():
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            assert process.returncode in (2, 3), (name, err)
+            assert len(err.splitlines()) == 1 and wrong[name][2] in err, (name, err)
+            assert out == "", name
+    assert (installation.folder / "plain").read_text() == "not a socket"
+
+
+def test_a_server_answers_and_sigterm_ends_it(migrated: Installation) -> None:
+    # Several hosts, as for a server with a standby: the first of them is not there.
+    address = migrated.settings["GATEWAY_DATABASE_URL"].replace("host=", "host=/absent,")
+    with serving({**migrated.settings, "GATEWAY_DATABASE_URL": address}) as (process, at):
+        assert httpx.get(f"{at['operator']}/healthz").json() == {"status": "ok"}
+        assert httpx.get(f"{at['operator']}/readyz").json() == {"status": "ready"}
+        assert httpx.get(f"{at['operator']}/api/v1/transfers").json() == {"transfers": [], "next": None}
+        [served] = httpx.get(f"{at['link']}/keys").json()["keys"]
+        assert served["kid"] == SoftwareKey.load(migrated.folder / "key.pem").kid
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+def test_operators_are_served_on_a_unix_socket_that_is_its_owners_alone(migrated: Installation) -> None:
+    path = migrated.folder / "operator.sock"
+    settings = {**migrated.settings, "GATEWAY_OPERATOR_LISTEN": f"unix:{path}"}
+    with serving(settings) as (killed, _):
+        killed.kill()
+        killed.wait()
+    assert path.is_socket()  # left behind, and taken over by the next
+    with serving(settings) as (process, at):
+        assert at["operator"] == f"unix:{path}"
+        assert mode(path) == 0o600
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as http:
+            assert http.get("http://operator/readyz").json() == {"status": "ready"}
+            second = run("serve", **settings)
+            assert second.returncode == 3 and "GATEWAY_OPERATOR_LISTEN: " in only_line(second.stderr)
+            assert http.get("http://operator/healthz").json() == {"status": "ok"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+
+
+def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: Path) -> None:
+    key, jwks = SoftwareKey.generate(), tmp_path / "KOR01.jwks"
+    jwks.write_text(json.dumps({"keys": [key.public_jwk()]}))
+    arguments = ["links", "add", "KOR01", "--kind", "party", "--party", "KOR", "--url", "http://127.0.0.1:9", "--keys"]
+    added = run(*arguments, jwks, **migrated.settings)
+    assert json.loads(added.stdout) == {"link": "KOR01", "state": "requested", "keys": [key.kid]}
+    again = run(*arguments, jwks, **migrated.settings)
+    assert again.returncode == 2 and "KOR01" in only_line(again.stderr)
+    broken = tmp_path / "broken"
+    broken.write_text('{"keys": 1}')
+    refused = run(*arguments, broken, **migrated.settings)
+    assert refused.returncode == 2 and str(broken) in only_line(refused.stderr)
+    listed = run("links", "list", "--json", **migrated.settings)
+    assert json.loads(listed.stdout) == {
+        "links": [{"code": "KOR01", "kind": "party", "state": "requested", "url": "http://127.0.0.1:9"}]
+    }
+
+
+def test_processes_outlive_the_database_and_end_in_order_without_it() -> None:
+    with tempfile.TemporaryDirectory(prefix="gateway-tests-") as made, ExitStack() as stack:
+        folder = Path(made)
+        stack.callback(embedded.remove, folder)
+        with embedded.running(folder) as server:
+            settings = prepared(folder, server)
+            migrations.apply(server.dsn("gateway", "gateway_owner"))
+            worker = start("worker", **settings)
+            stack.callback(worker.kill)
+            serve, at = stack.enter_context(serving(settings))
+            assert httpx.get(f"{at['operator']}/readyz").status_code == 200
+            with psycopg.connect(server.dsn("gateway", "gateway_owner")) as connection:
+                until(lambda: connection.execute("SELECT 1 FROM worker").fetchone())
+        away = httpx.get(f"{at['operator']}/readyz")
+        assert away.status_code == 503 and away.headers["retry-after"]
+        assert away.headers["content-type"] == "application/problem+json" and away.json()["code"] == 9002
+        assert httpx.get(f"{at['operator']}/healthz").status_code == 200
+        with embedded.running(folder):
+            until(lambda: httpx.get(f"{at['operator']}/readyz").status_code == 200)
+        for process in (serve, worker):
+            assert process.poll() is None
+            process.terminate()
+        assert [serve.wait(15), worker.wait(15)] == [0, 0]
+        complaints = worker.communicate()[1]
+        assert "turn-failed" in complaints and "Traceback" not in complaints

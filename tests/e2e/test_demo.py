@@ -1,0 +1,216 @@
+"""``gateway demo`` as a newcomer meets it: what it shows, what it keeps, and that it leaves nothing running."""
+
+import json
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from gateway import embedded
+from gateway.errors import GatewayError
+from tests.e2e.programs import family, grown, only_line, run, start, survivors, until
+
+ISSUED, CANCELLED, MOVED = 58_428, 1_169, 57_259
+
+
+def judge(told: dict[str, Any]) -> None:
+    """What every demo that went well says."""
+    assert told["transfers"]["total"] == told["transfers"]["completed"] == told["transfers"]["final"] > 0
+    assert told["units"]["moved"] == MOVED
+    assert told["conservation"] == "holds"
+    rows = {row["registry"]: row for row in told["table"]}
+    nothing = dict.fromkeys(("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out"), 0)
+    assert rows["MEC01"] == nothing | {
+        "registry": "MEC01", "issued": ISSUED, "cancelled": CANCELLED, "moved_out": MOVED
+    }  # fmt: skip
+    assert rows["KOR01"] == nothing | {"registry": "KOR01", "held": MOVED, "moved_in": MOVED}
+
+
+def database_of(temporary: Path) -> Path | None:
+    """Where the database of a demo without ``--keep`` lies: elsewhere than its folder when root runs it."""
+    return next((found.resolve() for found in temporary.glob("gateway-demo-*/postgres")), None)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@dataclass
+class Demo:
+    """A demo that was killed in the middle of the relay, and the one that took up its folder and stays up."""
+
+    folder: Path
+    left_by_the_killed: list[psutil.Process]
+    process: "subprocess.Popen[str]"
+    told: dict[str, Any]
+    everyone: list[psutil.Process] = field(default_factory=list)
+
+    def interrupt(self) -> int:
+        """Ctrl-C, where that has not been yet; the exit code."""
+        if self.process.poll() is None:
+            self.everyone = family(self.process)
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+
+def a_transfer_is_known(folder: Path) -> bool:
+    with suppress(GatewayError, psycopg.Error):
+        server = embedded.attach(folder)
+        if server is not None:
+            with psycopg.connect(server.dsn("gateway", "gateway_owner")) as connection:
+                return connection.execute("SELECT 1 FROM transfer LIMIT 1").fetchone() is not None
+    return False
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    parent = tmp_path_factory.mktemp("parent")
+    parent.chmod(0o751)
+    folder = parent / "kept"
+    folder.mkdir(mode=0o755)
+    killed = start("demo", "--exit", "--keep", folder)
+    until(lambda: killed.poll() is not None or a_transfer_is_known(folder))
+    everyone = family(killed)
+    killed.kill()
+    killed.communicate()
+    left = survivors(everyone)
+    assert len(everyone) >= 6, "it ended before it could be killed"
+    process = start("demo", "--json", "--keep", folder)
+    assert process.stdout is not None
+    try:
+        yield Demo(folder, left, process, json.loads(process.stdout.readline() or "{}"))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_first_issuance_moves_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    process = start("demo", "--exit", "--json", TMPDIR=tmp_path)
+    database = until(lambda: database_of(tmp_path))
+    everyone = grown(process, "serve", "worker", "mechanism", "party")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    judge(json.loads(out))
+    assert "synthetic" in out
+    assert "Traceback" not in err
+    assert survivors(everyone, within_seconds=0) == []
+    assert list(tmp_path.iterdir()) == []
+    assert not database.exists()
+
+
+def test_sigkill_in_the_middle_of_the_relay_leaves_no_process(demo: Demo) -> None:
+    assert demo.left_by_the_killed == []
+
+
+def test_what_was_killed_midway_is_taken_up_and_completed_without_a_second_issuance(demo: Demo) -> None:
+    judge(demo.told)
+
+
+def test_a_second_demo_on_the_same_folder_is_refused_in_one_line(demo: Demo) -> None:
+    second = run("demo", "--exit", "--json", "--keep", demo.folder)
+    assert second.returncode == 2
+    assert str(demo.folder) in only_line(second.stderr)
+    assert second.stdout == ""
+
+
+def test_kept_keys_are_their_owners_alone_and_no_folder_was_opened_or_closed(demo: Demo) -> None:
+    keys = sorted(demo.folder.glob("*.pem"))
+    assert [key.name for key in keys] == ["KOR01.pem", "MEC01.pem", "gateway.pem"]
+    assert {mode(key) for key in keys} == {0o600}
+    assert mode(demo.folder) == 0o755
+    assert mode(demo.folder.parent) == 0o751
+    assert not mode((demo.folder / "postgres").resolve()) & 0o007
+
+
+def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
+    listed = run("transfers", "list", "--json", "--keep", demo.folder)
+    transfers = json.loads(listed.stdout)["transfers"]
+    assert sum(transfer["quantity"] for transfer in transfers) == MOVED
+    shown = run("transfers", "show", transfers[0]["id"], "--json", "--keep", demo.folder)
+    course = json.loads(shown.stdout)
+    assert course["transfer"] == transfers[0]
+    assert [event["state"] for event in course["events"]] == [
+        "proposed", "checked", "accepted", "committing", "released", "completed"
+    ]  # fmt: skip
+    links = run("links", "list", "--json", "--keep", demo.folder)
+    assert {(x["code"], x["state"]) for x in json.loads(links.stdout)["links"]} == {
+        ("MEC01", "active"), ("KOR01", "active")
+    }  # fmt: skip
+
+
+def test_a_link_added_by_hand_does_not_disturb_the_demo(demo: Demo) -> None:
+    added = run(
+        "links", "add", "JPN01", "--kind", "party", "--party", "JPN", "--url", "http://127.0.0.1:9",
+        "--keys", demo.folder / "KOR01.jwks.json", "--keep", demo.folder,
+    )  # fmt: skip
+    assert json.loads(added.stdout)["state"] == "requested", added.stderr
+
+
+def test_ctrl_c_ends_every_process(demo: Demo) -> None:
+    assert demo.interrupt() == 0
+    assert len(demo.everyone) >= 6
+    assert survivors(demo.everyone, within_seconds=0) == []
+
+
+def test_commands_work_on_the_folder_of_a_stopped_demo_and_the_table_fits_80_columns(demo: Demo) -> None:
+    demo.interrupt()
+    listed = run("transfers", "list", "--keep", demo.folder, COLUMNS="80")
+    assert listed.stdout.count("completed") == demo.told["transfers"]["total"], listed.stderr
+    assert "…" not in listed.stdout
+    transfer = next(word for word in listed.stdout.split() if word.startswith("MEC01-"))
+    shown = run("transfers", "show", transfer, "--keep", demo.folder, COLUMNS="80")
+    assert f"{transfer}  completed" in shown.stdout
+    assert shown.stdout.count("→ KOR01") == 3
+    assert "…" not in shown.stdout
+    keys = run("keys", "show", "--keep", demo.folder)
+    assert json.loads(keys.stdout) == json.loads((demo.folder / "GWY01.jwks.json").read_text())
+    unknown = run("transfers", "show", transfer[:-1], "--keep", demo.folder)
+    assert unknown.returncode == 2 and transfer[:-1] in only_line(unknown.stderr)
+
+
+def test_a_finished_demo_is_shown_again_and_moves_nothing_twice(demo: Demo) -> None:
+    demo.interrupt()
+    again = run("demo", "--exit", "--json", "--keep", demo.folder)
+    assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    told["table"] = [row for row in told["table"] if row["registry"] != "JPN01"]
+    judge(told)
+    assert told["transfers"] == demo.told["transfers"]
+
+
+def test_sigterm_during_the_start_ends_every_process_and_removes_what_was_not_to_be_kept(tmp_path: Path) -> None:
+    process = start("demo", TMPDIR=tmp_path)
+    database = until(lambda: database_of(tmp_path))
+    everyone = grown(process, "mechanism", "party")  # now it waits for them to be ready
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert survivors(everyone, within_seconds=0) == []
+    assert list(tmp_path.iterdir()) == []
+    assert not database.exists()
+
+
+def test_a_process_that_dies_ends_the_demo_with_one_line_that_names_it(tmp_path: Path) -> None:
+    process = start("demo", "--json", TMPDIR=tmp_path)
+    next(child for child in grown(process, "party") if "party" in child.cmdline()).kill()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "sandbox KOR01" in only_line(err)
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_gateway_is_named_in_one_line(tmp_path: Path) -> None:
+    listed = run("transfers", "list", "--keep", tmp_path)
+    assert listed.returncode == 2
+    assert str(tmp_path) in only_line(listed.stderr)
+    assert list(tmp_path.iterdir()) == []

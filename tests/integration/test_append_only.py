@@ -1,0 +1,204 @@
+"""What PostgreSQL itself refuses: by privilege to the role the processes serve as, by trigger even to the owner.
+
+The tables below are the whole schema. A new table fails here until it is said what may be done to its rows.
+"""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from tests.played import Course, block
+from tests.stage import Stage
+
+APP, OWNER = "gateway_app", "gateway_owner"
+#: SQLSTATEs: the role may not; a trigger refuses.
+NO_PRIVILEGE, RESTRICTED = "42501", "23001"
+
+#: Rows of these are written once and stay.
+APPEND_ONLY = {
+    "log_entry",
+    "log_record",
+    "message",
+    "action",
+    "action_block",
+    "transfer_step",
+    "transfer_event",
+    "unit_series",
+    "unit_attributes",
+    "itmo_series",
+    "link_registry",
+}
+#: Rows of these change, in the columns named, and are never deleted, not by the owner either.
+KEPT = {
+    "position": {"closed_by"},
+    "claim": {"released_by"},
+    "replay_key": {"answer"},
+    "transfer": {
+        *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
+        *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
+        *("next_at", "leased_until", "waiting", "changed_at"),
+    },
+}
+#: Rows of these change, in the columns named; the serving role cannot delete them.
+CHANGING = {
+    "link": {"url", "state", "time_limit_hours", "changed_by"},
+    "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
+    "outgoing_stream": {"last_seq"},
+    "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "waiting"},
+}
+#: A worker that stops takes its row with it.
+PASSING = {"worker": {"asleep", "seen_at"}}
+#: Written by migrations only.
+FOREIGN = {"alembic_version"}
+CHANGED = KEPT | CHANGING | PASSING
+
+
+@pytest.fixture
+async def played(stage: Stage) -> AsyncIterator[Stage]:
+    """A stage on which a transfer was completed, so that the tables have rows."""
+    course = await Course.begun(stage)
+    await course.issue(block(1, 10))
+    await course.complete(course.proposal(block(1, 4)))
+    yield stage
+
+
+async def refusal(stage: Stage, role: str, statement: str) -> str | None:
+    """The SQLSTATE with which a statement is refused; nothing when it is not."""
+    try:
+        await stage.rows(statement, role)
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
+
+
+async def writable(stage: Stage, table: str) -> list[str]:
+    """The columns that a statement can give a value to: PostgreSQL itself refuses identity columns."""
+    found = await stage.rows(
+        "SELECT column_name FROM information_schema.columns "
+        f"WHERE table_name = '{table}' AND is_identity = 'NO' ORDER BY ordinal_position"
+    )
+    return [name for (name,) in found]
+
+
+async def test_every_table_is_append_only_or_lists_the_columns_that_change(stage: Stage) -> None:
+    tables = {t for (t,) in await stage.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+    assert tables == APPEND_ONLY | CHANGED.keys() | FOREIGN
+    granted: dict[str, set[str]] = {}
+    for table, column in await stage.rows(
+        "SELECT table_name, column_name FROM information_schema.column_privileges "
+        f"WHERE table_schema = 'public' AND grantee = '{APP}' AND privilege_type = 'UPDATE'"
+    ):
+        granted.setdefault(table, set()).add(column)
+    assert granted == CHANGED
+
+
+async def test_every_table_is_guarded_as_it_is_said_here(stage: Stage) -> None:
+    guards: dict[str, set[str]] = {t: set() for t in APPEND_ONLY | KEPT.keys()}
+    for table, event, condition in await stage.rows(
+        "SELECT event_object_table, event_manipulation, action_condition FROM information_schema.triggers "
+        "WHERE trigger_schema = 'public' AND action_timing = 'BEFORE' AND action_statement LIKE '%refuse_change()'"
+    ):
+        guards[table] |= {event} if condition is None else set()
+    for (table,) in await stage.rows(  # TRUNCATE is not in the information schema
+        "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE t.tgtype & 34 = 34"
+    ):
+        guards[table].add("TRUNCATE")
+    assert guards == {
+        **{t: {"UPDATE", "DELETE", "TRUNCATE"} for t in APPEND_ONLY},
+        **{t: {"DELETE", "TRUNCATE"} for t in KEPT},
+    }
+    disabled = await stage.rows("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'O'")
+    assert disabled == []
+
+
+async def test_serving_role_may_read_and_add_and_little_else(stage: Stage) -> None:
+    granted: dict[str, set[str]] = {}
+    for table, privilege in await stage.rows(
+        "SELECT table_name, privilege_type FROM information_schema.table_privileges "
+        f"WHERE table_schema = 'public' AND grantee IN ('{APP}', 'PUBLIC')"
+    ):
+        granted.setdefault(privilege, set()).add(table)
+    tables = APPEND_ONLY | CHANGED.keys()
+    assert granted == {"SELECT": tables | FOREIGN, "INSERT": tables, "DELETE": set(PASSING)}
+
+
+async def test_what_was_written_cannot_be_changed_or_removed(played: Stage) -> None:
+    for table in sorted(APPEND_ONLY - {"itmo_series"} | KEPT.keys()):  # the transfer was no first transfer
+        assert await played.count(table) > 0, table
+        [column, *_] = await writable(played, table)
+        changes = {"DELETE": f"DELETE FROM {table}", "TRUNCATE": f"TRUNCATE {table} CASCADE"}
+        if table in APPEND_ONLY:
+            changes["UPDATE"] = f"UPDATE {table} SET {column} = {column}"
+        for change, statement in changes.items():
+            assert (change, table, await refusal(played, APP, statement)) == (change, table, NO_PRIVILEGE)
+            assert (change, table, await refusal(played, OWNER, statement)) == (change, table, RESTRICTED)
+
+
+async def test_position_is_closed_once_and_nothing_else_of_it_changes(played: Stage) -> None:
+    [(entry,)] = await played.rows("SELECT max(id) FROM log_entry")
+    [(closed,)] = await played.rows("SELECT id FROM position WHERE closed_by IS NOT NULL")
+    [(live,)] = await played.rows("SELECT id FROM position WHERE closed_by IS NULL AND registry = 'KOR01'")
+    for role in (APP, OWNER):
+        again = f"UPDATE position SET closed_by = {entry} WHERE id = {closed}"
+        assert await refusal(played, role, again) == RESTRICTED
+        assert await refusal(played, role, f"UPDATE position SET closed_by = NULL WHERE id = {closed}") == RESTRICTED
+    for change in ("registry = 'MEC01'", "last = last + 1", "account_type = 200", "itmo_offset = 0"):
+        statement = f"UPDATE position SET closed_by = {entry}, {change} WHERE id = {live}"
+        assert await refusal(played, APP, statement) == NO_PRIVILEGE
+        assert await refusal(played, OWNER, statement) == RESTRICTED
+    assert await refusal(played, APP, f"UPDATE position SET closed_by = {entry} WHERE id = {live}") is None
+
+
+async def test_serving_role_owns_nothing_and_cannot_make_or_unmake_guards(stage: Stage) -> None:
+    owned = await stage.rows(
+        f"SELECT relname FROM pg_class WHERE relowner = '{APP}'::regrole "
+        f"UNION ALL SELECT proname FROM pg_proc WHERE proowner = '{APP}'::regrole "
+        f"UNION ALL SELECT nspname FROM pg_namespace WHERE nspowner = '{APP}'::regrole "
+        f"UNION ALL SELECT datname FROM pg_database WHERE datdba = '{APP}'::regrole"
+    )
+    assert owned == []
+    replaced = "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'"
+    for statement in (
+        "CREATE TABLE mine (n integer)",
+        "CREATE SCHEMA mine",
+        "CREATE TABLE public.mine AS SELECT 1",
+        "DROP TABLE message",
+        "DROP FUNCTION refuse_change() CASCADE",
+        replaced,
+        "ALTER TABLE message DISABLE TRIGGER ALL",
+        "ALTER TABLE log_entry DROP COLUMN leaf",
+        "ALTER TABLE position DROP CONSTRAINT one_position_per_unit",
+        "CREATE RULE silent AS ON INSERT TO claim DO INSTEAD NOTHING",
+        "CREATE TRIGGER mine BEFORE INSERT ON claim FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "DROP TRIGGER message_rows_stay ON message",
+        "SET session_replication_role = replica",
+        f"SET ROLE {OWNER}",
+        f"SET SESSION AUTHORIZATION {OWNER}",
+        f"ALTER TABLE message OWNER TO {APP}",
+    ):
+        assert (statement, await refusal(stage, APP, statement)) == (statement, NO_PRIVILEGE)
+
+
+async def test_serving_role_cannot_pass_privileges_on(stage: Stage) -> None:
+    assert await refusal(stage, APP, f"GRANT {OWNER} TO {APP}") == NO_PRIVILEGE
+    privileges = "SELECT relname, relacl::text FROM pg_class WHERE relname IN ('message', 'worker') ORDER BY relname"
+    before = await stage.rows(privileges)
+    # PostgreSQL only warns where the role has some privilege of its own on the table, without grant option.
+    for statement in (f"GRANT UPDATE ON message TO {APP}", "GRANT DELETE ON worker TO PUBLIC"):
+        assert await refusal(stage, APP, statement) in (None, NO_PRIVILEGE)
+    assert await stage.rows(privileges) == before != []
+
+
+async def test_roles_are_not_above_the_rules(stage: Stage) -> None:
+    assert await stage.rows(
+        "SELECT rolname, rolsuper, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles "
+        f"WHERE rolname IN ('{APP}', '{OWNER}') ORDER BY rolname"
+    ) == [(APP, False, False, False, False), (OWNER, False, False, False, False)]
+    assert await stage.rows(f"SELECT pg_has_role('{APP}', '{OWNER}', 'MEMBER')") == [(False,)]
+
+
+async def test_serving_role_cannot_change_another_column(played: Stage) -> None:
+    for table in sorted(CHANGED.keys() - {"worker"}):
+        fixed = next(name for name in await writable(played, table) if name not in CHANGED[table])
+        assert (table, await refusal(played, APP, f"UPDATE {table} SET {fixed} = {fixed}")) == (table, NO_PRIVILEGE)
