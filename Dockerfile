@@ -1,4 +1,4 @@
-# The gateway as one image: serve, worker, migrate and every other command.
+# The gateway as one image: serve, worker, migrate and every other command but demo, which runs sandbox registries.
 ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE}
 

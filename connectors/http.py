@@ -7,6 +7,7 @@ lost or refused, 5xx without a problem document, an oversize or unreadable answe
 retried here and nothing is followed: repeating is the relay's decision.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -17,22 +18,28 @@ from httpx_aiohttp import AiohttpTransport
 from gateway.domain.registry import Accepted, Outcome, Rejected, Unknown
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
 
-#: Well below the relay's lease, so that a lease outlives every send.
+#: For a whole exchange, however it drips: well below the relay's lease, so that a lease outlives every send.
 TIMEOUT_SECONDS: Final = 30.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
-#: Connections kept to all peers together.
-MAX_CONNECTIONS: Final = 64
+#: Connections to one peer: above what a worker sends it at once, so that no send spends its time waiting for one.
+#: All peers together have no limit, or some that hang would use it up.
+PER_PEER: Final = 16
+#: Below the 5 s after which many servers close an idle connection, so that none is closed just as we send on it.
+KEEP_ALIVE_SECONDS: Final = 4.0
+#: No peer can ask to be left alone for longer by Retry-After.
+LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
 #: How much of a body is written at once, in bytes.
 PART: Final = 256 * 1024
 
 
 class Client:
-    """One pool of connections for a process."""
+    """The connections of a process, some to each peer. ``timeout_seconds`` is for a whole exchange."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(limits=httpx.Limits(max_connections=MAX_CONNECTIONS), trust_env=False),
-            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            transport=AiohttpTransport(client=_session, trust_env=False),
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             follow_redirects=False,
             trust_env=False,
         )
@@ -42,14 +49,26 @@ class Client:
         headers = {"content-type": content_type, "accept": f"{LINK_JSON}, {JOSE}, application/problem+json"}
         headers["content-length"] = str(len(body))
         try:
-            async with self._http.stream("POST", url, content=_parts(body), headers=headers) as response:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                self._http.stream("POST", url, content=_parts(body), headers=headers) as response,
+            ):
                 return _outcome(response, await _read(response))
+        except TimeoutError:
+            return Unknown(f"time-out: the exchange was not over after {self._timeout_seconds:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
             return Unknown(f"{type(error).__name__}: {error}"[:300])
 
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
+
+
+def _session() -> aiohttp.ClientSession:
+    """The session below the client, made inside the event loop at the first send."""
+    tls = httpx.create_ssl_context(trust_env=False)
+    pool = aiohttp.TCPConnector(limit=0, limit_per_host=PER_PEER, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls)
+    return aiohttp.ClientSession(connector=pool)
 
 
 async def _parts(body: bytes) -> AsyncIterator[bytes]:
@@ -89,4 +108,4 @@ def _detail(response: httpx.Response, body: bytes) -> str:
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    return float(value) if value.isdecimal() else None
+    return min(float(value), LONGEST_RETRY_AFTER_SECONDS) if value.isdecimal() else None

@@ -38,6 +38,11 @@ _NO_SCHEMA = {"42P01", "42703"}
 T = TypeVar("T")
 #: The channel on which sleeping workers are woken.
 _BELL = "gateway_relay"
+#: A worker that sleeps says so each second; one that has not for ten is gone.
+_RING = f"""
+SELECT pg_notify('{_BELL}', '')
+WHERE EXISTS (SELECT FROM worker WHERE asleep AND seen_at > now() - interval '10 s')
+"""
 
 Parameters = Mapping[str, Any]
 
@@ -107,7 +112,7 @@ class Database:
     async def _notify(self) -> None:
         async with self._engine.connect() as connection:
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await alone.execute(text(f"SELECT pg_notify('{_BELL}', '') WHERE EXISTS (SELECT FROM worker WHERE asleep)"))
+            await alone.execute(text(_RING))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -31,7 +31,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The gateway's link code.
-    code: str = Field(default="GWY01", pattern=r"^[A-Z]{3}\d{2}$")
+    code: str = Field(default="GWY01", pattern=r"^[A-Z]{3}[0-9]{2}$")
     #: Where ``gateway_app`` serves from, for example postgresql://gateway_app:…@host/gateway.
     database_url: str = Field(repr=False, pattern=_ADDRESS)
     #: Where ``gateway_owner`` migrates; needed by ``gateway migrate`` only.

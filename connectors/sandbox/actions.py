@@ -109,14 +109,16 @@ async def move(
 
 
 async def activate(tx: Tx, registry: Registry) -> tuple[list[Outgoing], int]:
-    """Store ``link.activate`` with everything held here, 1,000 positions to a message; gives the messages."""
+    """Store ``link.activate`` with everything held here, in parts of 1,000 positions; gives the messages."""
     positions = [
         strictjson.dumps({"kind": "position", "party": h.party, "account": h.account, "block": h.block()})
         for h in _joined(await books.everything(tx))
     ]
     messages = []
-    for start in range(0, max(len(positions), 1), BALANCE_ROWS):
-        draft = Draft("link.activate", positions[start : start + BALANCE_ROWS])
+    starts = range(0, max(len(positions), 1), BALANCE_ROWS)
+    for part, start in enumerate(starts, 1):
+        body = {"part": part, "of": len(starts)} if len(starts) > 1 else {}
+        draft = Draft("link.activate", positions[start : start + BALANCE_ROWS], body)
         messages.append(await post.store(tx, registry, draft, owed=True))
     return messages, len(positions)
 

@@ -135,10 +135,13 @@ def _settled(answer: Message) -> bool:
 
 
 async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Row], float]:
+    """Write what came back; gives what to send now. Parts of an opening balance wait for the part before them."""
     await _write(tx, results)
     due = await tx.rows(
         "SELECT id::text AS id, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
-        " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[]) ORDER BY seq LIMIT %s",
+        " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[])"
+        " AND NOT (type = 'link.activate' AND EXISTS (SELECT FROM sent AS part WHERE part.owed"
+        " AND part.type = 'link.activate' AND part.seq < sent.seq)) ORDER BY seq LIMIT %s",
         busy,
         max(AT_ONCE - len(busy), 0),
     )

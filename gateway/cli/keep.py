@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.console import Console
 
 from gateway.demo import KEY
 from gateway.errors import GatewayError, Kind
@@ -19,6 +20,11 @@ T = TypeVar("T")
 
 Keep = Annotated[Path | None, typer.Option("--keep", help="Work on the data kept in this folder.", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def plain_console() -> Console:
+    """A console that shows texts from other systems as they are: no markup, no emoji codes, no colours of its own."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 @contextmanager

@@ -3,21 +3,21 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gateway import db, wiring
-from gateway.cli.keep import AsJson, Keep, chosen, on_database
-from gateway.errors import GatewayError, Kind
+from gateway.cli import link_keys
+from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.links import commands, store
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.settings import signer
 
 app = typer.Typer(help="The links with registries.", no_args_is_help=True)
+app.add_typer(link_keys.app, name="keys")
 
 
 @app.command("add")
@@ -31,7 +31,7 @@ def add(
 ) -> None:
     """Register a system and its keys. The link becomes active when the system itself says so, signed."""
     wiring.require_kind(kind)
-    jwks = _keys(keys)
+    jwks = link_keys.read(keys)
     link = Link(code, kind, url, "requested", 24, (code,))
     with chosen(keep) as settings:
         node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
@@ -60,14 +60,4 @@ def listing(as_json: AsJson = False, keep: Keep = None) -> None:
     table = Table("Link", "Kind", "State", "Address")
     for link in found:
         table.add_row(link.code, link.kind, link.state, link.url)
-    Console().print(table)
-
-
-def _keys(file: Path) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(file.read_text())["keys"]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise GatewayError(Kind.MALFORMED, f"{file} is not a JWK set") from error
-    if not isinstance(found, list):
-        raise GatewayError(Kind.MALFORMED, f"{file} is not a JWK set")
-    return found
+    plain_console().print(table)

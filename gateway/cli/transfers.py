@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gateway import db
-from gateway.cli.keep import AsJson, Keep, chosen, on_database
+from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.domain.transfers import State
 from gateway.transfers import view
 
@@ -48,8 +48,9 @@ def listing(
     table.add_column("state")
     for row in found:
         ends = (row.transferring_registry, row.acquiring_registry)
-        table.add_row(f"{row.id}\n[dim]{escape(_next(row))}[/dim]", *ends, f"{row.quantity:,}", row.state)
-    Console().print(table)
+        first = Text.assemble(row.id, "\n", (_next(row), "dim"))
+        table.add_row(first, *ends, f"{row.quantity:,}", row.state)
+    plain_console().print(table)
 
 
 @app.command("show")
@@ -66,17 +67,17 @@ def show(transfer: str, as_json: AsJson = False, keep: Keep = None) -> None:
         whole = {"transfer": _as_dict(course.transfer), "blocks": course.blocks}
         print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=datetime.isoformat))
         return
-    _print(Console(), course)
+    _print(plain_console(), course)
 
 
 def _print(console: Console, course: view.Course) -> None:
     row = course.transfer
-    console.print(f"[bold]{row.id}[/bold]  {row.state}  {row.quantity:,} t for {row.purpose}")
+    console.print(Text.assemble((row.id, "bold"), f"  {row.state}  {row.quantity:,} t for {row.purpose}"))
     console.print(f"from {row.transferring_registry} {row.transferring_party} {row.transferring_account}")
     console.print(f"to   {row.acquiring_registry} {row.acquiring_party} {row.acquiring_account}")
-    console.print(f"next: {_next(row)}", markup=False)
+    console.print(f"next: {_next(row)}")
     for finding in row.findings:
-        console.print(f"code {finding['code']}: {finding.get('detail', '')}", markup=False)
+        console.print(f"code {finding['code']}: {finding.get('detail', '')}")
     for block in course.blocks:
         console.print(f"units {block['registry']} {block['series']} {block['first']}-{block['last']}")
     table = Table("at (UTC)", "", "message", "log entry", box=box.SIMPLE_HEAD, pad_edge=False)

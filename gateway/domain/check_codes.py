@@ -146,8 +146,3 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     for finding in findings:
         together.setdefault((finding.code, finding.detail), {}).update(dict.fromkeys(finding.blocks))
     return tuple(Finding(code, tuple(units), detail) for (code, detail), units in together.items())
-
-
-def judges_message(code: int) -> bool:
-    """Whether the code refuses a whole message (1xxx, 2001 to 2005); every other judges one transfer."""
-    return 1000 <= code <= 1999 or 2001 <= code <= 2005

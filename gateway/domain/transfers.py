@@ -101,8 +101,6 @@ class Event(StrEnum):
     CHECKS_FAILED = "checks-failed"
     HELD_BY_RECONCILIATION = "held-by-reconciliation"
     RECONCILIATION_OVER = "reconciliation-over"
-    #: The offer is stored: the state stays, the row's version moves on.
-    OFFER_STORED = "offer-stored"
     #: The acquirer's answer to an offer of ours.
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -194,7 +192,6 @@ TRANSITIONS: Mapping[tuple[State, Event], Cell] = MappingProxyType(
         (State.PROPOSED, Event.CHECKS_FAILED): State.ENDING,
         (State.PROPOSED, Event.HELD_BY_RECONCILIATION): State.DELAYED,
         (State.DELAYED, Event.RECONCILIATION_OVER): State.PROPOSED,
-        (State.CHECKED, Event.OFFER_STORED): State.CHECKED,
         (State.CHECKED, Event.ACCEPTED): State.ACCEPTED,
         (State.CHECKED, Event.REJECTED): State.ENDING,
         (State.CHECKED, Event.CLOSED_HERE): State.ENDING,

@@ -9,6 +9,7 @@ Raises ``GatewayError`` with 2001 or 2005, before anything is written, for items
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from gateway import db
@@ -47,6 +48,7 @@ class _Announced:
 
 async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``action.notice``: issuance, use, cancellation."""
+    wire.nothing(inbound.message.body)
     sender = parse_registry_code(inbound.message.sender)
     items = _items(inbound, "action")
     read = [(item, parse_action(item.value, sender)) for item in items]
@@ -58,8 +60,13 @@ async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceip
     return await _apply(tx, inbound, items, sound, refused)
 
 
-async def opening(tx: db.Tx, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """The positions of a ``link.activate``, recorded as one opening balance of the registry."""
+async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> Sequence[ItemReceipt]:
+    """The positions of a ``link.activate``, recorded as an opening balance of the registry, or a part of one.
+
+    Units that a registry of ``activated`` issued are in the book since its own balance or notice: elsewhere
+    (4007), or never issued (4003), so none enters by another's balance. Units of a registry that is not linked
+    may enter, because nobody here can contradict.
+    """
     sender = parse_registry_code(inbound.message.sender)
     items = _items(inbound, "position")
     read = [(item, parse_position(item.value, sender)) for item in items]
@@ -67,6 +74,12 @@ async def opening(tx: db.Tx, inbound: Inbound) -> Sequence[ItemReceipt]:
         _opened(item, nr, value, inbound) for nr, (item, value) in enumerate(read) if isinstance(value, OpeningPosition)
     ]
     refused = {item.sha256: value for item, value in read if not isinstance(value, OpeningPosition)}
+    # Kept among the sound: units that have a place in the book are told so (4007) instead.
+    for item, value in read:
+        if isinstance(value, OpeningPosition) and value.block.origin.registry in activated:
+            refused[item.sha256] = (
+                Finding(4003, (value.block.range,), "their registry has not announced these units"),
+            )
     return await _apply(tx, inbound, items, sound, refused)
 
 
@@ -177,7 +190,6 @@ def _receipt(item: Item, findings: tuple[Finding, ...]) -> ItemReceipt:
 
 
 def _items(inbound: Inbound, kind: str) -> list[Item]:
-    wire.nothing(inbound.message.body)
     items = list(inbound.message.items)
     if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)

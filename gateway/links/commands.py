@@ -1,16 +1,20 @@
 """Establishes links: an operator registers a system and its keys; the system's own signed word makes it active.
 
 ``register`` writes a link in state *requested*. ``activate`` handles the registry's ``link.activate``, which
-brings the opening balance of its holdings into the book and takes the link to *active*, once; if any position
-of the balance cannot be taken, none is and the link stays requested. A message of any type over a link that
-is not active is refused by ``require_open`` (1002, 1003), but what is committed drains over a suspended link.
+brings the opening balance of its holdings into the book, in one message or in parts, and with the last takes the
+link to *active*, once; if any position of a message cannot be taken, none of it is and the link stays as it was.
+A message of any type over a link that is not active is refused by ``require_open`` (1002, 1003), but what is
+committed drains over a suspended link. ``add_keys`` and ``revoke_key`` change which keys vouch for a system; what
+a revocation does to messages is ``signing.trust.judge``'s to say. Each change is one entry of the log.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from gateway import db
 from gateway.audit import log
+from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import parse_link_code, parse_party, parse_registry_code
 from gateway.errors import GatewayError, Kind
@@ -20,8 +24,10 @@ from gateway.links.store import Link
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
-from gateway.signing.trust import PeerKey
+from gateway.signing.trust import PeerKey, Revocation
 
+#: Most messages an opening balance may be divided into.
+MAX_PARTS = 10_000
 #: What may still pass over a suspended link: everything from the acceptance on, so that nothing stays half done, and
 #: what a registry asks to find out where it stands.
 DRAINS = frozenset(
@@ -37,7 +43,7 @@ async def register(
 ) -> list[str]:
     """Register a system: its code, kind, address, registries (with their Parties) and public keys; the key ids.
 
-    Raises MALFORMED for a code or key that is none, CONFLICT when the link exists.
+    Raises MALFORMED for a code or key that is none, CONFLICT when the link exists or a key is another's.
     """
     parse_link_code(link.code)
     for registry in link.registries:
@@ -47,14 +53,57 @@ async def register(
     if await store.state(tx, link.code) is not None:
         raise GatewayError(Kind.CONFLICT, f"a link with {link.code} is registered already")
     now = node.clock()
-    keys = [PeerKey.from_jwk(link.code, jwk, not_before=now) for jwk in jwks]
-    if not keys:
-        raise GatewayError(Kind.MALFORMED, f"the key set of {link.code} is empty")
+    keys = await _new_keys(tx, link.code, jwks, now, None)
     record = {"link": link.code, "kind": link.kind, "url": link.url, "keys": [k.kid for k in keys]}
     [entry_id] = await log.append(tx, [log.draft("link.registered", now, record)])
     await store.add(tx, link, dict(parties), entry_id)
-    await store.add_keys(tx, [(key, dict(jwk)) for key, jwk in zip(keys, jwks, strict=True)], entry_id)
+    await store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
+
+
+async def add_keys(
+    tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], *, now: datetime, not_before: datetime,
+    not_after: datetime | None,
+) -> list[str]:  # fmt: skip
+    """Register further keys for ``code``, good for ``not_before <= sent_at < not_after``; their ids.
+
+    Raises NOT_FOUND without such a link, MALFORMED for a key or window that is none, CONFLICT when a key is
+    registered already, for this link or another.
+    """
+    await _require_link(tx, code)
+    if not_after is not None and not_after <= not_before:
+        raise GatewayError(Kind.MALFORMED, "a key that ends before it begins is never valid")
+    keys = await _new_keys(tx, code, jwks, not_before, not_after)
+    window = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat() if not_after else None}
+    record = {"link": code, "keys": [k.kid for k in keys], **window}
+    [entry_id] = await log.append(tx, [log.draft("key.registered", now, record)])
+    await store.add_keys(tx, keys, entry_id)
+    return [key.kid for key in keys]
+
+
+async def revoke_key(
+    tx: db.Tx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None
+) -> None:
+    """Let a key of ``code`` count no longer: from ``since`` on, which is not in the future, or from now.
+
+    Raises NOT_FOUND without such a key, CONFLICT when it was revoked before, MALFORMED for a time to come.
+    """
+    if since is not None and since > now:
+        raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time")
+    compromised_since = since if reason is Revocation.COMPROMISED else None
+    revoked_at = now if reason is Revocation.COMPROMISED else since or now
+    if not await store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
+        if any(key.kid == kid for key in await store.keys(tx, [code])):
+            raise GatewayError(Kind.CONFLICT, f"key {kid} of {code} was revoked before")
+        raise GatewayError(Kind.NOT_FOUND, f"no key {kid} is registered for {code}")
+    record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat()}
+    await log.append(tx, [log.draft("key.revoked", now, record)])
+
+
+async def keys(tx: db.ReadTx, code: str) -> list[PeerKey]:
+    """Every key ever registered for ``code``; raises NOT_FOUND without such a link."""
+    await _require_link(tx, code)
+    return await store.keys(tx, [code])
 
 
 async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:
@@ -68,27 +117,22 @@ async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:
 
 
 async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``link.activate``: the registry opens the link with the balance of its holdings, once."""
+    """``link.activate``: the registry opens the link with the balance of its holdings, or the next part of it, once.
+
+    The body is ``{}`` for a whole balance or ``{"part": n, "of": m}``. The row moves first: of several messages
+    that would be the same part, one finds it as it must be, and the others wait for that one's end.
+    """
     sender = inbound.message.sender
-    state = await store.state(tx, sender)
-    if state in ("suspended", "closed"):
-        raise _not_open(state)
-    if state != "requested":
-        raise GatewayError(Kind.CONFLICT, "the link was activated before", code=3002)
+    part, parts = _part(inbound.message.body)
     async with tx.begin_nested() as savepoint:
-        receipts = await notices.opening(tx, inbound)
-        if any(receipt.findings for receipt in receipts):
-            await savepoint.rollback()
-            return [
-                ItemReceipt(
-                    r.item,
-                    "refused",
-                    r.findings or (Finding(3006, detail="another item of the balance is refused"),),
-                )
-                for r in receipts
-            ]
-    await store.move(tx, sender, before="requested", after="active", entry_id=inbound.entry_id)
-    return receipts
+        if not await store.take_part(tx, sender, part=part, last=part == parts, entry_id=inbound.entry_id):
+            raise await _not_next(tx, sender, part)
+        receipts = await notices.opening(tx, inbound, await store.activated_beside(tx, sender))
+        if not any(receipt.findings for receipt in receipts):
+            return receipts
+        await savepoint.rollback()
+    other = (Finding(3006, detail="another item of the balance is refused"),)
+    return [ItemReceipt(r.item, "refused", r.findings or other) for r in receipts]
 
 
 def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
@@ -109,3 +153,45 @@ def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
 def _not_open(state: str | None) -> GatewayError:
     """The refusal for the state of a link: no verdict on the message, because a link may become active (again)."""
     return GatewayError(Kind.FORBIDDEN, f"the link is {state}", code=1002 if state in (None, "requested") else 1003)
+
+
+def _part(body: object) -> tuple[int, int]:
+    """Which part of how many a message is; raises MALFORMED with 2001."""
+    if body == {}:
+        return 1, 1
+    raw = wire.members(body, "body", frozenset({"part", "of"}))
+    part, parts = wire.whole(raw["part"], "part"), wire.whole(raw["of"], "of")
+    if not 1 <= part <= parts <= MAX_PARTS:
+        raise wire.malformed(f"a balance has parts 1 to at most {MAX_PARTS}")
+    return part, parts
+
+
+async def _not_next(tx: db.Tx, code: str, part: int) -> GatewayError:
+    """Why a part is not taken now. One that comes before its turn may have overtaken another: that is no verdict."""
+    link = await store.find(tx, code)
+    if link is None or link.state in ("suspended", "closed"):
+        return _not_open(link.state if link else None)
+    if link.state == "requested" and part > link.opening_parts + 1:
+        return GatewayError(Kind.FORBIDDEN, f"part {link.opening_parts + 1} comes first", code=3002)
+    what = "the link was activated" if link.state == "active" else f"part {part} of the balance was recorded"
+    return GatewayError(Kind.CONFLICT, f"{what} before", code=3002)
+
+
+async def _new_keys(
+    tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], not_before: datetime, not_after: datetime | None
+) -> list[PeerKey]:
+    """The keys of a set; a key vouches for one system, so one that is registered already is refused."""
+    keys = [PeerKey.from_jwk(code, jwk, not_before=not_before, not_after=not_after) for jwk in jwks]
+    kids = [key.kid for key in keys]
+    if not keys or len(set(kids)) < len(kids):
+        raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice")
+    owners = await store.owners(tx, kids)
+    if owners:
+        kid, owner = next(iter(owners.items()))
+        raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already")
+    return keys
+
+
+async def _require_link(tx: db.Tx | db.ReadTx, code: str) -> None:
+    if await store.state(tx, code) is None:
+        raise GatewayError(Kind.NOT_FOUND, f"no link with {code} is registered")

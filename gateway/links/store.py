@@ -28,6 +28,7 @@ class LinkRow(SQLModel, table=True):
     url: str
     state: str
     time_limit_hours: int = 24
+    opening_parts: int = 0
     changed_by: int
 
 
@@ -98,7 +99,7 @@ async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
 
 async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     """Every key ever registered for these links, with windows and revocations."""
-    statement = select(PeerKeyRow).where(col(PeerKeyRow.link).in_(codes))
+    statement = select(PeerKeyRow).where(col(PeerKeyRow.link).in_(codes)).order_by(col(PeerKeyRow.not_before))
     found = (await tx.execute(statement)).all()
     return [
         PeerKey.from_jwk(
@@ -128,10 +129,25 @@ async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, 
     return {r.registry: Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, (r.registry,)) for r in found}
 
 
-async def registries(tx: db.Tx | db.ReadTx, code: str) -> list[str]:
-    """The registries reached by the link ``code``."""
-    found = await db.rows(tx, "SELECT registry FROM link_registry WHERE link = :code ORDER BY registry", {"code": code})
-    return [str(r.registry) for r in found]
+async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:
+    """The registries whose link was activated, be it suspended or closed since, but for those of the link ``code``."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.registry FROM link_registry r JOIN link l ON l.code = r.link
+        WHERE l.state <> 'requested' AND l.code <> :code
+        """,
+        {"code": code},
+    )
+    return frozenset(r.registry for r in found)
+
+
+async def owners(tx: db.Tx, kids: Sequence[str]) -> dict[str, str]:
+    """Which link each of these keys is registered for; one that is not registered is left out."""
+    found = await db.rows(
+        tx, "SELECT kid, link FROM peer_key WHERE kid = ANY(CAST(:kids AS text[])) ORDER BY kid", {"kids": list(kids)}
+    )
+    return {r.kid: r.link for r in found}
 
 
 async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: int) -> None:
@@ -153,7 +169,7 @@ async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: i
     await db.execute(tx, "INSERT INTO outgoing_stream (peer) VALUES (:code)", {"code": link.code})
 
 
-async def add_keys(tx: db.Tx, new: Sequence[tuple[PeerKey, dict[str, Any]]], entry_id: int) -> None:
+async def add_keys(tx: db.Tx, new: Sequence[PeerKey], entry_id: int) -> None:
     """Register keys for their owners."""
     await tx.execute(
         insert(PeerKeyRow),
@@ -161,12 +177,12 @@ async def add_keys(tx: db.Tx, new: Sequence[tuple[PeerKey, dict[str, Any]]], ent
             {
                 "link": key.owner,
                 "kid": key.kid,
-                "jwk": jwk,
+                "jwk": dict(key.jwk),
                 "not_before": key.not_before,
                 "not_after": key.not_after,
                 "registered_by": entry_id,
             }
-            for key, jwk in new
+            for key in new
         ],
     )
 
@@ -176,11 +192,29 @@ async def readdress(tx: db.Tx, code: str, url: str, entry_id: int) -> None:
     await tx.execute(update(LinkRow).where(col(LinkRow.code) == code).values(url=url, changed_by=entry_id))
 
 
-async def move(tx: db.Tx, code: str, *, before: str, after: str, entry_id: int) -> bool:
-    """Take a link from one state to another; False when it was not in ``before`` any more."""
+async def revoke_key(
+    tx: db.Tx, code: str, kid: str, at: datetime, reason: Revocation, compromised_since: datetime | None
+) -> bool:
+    """Write a revocation; False when there is no such key, or it was revoked before."""
     done = await db.execute(
         tx,
-        "UPDATE link SET state = :after, changed_by = :entry WHERE code = :code AND state = :before",
-        {"code": code, "before": before, "after": after, "entry": entry_id},
+        """
+        UPDATE peer_key SET revoked_at = :at, revoked_reason = :reason, compromised_since = :since
+        WHERE link = :code AND kid = :kid AND revoked_at IS NULL
+        """,
+        {"code": code, "kid": kid, "at": at, "reason": reason.value, "since": compromised_since},
+    )
+    return done.rowcount == 1
+
+
+async def take_part(tx: db.Tx, code: str, *, part: int, last: bool, entry_id: int) -> bool:
+    """Count a part of the opening balance, and with the last make the link active; False when it is not its turn."""
+    done = await db.execute(
+        tx,
+        """
+        UPDATE link SET opening_parts = :part, state = CASE WHEN :last THEN 'active' ELSE state END, changed_by = :entry
+        WHERE code = :code AND state = 'requested' AND opening_parts = CAST(:part AS integer) - 1
+        """,
+        {"code": code, "part": part, "last": last, "entry": entry_id},
     )
     return done.rowcount == 1

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from gateway import db
 from gateway.audit import log
@@ -108,9 +109,16 @@ class Inbox:
         self.strangers.append(Stranger(self._node.clock(), claimed_sender, fault))
 
     async def absorb(self, body: bytes, sent: store.Message) -> VerifiedMessage:
-        """Apply the answer a peer gave to ``sent`` in its HTTP response; raises ``EnvelopeError`` if it is none."""
+        """Apply the answer a peer gave to ``sent`` in its HTTP response.
+
+        Raises ``GatewayError`` when it is none, or is refused: logged, if a registered key vouches for it, and
+        without effect. ``sent`` is still due then.
+        """
         unverified = await _read(body)
-        return await self._db.run(lambda tx: self._absorb(tx, unverified, sent))
+        absorbed = await self._db.run(lambda tx: self._absorb(tx, unverified, sent))
+        if isinstance(absorbed, GatewayError):
+            raise absorbed
+        return absorbed
 
     async def _answer(self, tx: db.Tx, unverified: Unverified) -> Answer:
         now = self._node.clock()
@@ -133,22 +141,45 @@ class Inbox:
             await store.keep_answer(tx, message.sender, message.id, answer.entry_id)
         return Answer(answer.message.body, answer.message.content_type)
 
-    async def _absorb(self, tx: db.Tx, unverified: Unverified, sent: store.Message) -> VerifiedMessage:
-        message = await self._verify(tx, unverified, self._node.clock())
-        if message.in_reply_to != Reference(sent.message_id, compact.encode(sent.sha256)):
-            raise GatewayError(Kind.UNTRUSTED, "the answer does not name the message that was sent", code=3004)
-        if await self._take(tx, message) is None:
-            now = self._node.clock()
-            entry_id = await _keep(tx, message, _entry(message, now))
-            handler = self._handlers.get(message.type)
-            if handler is None:
-                raise GatewayError(Kind.REJECTED, f"{message.type} is no answer", code=3004)
-            await handler(tx, self._node, Inbound(message, entry_id, now))
+    async def _absorb(self, tx: db.Tx, unverified: Unverified, sent: store.Message) -> VerifiedMessage | GatewayError:
+        """The answer, applied; or why it has no effect, which is returned so that its log entry stays."""
+        now = self._node.clock()
+        try:
+            message = await self._verify(tx, unverified, now)
+        except EnvelopeError as error:
+            if error.origin is not None:
+                await log.append(tx, [_refused(error, error.origin, now)])
+            return error
+        earlier = await self._take(tx, message)
+        if earlier is not None and earlier.same_bytes:
+            return message
+        entry_id = await _keep(tx, message, _entry(message, now))
+        try:
+            handler = self._answering(message, sent, reused=earlier is not None)
+            async with tx.begin_nested():
+                await handler(tx, self._node, Inbound(message, entry_id, now))
+        except GatewayError as error:
+            if error.code is None:
+                raise
+            return error
         return message
+
+    def _answering(self, message: VerifiedMessage, sent: store.Message, *, reused: bool) -> Handler:
+        """What receives an answer to ``sent``; raises UNTRUSTED or CONFLICT when this is none."""
+        asked = Reference(sent.message_id, compact.encode(sent.sha256))
+        if message.sender != sent.peer or message.in_reply_to != asked:
+            raise GatewayError(Kind.UNTRUSTED, f"no answer of {sent.peer} to the message that was sent", code=3004)
+        if reused:
+            raise GatewayError(Kind.CONFLICT, "the id was used before for other bytes", code=2002)
+        handler = self._handlers.get(message.type)
+        if handler is None:
+            raise GatewayError(Kind.REJECTED, f"{message.type} is no answer", code=3004)
+        return handler
 
     async def _verify(self, tx: db.Tx, unverified: Unverified, now: datetime) -> VerifiedMessage:
         keys = await self._keys_of(tx, [unverified.claimed_sender])
-        return envelope.verify(unverified, keys, receiver=self._node.code, now=now)
+        verify = partial(envelope.verify, unverified, keys, receiver=self._node.code, now=now)
+        return verify() if len(unverified.received) < LARGE_BODY else await asyncio.to_thread(verify)
 
     async def _apply(self, tx: db.Tx, inbound: Inbound, leaf: str) -> Draft:
         message = inbound.message
@@ -176,13 +207,7 @@ class Inbox:
         earlier = await store.earlier(tx, origin.sender, origin.message_id, compact.decode(origin.sha256))
         if earlier is not None and earlier.same_bytes and earlier.answer is not None:
             return Answer(earlier.answer, str(earlier.content_type))
-        record = {
-            "direction": "in",
-            "peer": origin.sender,
-            "message": origin.message_id,
-            "sha256": origin.sha256,
-        }
-        entry = log.draft("refused", now, {**record, "fault": error.fault.value, "code": error.code})
+        entry = _refused(error, origin, now)
         await log.append(tx, [entry])
         return await self._refuse(tx, origin, Finding(error.fault.code, detail=error.detail), entry)
 
@@ -210,6 +235,11 @@ async def _read(body: bytes) -> Unverified:
     if len(body) < LARGE_BODY:
         return envelope.read(body)
     return await asyncio.to_thread(envelope.read, body)
+
+
+def _refused(error: EnvelopeError, origin: Origin, now: datetime) -> log.Draft:
+    record = {"direction": "in", "peer": origin.sender, "message": origin.message_id, "sha256": origin.sha256}
+    return log.draft("refused", now, {**record, "fault": error.fault.value, "code": error.code})
 
 
 def _entry(message: VerifiedMessage, now: datetime) -> log.Draft:

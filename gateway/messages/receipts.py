@@ -7,13 +7,16 @@ is now; a refusal says why nothing of the message was taken.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain.check_codes import Finding
 from gateway.domain.wire import finding_to_wire
 from gateway.messages.outbox import Draft
 from gateway.signing.envelope import Item, Reference, VerifiedMessage
+
+#: How many blocks one finding names: a proposal may touch any number of fragments.
+MAX_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class ItemReceipt:
         if self.transfer is not None:
             value["transfer"] = self.transfer
         value["state"] = self.state
-        value["findings"] = [finding_to_wire(f) for f in self.findings]
+        value["findings"] = [finding_to_wire(replace(f, blocks=f.blocks[:MAX_NAMED])) for f in self.findings]
         return dumps(value)
 
 

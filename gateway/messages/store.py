@@ -116,7 +116,15 @@ async def take_replay_key(tx: db.Tx, sender: str, message_id: str, sha256: bytes
         """,
         {"sender": sender, "id": message_id, "sha256": sha256},
     )
-    return None if taken.rowcount == 1 else await earlier(tx, sender, message_id, sha256)
+    if taken.rowcount == 1:
+        return None
+    # Locked first, then looked at: of two repetitions of a message without an answer, the second finds the first's.
+    await db.rows(
+        tx,
+        "SELECT 1 AS locked FROM replay_key WHERE sender = :sender AND message_id = :id FOR UPDATE",
+        {"sender": sender, "id": message_id},
+    )
+    return await earlier(tx, sender, message_id, sha256)
 
 
 async def earlier(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:

@@ -63,8 +63,7 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: str, idempotency_key
     return request
 
 
-async def answered(tx: db.Tx, message_id: str, said: Sequence[tuple[str, tuple[Finding, ...]]]) -> None:
-    """Note what the source's receipt says of the request that was sent as ``message_id``."""
-    for state, findings in said:
-        if state in ("recorded", "refused"):
-            await store.settle(tx, message_id, state, [wire.finding_to_wire(f) for f in findings])
+async def answered(tx: db.Tx, message_id: str, state: str, findings: Sequence[Finding]) -> None:
+    """Note what the source's receipt says of what was sent as ``message_id``, if that was a request."""
+    if state in ("recorded", "refused"):
+        await store.settle(tx, message_id, state, [wire.finding_to_wire(f) for f in findings])

@@ -73,7 +73,19 @@ async def serialise(tx: db.Tx, caller: str, idempotency_key: str) -> None:
 
 
 async def open_of(tx: db.Tx, source: str, requests: Sequence[str]) -> set[str]:
-    """Those of ``requests`` that were made of this source and have no transfer yet."""
+    """Those of ``requests`` that were made of this source and have no transfer yet; they are locked.
+
+    Locked first, then looked at: of two proposals for one request, the second sees the first one's transfer.
+    """
+    asked = {"source": source, "ids": list(requests)}
+    await db.rows(
+        tx,
+        """
+        SELECT id FROM transfer_request
+        WHERE source = :source AND id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
+        """,
+        asked,
+    )
     found = await db.rows(
         tx,
         """
@@ -81,7 +93,7 @@ async def open_of(tx: db.Tx, source: str, requests: Sequence[str]) -> set[str]:
         WHERE q.source = :source AND q.id = ANY(CAST(:ids AS uuid[]))
           AND NOT EXISTS (SELECT FROM transfer t WHERE t.request_id = q.id)
         """,
-        {"source": source, "ids": list(requests)},
+        asked,
     )
     return {r.id for r in found}
 

@@ -153,11 +153,6 @@ class EnvelopeError(GatewayError):
         self.fault = fault
         self.origin = origin
 
-    @property
-    def attributed(self) -> bool:
-        """True when a registered key of the claimed sender signed it: only then may a refusal be signed."""
-        return self.origin is not None
-
     def attributed_to(self, origin: Origin) -> Self:
         """Return the same refusal with what is needed to answer it."""
         return type(self)(self.fault, self.detail, origin)

@@ -112,16 +112,6 @@ class PeerKey:
         return REGISTRY.get_alg(self.alg).verify(data, signature, public)
 
 
-class KeyRing(tuple[PeerKey, ...]):
-    """Registered keys of any number of owners."""
-
-    __slots__ = ()
-
-    def find(self, owner: str, kid: str) -> PeerKey | None:
-        """Return the key ``kid`` registered for ``owner``; another owner's key of that id does not count."""
-        return find(self, owner, kid)
-
-
 def find(keys: Sequence[PeerKey], owner: str, kid: str) -> PeerKey | None:
     """Return the key ``kid`` registered for ``owner`` among ``keys``."""
     return next((key for key in keys if key.kid == kid and key.owner == owner), None)

@@ -5,7 +5,7 @@ to each, lets ``steps`` take those steps, and says per item in which state the t
 no effect is logged all the same (the message is) and answered with the state and 3002, or 3003 when the
 transfer is final; a transfer that is not the sender's is answered like one that does not exist.
 
-Raises ``GatewayError`` with 2001 or 2005, before anything is written, for a message that is not of the protocol.
+Raises ``GatewayError`` with 2001 or 2005 for a message that is not of the protocol.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from gateway.signing.envelope import Item
 from gateway.transfers import statements, steps, store
 from gateway.transfers.judge import judge
 from gateway.transfers.statements import NOT_KNOWN, Word
-from gateway.transfers.steps import Taken
+from gateway.transfers.steps import Taken, utf8_bytes
 from gateway.transfers.store import New, Row, Step
 
 
@@ -48,9 +48,9 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     fresh, faults = await _begin(tx, inbound, mine)
     faults |= {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
     faults |= _overlaps(fresh)
+    rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
     sound = [p for _, p in fresh if isinstance(p, Proposal) and str(p.transfer) not in faults]
     faults |= await _claim(tx, sender, sound, inbound.at)
-    rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
     if faults:
         await claims.release(tx, list(faults), inbound.entry_id)
     ending = [(rows[transfer], Word(transfer, Event.CHECKS_FAILED, f), None) for transfer, f in faults.items()]
@@ -97,16 +97,18 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     read = [statements.read_receipt(item.value) for item in _own(inbound, "receipt")]
     answered = inbound.message.in_reply_to
     assert answered is not None  # a receipt answers something, or it would not have been verified
-    await requests.answered(tx, answered.id, [(state, findings) for _, state, findings in read])
+    if len(read) == 1:  # a request is sent alone
+        await requests.answered(tx, answered.id, read[0][1], read[0][2])
     states = {transfer: state for transfer, state, _ in read if transfer is not None}
     rows = await store.lock(tx, list(states))
     sender = inbound.message.sender
-    told = [row for row in rows.values() if row.state in FINAL]
+    told = [row for row in rows.values() if row.state in FINAL and states[row.id] in CLOSED_THERE]
     source = [r.id for r in told if r.source == sender and r.closed_source_id == answered.id]
     acquirer = [r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id]
     await store.tell(tx, source, source=True, now=inbound.at)
     await store.tell(tx, acquirer, source=False, now=inbound.at)
-    lost = [r for r in rows.values() if states[r.id] == "unknown-here" and r.commit_id == answered.id]
+    unknown = [r for r in rows.values() if r.source == sender and states[r.id] == "unknown-here"]
+    lost = [r for r in unknown if r.commit_id == answered.id]
     await _take(tx, node, inbound, [(row, Word(row.id, Event.UNKNOWN_HERE), None) for row in lost])
     return ()
 
@@ -116,8 +118,12 @@ async def refusal(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     return ()
 
 
-#: So that a proposal of 3,000 ordinary blocks fits, and still does in a settle, with everything that travels with it.
-MAX_PROPOSAL_BYTES = 3 * 1024 * 1024
+#: The longest items taken: 3,000 ordinary blocks, or their identifiers, fit, and still do in a settle or a closing
+#: with everything that travels with it. What cannot be passed on must not be let in.
+MAX_ITEM_BYTES = {"propose": 3 * 1024 * 1024, "released": 2 * 1024 * 1024}
+MAX_WORD_BYTES = 512 * 1024
+#: What a registry's receipt of a final state says when it has taken note; anything else leaves it due.
+CLOSED_THERE = frozenset({"done", "void"})
 Parsed = Proposal | FaultyProposal
 
 
@@ -146,7 +152,7 @@ async def _begin(
     assert progress is not None
     inserted = await store.insert(tx, new, Event.PROPOSED, progress, inbound.entry_id, inbound.at)
     fresh = [(i, p) for i, p in mine if str(p.transfer) in inserted]
-    await store.add_steps(tx, [_step(str(p.transfer), i, inbound) for i, p in fresh])
+    await store.add_steps(tx, [_step(str(p.transfer), "propose", i, inbound) for i, p in fresh])
     nobody = (Finding(3006, detail="no request of this id waits for a proposal"),)
     return fresh, {transfer: nobody for transfer in unasked & inserted}
 
@@ -239,7 +245,7 @@ async def _hear(
 
     ``named`` holds what a word MUST name to count: our offer, commit or settle.
     """
-    kept = await store.steps(tx, rows, [item.kind for item, _ in words])
+    kept = await store.steps(tx, rows, sorted({word.step for _, word in words}))
     heard, answers = [], []
     for item, word in words:
         row = rows.get(word.transfer)
@@ -249,7 +255,7 @@ async def _hear(
         if word.faults:
             answers.append(ItemReceipt(item, row.state, word.faults, row.id))
             continue
-        earlier = kept.get((row.id, item.kind))
+        earlier = kept.get((row.id, word.step))
         in_turn = named is None or named.get(row.id) == word.names
         if earlier is None and in_turn and advance(row.progress, word.event) is not None:
             heard.append((row, word, item))
@@ -270,14 +276,14 @@ async def _take(
     for row, word, item in heard:
         after = advance(row.progress, word.event)
         if after is not None:
-            cause = _step(row.id, item, inbound) if item else None
+            cause = _step(row.id, word.step, item, inbound) if item else None
             taken.append(Taken(row, word.event, after, word.findings, cause))
     await steps.take(tx, node, taken, inbound.at, cause_entry=inbound.entry_id, answering=inbound.message.sender)
     return {t.row.id: t.after.state for t in taken}
 
 
-def _step(transfer: str, item: Item, inbound: Inbound) -> Step:
-    return Step(transfer, item.kind, item.text, compact.decode(item.sha256), inbound.entry_id)
+def _step(transfer: str, step: str, item: Item, inbound: Inbound) -> Step:
+    return Step(transfer, step, item.text, compact.decode(item.sha256), inbound.entry_id)
 
 
 def _own(inbound: Inbound, kind: str) -> list[Item]:
@@ -286,6 +292,10 @@ def _own(inbound: Inbound, kind: str) -> list[Item]:
     items = list(inbound.message.items)
     if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)
+    if not items and kind != "receipt":
+        raise GatewayError(Kind.MALFORMED, f"a {inbound.message.type} has items", code=2001)
+    if any(utf8_bytes(item.text) > MAX_ITEM_BYTES.get(kind, MAX_WORD_BYTES) for item in items):
+        raise GatewayError(Kind.LIMIT, f"an item of kind {kind} is too long", code=2001)
     if len(items) > store.MAX_TRANSFERS:
         raise GatewayError(Kind.LIMIT, f"a message has at most {store.MAX_TRANSFERS} transfers", code=2001)
     about = [item.value.get("transfer") for item in items if "transfer" in item.value]
@@ -295,8 +305,6 @@ def _own(inbound: Inbound, kind: str) -> list[Item]:
 
 
 def _within_limits(items: Sequence[Item]) -> None:
-    if max((len(item.text) for item in items), default=0) > MAX_PROPOSAL_BYTES:
-        raise GatewayError(Kind.LIMIT, f"a proposal has at most {MAX_PROPOSAL_BYTES} characters", code=2001)
     blocks = sum(len(item.value["blocks"]) for item in items)
     if blocks > MAX_BLOCKS:
         raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)

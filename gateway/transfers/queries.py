@@ -36,8 +36,7 @@ async def status(tx: db.Tx, node: Node, inbound: Inbound) -> Draft:
         wire.text(named["sha256"], "message sha256")
         known = await messages.is_known(tx, inbound.message.sender, message_id)
         body["message"] = "known" if known else "not known"
-    found = await store.lock(tx, [transfer])
-    row = found.get(transfer)
+    row = await store.find(tx, transfer)
     if row is None or inbound.message.sender not in (row.source, row.acquirer):
         return _answer(inbound, "status.answer", body)
     body["state"] = row.state.value

@@ -20,10 +20,10 @@ from gateway.domain import checks
 from gateway.domain.check_codes import Finding
 from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Kind
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
-from gateway.messages.outbox import Node, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
 from gateway.transfers import steps, store
@@ -53,6 +53,40 @@ class Sending:
     transfers: tuple[str, ...]
 
 
+#: Locks what is due for a decision, at most so many rows; decides on them.
+Due = Callable[[db.Tx, datetime, int], Awaitable[list[Row]]]
+Decided = list[tuple[Row, Event, tuple[Finding, ...]]]
+Act = Callable[[db.Tx, Sequence[Row], datetime], Awaitable[Decided]]
+
+
+async def end_overdue(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
+    """End what has not reached a commit in its time (3005)."""
+    late = (Finding(3005, detail="the time for reaching a commit is over"),)
+    return [(row, Event.TIME_OVER, late) for row in rows]
+
+
+async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
+    """Judge proposals; the offer, or the cancel, is stored with the verdict."""
+    kept = await store.steps(tx, [row.id for row in rows], ("propose",))
+    proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
+    judged = zip(rows, await judge(tx, proposals, now), strict=True)
+    passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
+    return [(row, passed[checks.passed(found)], found) for row, found in judged]
+
+
+async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
+    """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
+    return [(row, Event.COMMIT_STORED, ()) for row in rows]
+
+
+#: What is decided in each turn, in this order: which rows are due for it, and what it is.
+DECISIONS: tuple[tuple[Due, Act], ...] = (
+    (lambda tx, now, limit: store.lock_overdue(tx, CANCELLABLE, now, limit), end_overdue),
+    (lambda tx, now, limit: store.lock_due(tx, State.PROPOSED, now, limit), check),
+    (lambda tx, now, limit: store.lock_due(tx, State.ACCEPTED, now, limit), commit),
+)
+
+
 class Relay:
     """What one worker does; any number of workers may run."""
 
@@ -74,7 +108,7 @@ class Relay:
     async def begin(self) -> bool:
         """Decide what is due now and start sending what is; whether anything was. ``moved`` is set as sends end."""
         self.moved.clear()
-        decided = [await self._db.run(work) for work in (self._end_overdue, self._check, self._commit)]
+        decided = [await self._decide(due, act) for due, act in DECISIONS]
         return await self._start_sends() or any(decided)
 
     async def finish(self) -> None:
@@ -88,39 +122,45 @@ class Relay:
         await self.finish()
         return began
 
-    async def _end_overdue(self, tx: db.Tx) -> bool:
-        """End what has not reached a commit in its time (3005)."""
-        now = self._node.clock()
-        late = (Finding(3005, detail="the time for reaching a commit is over"),)
-        rows = await store.lock_overdue(tx, CANCELLABLE, now)
-        return await self._take(tx, [(row, Event.TIME_OVER, late) for row in rows], now)
+    async def _decide(self, due: Due, act: Act) -> bool:
+        """Decide on what is due, together; if that fails, one by one, so that no row waits for a faulty one."""
+        try:
+            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS)))
+        except Exception as error:  # a fault of the program, in one row's data or in its code
+            if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
+                raise
+            log.error("decision-failed", act=act.__name__, error=repr(error)[:500])
+        alone = 0
+        while alone < store.MAX_TRANSFERS and await self._decide_one(due, act):
+            alone += 1
+        return alone > 0
 
-    async def _check(self, tx: db.Tx) -> bool:
-        """Judge proposals; the offer, or the cancel, is stored with the verdict."""
-        now = self._node.clock()
-        rows = await store.lock_due(tx, State.PROPOSED, now)
-        if not rows:
-            return False
-        kept = await store.steps(tx, [row.id for row in rows], ("propose",))
-        proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
-        judged = zip(rows, await judge(tx, proposals, now), strict=True)
-        passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
-        return await self._take(tx, [(row, passed[checks.passed(found)], found) for row, found in judged], now)
+    async def _decide_one(self, due: Due, act: Act) -> bool:
+        """Decide on the one row that is due longest; if that fails, the row is put off and says why."""
+        seen: list[Row] = []
+        try:
+            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen))
+        except Exception as error:
+            if (isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE) or not seen:
+                raise
+            until = self._node.clock() + timedelta(seconds=LONGEST_WAIT_SECONDS)
+            why = f"the gateway cannot {act.__name__.replace('_', ' ')} this one: {error!r}"[:500]
+            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why))
+            log.error("transfer-put-off", transfer=seen[0].id, act=act.__name__, error=repr(error)[:500])
+        return bool(seen)
 
-    async def _commit(self, tx: db.Tx) -> bool:
-        """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
+    async def _act(self, tx: db.Tx, due: Due, act: Act, limit: int, seen: list[Row] | None = None) -> list[Row]:
         now = self._node.clock()
-        rows = await store.lock_due(tx, State.ACCEPTED, now)
-        return await self._take(tx, [(row, Event.COMMIT_STORED, ()) for row in rows], now)
-
-    async def _take(self, tx: db.Tx, events: Sequence[tuple[Row, Event, tuple[Finding, ...]]], now: datetime) -> bool:
+        rows = await due(tx, now, limit)
+        if seen is not None:
+            seen[:] = rows
         taken = []
-        for row, event, findings in events:
+        for row, event, findings in await act(tx, rows, now) if rows else []:
             after = advance(row.progress, event)
             if after is not None:
                 taken.append(Taken(row, event, after, findings))
         await steps.take(tx, self._node, taken, now, cause_entry=None)
-        return bool(taken)
+        return rows
 
     async def _start_sends(self) -> bool:
         """Lease what is due to peers that are not busy, and start sending it; whether there was any."""
@@ -148,8 +188,13 @@ class Relay:
 
     async def _send(self, sending: Sending, lease: datetime) -> None:
         async with self._gates[sending.peer]:
+            if (now := self._node.clock()) > lease - LEASE / 2 and sending.transfers:  # waited long for its turn
+                renewed = now + LEASE
+                if not await self._db.run(lambda tx: store.renew(tx, sending.transfers, lease, renewed)):
+                    return
+                lease = renewed
             why, floor = await self._deliver(sending)
-        wait = Wait(lease, self._node.clock(), floor, why)
+        wait = Wait(lease, self._node.clock(), min(floor, LONGEST_WAIT_SECONDS), why)
         if sending.transfers:
             await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait))
         else:

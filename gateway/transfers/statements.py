@@ -7,7 +7,7 @@ shown alone. Reading raises ``GatewayError`` with 2001 for what is not of the pr
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from gateway.domain.notices import parse_naming
 from gateway.domain.transfers import Event, State
 from gateway.domain.units import ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind
-from gateway.messages.receipts import dumps
+from gateway.messages.receipts import MAX_NAMED, dumps
 from gateway.signing import compact
 from gateway.transfers.store import Row, Step
 
@@ -58,6 +58,11 @@ class Word:
     #: Why the word cannot be taken, whatever the row's state.
     faults: tuple[Finding, ...] = ()
 
+    @property
+    def step(self) -> str:
+        """The step it is kept as: once per transfer. ``closed-here`` may follow an answer, and is none."""
+        return STEPS[self.event]
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -70,6 +75,17 @@ class Release:
 
 _EVENTS = {"accepted": Event.ACCEPTED, "rejected": Event.REJECTED, "closed-here": Event.CLOSED_HERE}
 _TRANSFER = frozenset({"kind", "transfer"})
+#: Which step of a transfer a registry's word is.
+STEPS: Mapping[Event, str] = MappingProxyType(
+    {
+        Event.ACCEPTED: "answer",
+        Event.REJECTED: "answer",
+        Event.CLOSED_HERE: "closed-here",
+        Event.RELEASED: "released",
+        Event.VOIDED: "voided",
+        Event.CREDITED: "credited",
+    }
+)
 
 
 def read_answer(value: dict[str, Any]) -> Word:
@@ -138,7 +154,9 @@ def _account_of_units(text: str) -> Account:
 def read_receipt(value: dict[str, Any]) -> tuple[str | None, str, tuple[Finding, ...]]:
     """Read a receipt's item: its transfer (if it is about one), the state it gives, and its findings."""
     raw = wire.members(value, "receipt", frozenset({"kind", "item", "state", "findings"}), frozenset({"transfer"}))
-    return raw.get("transfer"), wire.text(raw["state"], "state"), _findings(raw)
+    wire.text(raw["item"], "item")
+    transfer = _transfer(raw) if "transfer" in raw else None
+    return transfer, wire.text(raw["state"], "state"), _findings(raw)
 
 
 def _offer(row: Row, _state: State, known: Known) -> str:
@@ -216,5 +234,5 @@ def name_of(message_id: str, jws_sha256: str) -> str:
 
 
 def findings_to_wire(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Findings as they are kept on a row and sent in statements."""
-    return [wire.finding_to_wire(finding) for finding in findings]
+    """Findings as they are kept on a row and sent in statements; of very many blocks the first are named."""
+    return [wire.finding_to_wire(replace(f, blocks=f.blocks[:MAX_NAMED])) for f in findings]

@@ -32,8 +32,8 @@ from gateway.transfers import statements, store
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
-#: How many bytes of statements and evidence one message carries at most: three quarters of what a body may have,
-#: because JSON escapes the quotes of the texts.
+#: How many bytes of statements and evidence one message carries at most: half of what a body may have, because JSON
+#: escapes the quotes of the texts, and so that the largest transfer that is let in still fits when it is alone.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 #: Units and the identifiers given to them.
@@ -80,14 +80,15 @@ async def take(
     await store.add_steps(tx, [t.cause for t in taken if t.cause is not None])
     carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
     known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
+    if cause_entry is not None:  # before anything is said: the locks of series come before those of streams
+        await _settle_book(tx, taken, known, cause_entry)
     sayings = list(_sayings(taken, known))
     await _say(tx, node, sayings, known, answering)
     said: dict[str, list[_Saying]] = defaultdict(list)
     for saying in sayings:
         said[saying.row.id].append(saying)
-    await store.apply(tx, [_change(t, said[t.row.id], cause_entry, now) for t in taken], now)
-    if cause_entry is not None:
-        await _settle_book(tx, taken, known, cause_entry)
+    written = await store.apply(tx, [_change(t, said[t.row.id], cause_entry, now) for t in taken], now)
+    invariant(len(written) == len(taken), "a row that was locked has changed all the same")
 
 
 def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
@@ -135,9 +136,8 @@ def _batches(sayings: list[_Saying], known: Known, evidence: dict[int, str]) -> 
         for saying in group:
             steps = _carried(saying, known)
             new = {step.entry_id for step in steps} - entries
-            weight = (
-                len(saying.text) + sum(len(step.item) for step in steps) + sum(len(evidence[e]) for e in new) * 4 // 3
-            )
+            texts = [saying.text, *(step.item for step in steps)]
+            weight = sum(map(utf8_bytes, texts)) + sum(len(evidence[e]) for e in new) * 4 // 3
             full = (
                 len(batch) == store.MAX_TRANSFERS
                 or blocks + saying.row.block_count > store.MAX_BLOCKS
@@ -164,6 +164,11 @@ def _draft(batch: list[_Saying], known: Known, evidence: dict[int, str]) -> Draf
         evidence=[evidence[entry] for entry in dict.fromkeys(step.entry_id for step in carried)],
         expires_at=max(s.row.deadline for s in batch) if said.type == "transfer.offer" else None,
     )
+
+
+def utf8_bytes(text: str) -> int:
+    """How many bytes a text takes on the wire, before JSON escapes its quotes."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def jws_of(body: bytes) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from gateway import db
@@ -122,31 +123,53 @@ async def lock(tx: db.Tx, ids: Sequence[str]) -> dict[str, Row]:
     return {r.id: _row(r) for r in found}
 
 
-async def lock_due(tx: db.Tx, state: State, now: datetime) -> list[Row]:
+async def lock_due(tx: db.Tx, state: State, now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
     """Lock rows of ``state`` that are due, up to one message's worth, passing over those another worker holds."""
     return await _lock_where(
         tx,
         "t.state = :state AND t.next_at <= :now AND (t.leased_until IS NULL OR t.leased_until <= :now)",
-        {"state": state.value, "now": now},
+        {"state": state.value, "now": now, "limit": limit},
     )
 
 
-async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime) -> list[Row]:
+async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
     """Lock rows of ``states`` whose time for reaching a commit is over, as ``lock_due`` does."""
     return await _lock_where(
         tx,
-        "t.state = ANY(CAST(:states AS text[])) AND t.deadline <= :now AND t.next_at IS NOT NULL",
-        {"states": [s.value for s in states], "now": now},
+        "t.state = ANY(CAST(:states AS text[])) AND t.deadline <= :now AND t.next_at IS NOT NULL"
+        " AND (t.leased_until IS NULL OR t.leased_until <= :now)",
+        {"states": [s.value for s in states], "now": now, "limit": limit},
     )
 
 
 async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> list[Row]:
+    """At most ``limit`` rows, and of these as many as have the blocks of one message together."""
     found = await db.rows(
         tx,
         f"SELECT {_ROW} FROM transfer t WHERE {condition} ORDER BY t.next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
-        {**parameters, "limit": MAX_TRANSFERS},
+        parameters,
     )
-    return [_row(r) for r in found]
+    rows = [_row(r) for r in found]
+    reach = accumulate(row.block_count for row in rows)
+    return [row for nr, (row, blocks) in enumerate(zip(rows, reach, strict=True)) if nr == 0 or blocks <= MAX_BLOCKS]
+
+
+async def put_off(tx: db.Tx, row: Row, until: datetime, why: str) -> None:
+    """Leave a row alone until then: a decision on it failed, and no other row shall wait for it."""
+    await db.execute(
+        tx,
+        """
+        UPDATE transfer SET leased_until = :until, next_at = :until, attempts = attempts + 1, waiting = :why
+        WHERE id = :id AND version = :version
+        """,
+        {"id": row.id, "version": row.version, "until": until, "why": why},
+    )
+
+
+async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:
+    """One row, as it is, or nothing."""
+    found = await db.one(tx, f"SELECT {_ROW} FROM transfer t WHERE t.id = :id", {"id": transfer})
+    return _row(found) if found else None
 
 
 async def insert(
@@ -166,7 +189,7 @@ async def insert(
             CAST(:aa AS text[]), CAST(:purpose AS text[]), CAST(:quantity AS bigint[]), CAST(:blocks AS integer[]))
             AS n(id, source, acquirer, request, tr, tp, ta, ar, ap, aa, purpose, quantity, blocks)
           JOIN unnest(CAST(:id AS text[]), CAST(:deadline AS timestamptz[])) AS d(id, deadline) USING (id)
-          ON CONFLICT DO NOTHING
+          ON CONFLICT (id) DO NOTHING
           RETURNING id
         ), noted AS (
           INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
@@ -278,11 +301,14 @@ async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) ->
     """Note that the source (or else the acquirer) has acknowledged the final state of these transfers."""
     column, other = ("told_source_at", "told_acquirer_at") if source else ("told_acquirer_at", "told_source_at")
     untold = "closed_acquirer_id" if source else "closed_source_id"
+    done = f"({untold} IS NULL OR {other} IS NOT NULL)"  # nobody else is to be told
     await db.execute(
         tx,
         f"""
-        UPDATE transfer SET {column} = coalesce({column}, :now), attempts = 0, leased_until = NULL, waiting = NULL,
-          next_at = CASE WHEN {untold} IS NULL OR {other} IS NOT NULL THEN NULL ELSE :now END
+        UPDATE transfer SET {column} = :now,
+          next_at = CASE WHEN {done} THEN NULL ELSE next_at END,
+          leased_until = CASE WHEN {done} THEN NULL ELSE leased_until END,
+          waiting = CASE WHEN {done} THEN NULL ELSE waiting END
         WHERE id = ANY(CAST(:ids AS text[])) AND {column} IS NULL
         """,
         {"ids": list(ids), "now": now},
@@ -312,7 +338,8 @@ async def lease_due(
             AND state = ANY(CAST(:states AS text[]))
             AND NOT coalesce(CASE WHEN state IN ('committing', 'ending') THEN source = ANY(CAST(:busy AS text[]))
                                   WHEN state IN ('checked', 'released') THEN acquirer = ANY(CAST(:busy AS text[]))
-                                  ELSE source = ANY(CAST(:busy AS text[])) OR acquirer = ANY(CAST(:busy AS text[]))
+                                  ELSE (told_source_at IS NULL AND source = ANY(CAST(:busy AS text[])))
+                                    OR (told_acquirer_at IS NULL AND acquirer = ANY(CAST(:busy AS text[])))
                              END, false)
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
@@ -351,3 +378,16 @@ async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
             "longest": LONGEST_WAIT_SECONDS,
         },
     )
+
+
+async def renew(tx: db.Tx, ids: Sequence[str], lease: datetime, until: datetime) -> bool:
+    """Renew a lease that waited for its turn; False when all these rows have moved on or are another's by now."""
+    found = await db.rows(
+        tx,
+        """
+        UPDATE transfer SET leased_until = :until WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :lease
+        RETURNING id
+        """,
+        {"ids": list(ids), "lease": lease, "until": until},
+    )
+    return bool(found)

@@ -1,13 +1,15 @@
 """What registries call: ``POST /messages`` with a signed message, ``GET /keys`` for ours.
 
 The body is read within the protocol's limit, refused while it is still arriving when it grows beyond it, and
-handed to the inbox as it came. The answer is a signed message; an unsigned problem document is given only
-where there is nothing to answer to: not a message, an unknown sender, a bad signature, too large, overloaded.
+handed to the inbox as it came. A sender takes up only the memory of what it has sent, and that not for long, so
+slow or silent senders keep nobody out. The answer is a signed message; an unsigned problem document is given
+only where there is nothing to answer to: not a message, an unknown sender, a bad signature, too large, too slow,
+overloaded.
 """
 
 import asyncio
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import GatewayError, Kind
@@ -16,33 +18,69 @@ from gateway.messages.outbox import Node
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
 from gateway.web import problems
 
-#: Messages being read or applied at once in one process; more are asked to come again (9003).
+#: Messages being applied at once in one process; more are asked to come again (9003).
 AT_ONCE = 64
+#: How long a body may take to arrive: a sender gives a request up after this time, so nobody waits for a later answer.
+READ_SECONDS = 30.0
+#: What all bodies that are being read may hold together, in bytes; more are asked to come again (9003). Bytes are
+#: counted, not connections: a connection that has sent little must not take the place of a message.
+READ_BYTES = 64 * MAX_BODY
 
 
-def app(inbox: Inbox, node: Node) -> FastAPI:
-    """The application that faces registries."""
+def app(inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES) -> FastAPI:
+    """The application that faces registries; it reads bodies within the two bounds (seconds each, bytes together)."""
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
-    application.include_router(_routes(inbox, node))
+    application.include_router(_routes(inbox, node, _Reading(read_seconds, read_bytes)))
     problems.install(application)
     return application
 
 
-def _routes(inbox: Inbox, node: Node) -> APIRouter:
+class _Reading:
+    """Reads bodies: each within its time, all together within a number of bytes."""
+
+    def __init__(self, seconds: float, together: int) -> None:
+        self._seconds = seconds
+        self._left = together
+
+    async def body(self, request: Request) -> bytes:
+        """The body; raises LIMIT without waiting for the end of one too long, TimeoutError, UNAVAILABLE, MALFORMED."""
+        received = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for chunk in request.stream():
+                    received += chunk
+                    self._left -= len(chunk)
+                    if len(received) > MAX_BODY:
+                        raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BODY} bytes", code=2001)
+                    if self._left < 0:
+                        raise GatewayError(Kind.UNAVAILABLE, "too much is arriving at once", code=9003)
+        except ClientDisconnect:
+            detail = "the sender left before the end of its message"
+            raise GatewayError(Kind.MALFORMED, detail, code=2001) from None
+        finally:
+            self._left += len(received)
+        return bytes(received)
+
+
+def _routes(inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
 
     @router.post("/messages")
     async def receive(request: Request) -> Response:
+        try:
+            content_type = _content_type(request)
+            body = await reading.body(request)
+        except GatewayError as error:
+            inbox.remember(error.kind.value)
+            raise
+        except TimeoutError:
+            inbox.remember("timed-out")
+            # Closed, because what goes on arriving would keep the connection open.
+            raise HTTPException(408, "the message took too long to arrive", {"connection": "close"}) from None
         if free.locked():
             raise GatewayError(Kind.UNAVAILABLE, "too many messages at once", code=9003)
         async with free:
-            try:
-                content_type = _content_type(request)
-                body = await _read(request)
-            except GatewayError as error:
-                inbox.remember(error.kind.value)
-                raise
             answer = await inbox.receive(body, content_type)
         return Response(answer.body, media_type=answer.content_type)
 
@@ -58,16 +96,3 @@ def _content_type(request: Request) -> str:
     if value not in (JOSE, LINK_JSON):
         raise GatewayError(Kind.UNSUPPORTED, f"a message is {JOSE} or {LINK_JSON}", code=2001)
     return value
-
-
-async def _read(request: Request) -> bytes:
-    """The body, within the limit: a longer one is refused without waiting for its end."""
-    received = bytearray()
-    try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > MAX_BODY:
-                raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BODY} bytes", code=2001)
-    except ClientDisconnect:
-        raise GatewayError(Kind.MALFORMED, "the sender left before the end of its message", code=2001) from None
-    return bytes(received)

@@ -136,10 +136,10 @@ def _shown(row: view.TransferRow) -> schemas.Transfer:
         id=row.id,
         source=row.source,
         acquirer=row.acquirer,
-        transferring=schemas.Address(
+        transferring=schemas.StatedAddress(
             registry=row.transferring_registry, party=row.transferring_party, account=row.transferring_account
         ),
-        acquiring=schemas.Address(
+        acquiring=schemas.StatedAddress(
             registry=row.acquiring_registry, party=row.acquiring_party, account=row.acquiring_account
         ),
         purpose=row.purpose,

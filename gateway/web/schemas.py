@@ -16,6 +16,14 @@ class Address(BaseModel):
     account: str = Field(max_length=20, examples=["100-1"])
 
 
+class StatedAddress(BaseModel):
+    """An address as the source registry wrote it, which for a faulty proposal may be none."""
+
+    registry: str
+    party: str
+    account: str
+
+
 class TransferRequest(BaseModel):
     """Ask a source registry to propose a transfer; it chooses the blocks."""
 
@@ -44,8 +52,8 @@ class Transfer(BaseModel):
     id: str
     source: str
     acquirer: str | None
-    transferring: Address
-    acquiring: Address
+    transferring: StatedAddress
+    acquiring: StatedAddress
     purpose: str
     quantity: int
     state: str

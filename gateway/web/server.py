@@ -17,6 +17,9 @@ from fastapi import FastAPI
 
 from gateway.errors import GatewayError, Kind
 
+#: Connections that may wait to be taken, such as those made while the start is not over.
+BACKLOG = 1024
+
 
 class _Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the process it runs in."""
@@ -27,17 +30,17 @@ class _Server(uvicorn.Server):
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket at HOST:PORT or unix:PATH; raises UNAVAILABLE when it cannot be had."""
+    """A socket that listens at HOST:PORT or unix:PATH; raises UNAVAILABLE when it cannot be had.
+
+    It listens at once: only that, not being bound, makes the address ours alone.
+    """
     try:
         if address.startswith("unix:"):
             return _listen_unix(Path(address.removeprefix("unix:")))
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
-        return sock
+        return _listening(family, (host, int(port)))
     except OSError as error:
         raise GatewayError(Kind.UNAVAILABLE, f"cannot listen on {address}: {error.strerror or error}") from error
 
@@ -77,16 +80,26 @@ def _server(app: FastAPI) -> _Server:
     return _Server(config)
 
 
+def _listening(family: int, address: tuple[str, int] | str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def _listen_unix(path: Path) -> socket.socket:
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             if probe.connect_ex(str(path)) == 0:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         path.unlink()  # left behind: nobody listens on it any more
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        sock.bind(str(path))
+        return _listening(socket.AF_UNIX, str(path))
     finally:
         os.umask(mask)
-    return sock

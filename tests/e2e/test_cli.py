@@ -208,6 +208,40 @@ def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: 
     }
 
 
+def test_keys_of_a_link_are_added_listed_and_revoked(migrated: Installation, tmp_path: Path) -> None:
+    def key_set(name: str, *keys: SoftwareKey) -> Path:
+        (tmp_path / name).write_text(json.dumps({"keys": [key.public_jwk() for key in keys]}))
+        return tmp_path / name
+
+    def links(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        return run("links", *arguments, **migrated.settings)
+
+    first, second = SoftwareKey.generate(), SoftwareKey.generate("ES256")
+    made = ["--kind", "party", "--url", "http://127.0.0.1:9/[/KOR01]", "--keys", key_set("first", first)]
+    assert links("add", "JPN01", *made).returncode == 0
+    window = ["--not-before", "2026-03-01T12:00:00+01:00", "--not-after", "2027-03-01T00:00Z"]
+    added = links("keys", "add", "JPN01", "--keys", key_set("second", second), *window)
+    assert json.loads(added.stdout) == {"link": "JPN01", "keys": [second.kid]}, added.stderr
+    for name in ("first", "second"):
+        again = links("keys", "add", "JPN01", "--keys", tmp_path / name)
+        assert again.returncode == 2 and "JPN01" in only_line(again.stderr)
+    revoke = ["keys", "revoke", "JPN01", first.kid, "--reason", "compromised"]
+    naive = links(*revoke, "--since", "2026-03-01T12:00:00")
+    assert naive.returncode == 2 and "2026-03-01T12:00:00" in only_line(naive.stderr)
+    revoked = links(*revoke, "--since", "2026-03-02T00:00Z")
+    assert json.loads(revoked.stdout) == {"link": "JPN01", "key": first.kid, "revoked": "compromised"}, revoked.stderr
+    again = links(*revoke)
+    assert again.returncode == 2 and first.kid in only_line(again.stderr)
+    found = {key.pop("kid"): key for key in json.loads(links("keys", "list", "JPN01", "--json").stdout)["keys"]}
+    assert found[second.kid] == {
+        **{"alg": "ES256", "not_before": "2026-03-01T11:00:00Z", "not_after": "2027-03-01T00:00:00Z"},
+        **{"revoked": None, "since": None},
+    }
+    assert (found[first.kid]["revoked"], found[first.kid]["since"]) == ("compromised", "2026-03-02T00:00:00Z")
+    for shown, text in ((links("keys", "list", "JPN01"), "compromised"), (links("list"), "[/KOR01]")):
+        assert shown.returncode == 0 and text in shown.stdout, shown.stderr
+
+
 def test_processes_outlive_the_database_and_end_in_order_without_it() -> None:
     with tempfile.TemporaryDirectory(prefix="gateway-tests-") as made, ExitStack() as stack:
         folder = Path(made)

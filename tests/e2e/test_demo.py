@@ -146,10 +146,12 @@ def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
     }  # fmt: skip
 
 
-def test_a_link_added_by_hand_does_not_disturb_the_demo(demo: Demo) -> None:
+def test_a_link_added_by_hand_does_not_disturb_the_demo(demo: Demo, tmp_path: Path) -> None:
+    keys = tmp_path / "JPN01.jwks"
+    keys.write_text(run("keys", "new", tmp_path / "JPN01.pem").stdout)
     added = run(
         "links", "add", "JPN01", "--kind", "party", "--party", "JPN", "--url", "http://127.0.0.1:9",
-        "--keys", demo.folder / "KOR01.jwks.json", "--keep", demo.folder,
+        "--keys", keys, "--keep", demo.folder,
     )  # fmt: skip
     assert json.loads(added.stdout)["state"] == "requested", added.stderr
 

@@ -42,7 +42,7 @@ KEPT = {
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
 CHANGING = {
-    "link": {"url", "state", "time_limit_hours", "changed_by"},
+    "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "waiting"},
@@ -148,6 +148,29 @@ async def test_position_is_closed_once_and_nothing_else_of_it_changes(played: St
         assert await refusal(played, APP, statement) == NO_PRIVILEGE
         assert await refusal(played, OWNER, statement) == RESTRICTED
     assert await refusal(played, APP, f"UPDATE position SET closed_by = {entry} WHERE id = {live}") is None
+
+
+async def test_claim_is_released_once_and_an_answer_is_kept_as_given(played: Stage) -> None:
+    [(entry,)] = await played.rows("SELECT max(entry_id) FROM message")
+    assert await played.count("claim WHERE released_by IS NOT NULL") > 0
+    for role in (APP, OWNER):
+        for table, column in (("claim", "released_by"), ("replay_key", "answer")):
+            for value in (entry, "NULL"):
+                again = f"UPDATE {table} SET {column} = {value} WHERE {column} IS NOT NULL"
+                assert (table, await refusal(played, role, again)) == (table, RESTRICTED)
+    await played.rows(
+        "INSERT INTO claim SELECT transfer_id, series_id, 7, 9 FROM claim LIMIT 1;"
+        "INSERT INTO replay_key SELECT sender, gen_random_uuid(), sha256 FROM replay_key LIMIT 1"
+    )
+    for change in (f"released_by = {entry}, last = last + 1", f"released_by = {entry}, first = 8", "last = last"):
+        assert await refusal(played, OWNER, f"UPDATE claim SET {change} WHERE released_by IS NULL") == RESTRICTED
+    taken = "sha256 = sha256('other'::bytea)"
+    for change in (f"answer = {entry}, {taken}", f"answer = {entry}, sender = 'KOR01'", "sender = sender"):
+        assert await refusal(played, OWNER, f"UPDATE replay_key SET {change} WHERE answer IS NULL") == RESTRICTED
+    for table, column in (("claim", "released_by"), ("replay_key", "answer")):
+        given = f"UPDATE {table} SET {column} = {entry} WHERE {column} IS NULL"
+        assert await refusal(played, APP, given) is None
+        assert await played.count(f"{table} WHERE {column} IS NULL") == 0
 
 
 async def test_serving_role_owns_nothing_and_cannot_make_or_unmake_guards(stage: Stage) -> None:

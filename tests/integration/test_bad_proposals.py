@@ -1,10 +1,12 @@
 """Proposals that cannot be: refused with their message or alone; no claim is left behind, and no other one harmed."""
 
+import asyncio
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from tests.e2e.programs import run
 from tests.integration.test_sandbox_play import AUTHORISATION, text, uuid7
 from tests.played import Course, block
 from tests.refusals import Verdict, counts, effects, refused, verdicts
@@ -257,3 +259,20 @@ async def test_texts_are_kept_as_they_came(course: Course) -> None:
     assert verdicts(await course.propose(item)) == [Verdict("proposed", [])]
     kept = (await course.said([str(item["transfer"])], "propose"))[str(item["transfer"])]
     assert kept == text(item)
+
+
+async def test_a_proposal_to_no_address_is_shown_as_it_was_written(course: Course) -> None:
+    marked = {"registry": "[/KOR01]", "party": "[bold]K:smile:", "account": "[" + "9" * 200}
+    item = course.proposal(block(1, 10, series=await issued(course)), acquiring=marked, purpose="[/NDC]")
+    assert [v.state for v in verdicts(await course.propose(item))] == ["ending"]
+    stage, transfer = course.stage, str(item["transfer"])
+    assert (await stage.transfer(transfer))["transfer"]["acquiring"] == marked
+    listed = await stage.http.get(f"{stage.operator_url}/api/v1/transfers")
+    assert listed.status_code == 200, listed.text
+    assert transfer in [t["id"] for t in listed.json()["transfers"]]
+    settings = {"GATEWAY_DATABASE_URL": stage.server.dsn(stage.database_name, "gateway_app"), "COLUMNS": "500"}
+    for arguments in (["list"], ["show", transfer]):
+        shown = await asyncio.to_thread(run, "transfers", *arguments, **settings)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert transfer in shown.stdout and marked["registry"] in shown.stdout
+    assert marked["party"] in shown.stdout and marked["account"] in shown.stdout

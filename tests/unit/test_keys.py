@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.errors import GatewayError, Kind
 from gateway.signing.envelope import Fault
 from gateway.signing.keys import ALGORITHMS, SoftwareKey
-from gateway.signing.trust import _SMALL_ORDER_Y, KeyRing, PeerKey, Revocation, judge
+from gateway.signing.trust import _SMALL_ORDER_Y, PeerKey, Revocation, find, judge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -170,9 +170,9 @@ def test_points_of_small_order_are_refused(y: int) -> None:
 
 def test_key_is_found_under_its_owner_only() -> None:
     key = SoftwareKey.generate()
-    keys = KeyRing([peer(key), peer(SoftwareKey.generate(), owner="JPN01")])
-    assert keys.find("MEC01", key.kid) == peer(key)
-    assert keys.find("JPN01", key.kid) is None
+    keys = [peer(key), peer(SoftwareKey.generate(), owner="JPN01")]
+    assert find(keys, "MEC01", key.kid) == peer(key)
+    assert find(keys, "JPN01", key.kid) is None
 
 
 COMPROMISED_BEFORE = {"revoked_at": LATER, "revoked_reason": Revocation.COMPROMISED, "compromised_since": NOW}

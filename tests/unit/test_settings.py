@@ -37,6 +37,7 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
     ("name", "value"),
     [
         ("GATEWAY_CODE", "gwy1"),
+        ("GATEWAY_CODE", "GWY\u0660\u0661"),
         ("GATEWAY_DATABASE_URL", "mysql://host/hidden"),
         ("GATEWAY_OWNER_DATABASE_URL", "hidden"),
         ("GATEWAY_LINK_LISTEN", "nonsense"),

@@ -109,7 +109,6 @@ def test_every_event_does_something_somewhere() -> None:
 def test_units_leave_towards_completion_in_six_steps() -> None:
     happy = [
         Event.CHECKS_PASSED,
-        Event.OFFER_STORED,
         Event.ACCEPTED,
         Event.COMMIT_STORED,
         Event.RELEASED,

@@ -48,6 +48,7 @@ CREATE TABLE link (
   url text NOT NULL,
   state text NOT NULL CHECK (state IN ('requested', 'active', 'suspended', 'closed')),
   time_limit_hours integer NOT NULL DEFAULT 24 CHECK (time_limit_hours BETWEEN 1 AND 240),
+  opening_parts integer NOT NULL DEFAULT 0 CHECK (opening_parts >= 0),
   changed_by bigint NOT NULL REFERENCES log_entry
 );
 CREATE TABLE link_registry (
@@ -57,7 +58,7 @@ CREATE TABLE link_registry (
 );
 CREATE TABLE peer_key (
   link text NOT NULL REFERENCES link,
-  kid text NOT NULL,
+  kid text NOT NULL UNIQUE,
   jwk jsonb NOT NULL,
   not_before timestamptz NOT NULL,
   not_after timestamptz,
@@ -98,6 +99,10 @@ CREATE TABLE replay_key (
   answer bigint REFERENCES message,
   PRIMARY KEY (sender, message_id)
 );
+CREATE TRIGGER replay_key_is_answered_once BEFORE UPDATE ON replay_key FOR EACH ROW
+  WHEN (OLD.answer IS NOT NULL OR NEW.answer IS NULL OR ROW(OLD.sender, OLD.message_id, OLD.sha256)
+        IS DISTINCT FROM ROW(NEW.sender, NEW.message_id, NEW.sha256))
+  EXECUTE FUNCTION refuse_change();
 """
 
 BOOK = """
@@ -236,6 +241,10 @@ CREATE TABLE claim (
   CONSTRAINT one_claim_per_unit EXCLUDE USING gist
     (box(point(series_id, first), point(series_id, last)) WITH &&) WHERE (released_by IS NULL)
 );
+CREATE TRIGGER claim_is_released_once BEFORE UPDATE ON claim FOR EACH ROW
+  WHEN (OLD.released_by IS NOT NULL OR NEW.released_by IS NULL OR ROW(OLD.transfer_id, OLD.series_id, OLD.first,
+        OLD.last) IS DISTINCT FROM ROW(NEW.transfer_id, NEW.series_id, NEW.first, NEW.last))
+  EXECUTE FUNCTION refuse_change();
 CREATE TABLE transfer_request (
   id uuid PRIMARY KEY,
   caller text NOT NULL,
@@ -252,6 +261,7 @@ CREATE TABLE transfer_request (
   created_at timestamptz NOT NULL,
   UNIQUE (caller, idempotency_key)
 );
+CREATE INDEX transfer_request_message ON transfer_request (message_id);
 CREATE INDEX transfer_request_due ON transfer_request (next_at) WHERE next_at IS NOT NULL;
 CREATE TABLE worker (
   id text PRIMARY KEY,
@@ -262,7 +272,7 @@ CREATE TABLE worker (
 
 #: What ``gateway_app`` may do beside reading: rows are added everywhere, changed only here.
 MAY_UPDATE = {
-    "link": "url, state, time_limit_hours, changed_by",
+    "link": "url, state, time_limit_hours, opening_parts, changed_by",
     "peer_key": "not_after, revoked_at, revoked_reason, compromised_since",
     "outgoing_stream": "last_seq",
     "replay_key": "answer",
