@@ -8,6 +8,7 @@ retried here and nothing is followed: repeating is the relay's decision.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -37,8 +38,9 @@ class Client:
 
     def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
+        tls = httpx.create_ssl_context(trust_env=False)
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=_session, trust_env=False),
+            transport=AiohttpTransport(verify=tls, client=lambda: _session(tls)),
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             follow_redirects=False,
             trust_env=False,
@@ -64,9 +66,8 @@ class Client:
         await self._http.aclose()
 
 
-def _session() -> aiohttp.ClientSession:
-    """The session below the client, made inside the event loop at the first send."""
-    tls = httpx.create_ssl_context(trust_env=False)
+def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """The session below the client; made at the first send, because it belongs to the event loop."""
     pool = aiohttp.TCPConnector(limit=0, limit_per_host=PER_PEER, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls)
     return aiohttp.ClientSession(connector=pool)
 

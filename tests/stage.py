@@ -240,8 +240,6 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         gateway = wiring.build(settings, clock=clock)
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
-        for sock in sockets:
-            sock.listen(256)
         edges = (link.app(gateway.inbox, gateway.node), operator.app(gateway.database, gateway.node, gateway.inbox))
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))

@@ -29,8 +29,6 @@ def serve(keep: Keep = None) -> None:
             facing_operators = server.listen(settings.operator_listen)
 
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
-            for sock in (facing_registries, facing_operators):
-                sock.listen(1024)
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.inbox, gateway.node)

@@ -17,7 +17,7 @@ from gateway.domain import checks, integrity, wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import LinkCode
 from gateway.domain.proposals import MAX_BLOCKS, FaultyProposal, parse_proposal
-from gateway.domain.transfers import FINAL, Event, Proposal, State, advance, begin
+from gateway.domain.transfers import FINAL, UNHAPPY, Event, Proposal, State, advance, begin
 from gateway.domain.units import UnitRange
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import claims
@@ -102,11 +102,13 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     states = {transfer: state for transfer, state, _ in read if transfer is not None}
     rows = await store.lock(tx, list(states))
     sender = inbound.message.sender
-    told = [row for row in rows.values() if row.state in FINAL and states[row.id] in CLOSED_THERE]
-    source = [r.id for r in told if r.source == sender and r.closed_source_id == answered.id]
-    acquirer = [r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id]
-    await store.tell(tx, source, source=True, now=inbound.at)
-    await store.tell(tx, acquirer, source=False, now=inbound.at)
+    told = [r for r in rows.values() if states[r.id] in CLOSED_THERE]
+    # Its own voided has settled the matter for a source: it may have forgotten the transfer when it hears of the end.
+    settled = [r for r in rows.values() if r.state in UNHAPPY and states[r.id] != "later"]
+    source = {r.id for r in (*told, *settled) if r.source == sender and r.closed_source_id == answered.id}
+    acquirer = {r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id}
+    await store.tell(tx, sorted(source), source=True, now=inbound.at)
+    await store.tell(tx, sorted(acquirer), source=False, now=inbound.at)
     unknown = [r for r in rows.values() if r.source == sender and states[r.id] == "unknown-here"]
     lost = [r for r in unknown if r.commit_id == answered.id]
     await _take(tx, node, inbound, [(row, Word(row.id, Event.UNKNOWN_HERE), None) for row in lost])

@@ -308,7 +308,8 @@ async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) ->
         UPDATE transfer SET {column} = :now,
           next_at = CASE WHEN {done} THEN NULL ELSE next_at END,
           leased_until = CASE WHEN {done} THEN NULL ELSE leased_until END,
-          waiting = CASE WHEN {done} THEN NULL ELSE waiting END
+          waiting = CASE WHEN {done} THEN NULL ELSE waiting END,
+          attempts = CASE WHEN {done} THEN 0 ELSE attempts END
         WHERE id = ANY(CAST(:ids AS text[])) AND {column} IS NULL
         """,
         {"ids": list(ids), "now": now},

@@ -41,7 +41,6 @@ async def second(stage: Stage) -> AsyncIterator[Second]:
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
     gateway = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
     sock = web_server.listen("127.0.0.1:0")
-    sock.listen(256)
     stop = asyncio.Event()
     serving = asyncio.create_task(web_server.run([(link.app(gateway.inbox, gateway.node), sock)], stop))
     yield Second(gateway, web_server.url(sock))

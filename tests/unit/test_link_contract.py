@@ -216,7 +216,7 @@ def test_both_nodes_serve_the_same_two_paths() -> None:
     assert set(DOCUMENT["paths"]) == {"/messages", "/keys"}
     assert set(DOCUMENT["paths"]["/messages"]) == {"post"}
     responses = DOCUMENT["paths"]["/messages"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "401", "413", "415", "503"}
+    assert set(responses) == {"200", "400", "401", "408", "413", "415", "503"}
 
 
 def test_message_types_and_item_kinds_are_the_closed_set() -> None:
