@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .app import build
 from .database import Database
@@ -74,6 +75,14 @@ def _registry(options: argparse.Namespace) -> Registry:
     )
 
 
+class _Protocol(HttpToolsProtocol):
+    """HTTP as ever; a fault (``arrivals.Cut``) can close the connection its request came on."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["cut"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+
+
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
@@ -90,6 +99,7 @@ async def _serve(registry: Registry, host: str, port: int) -> None:
         build(registry),
         host=host,
         port=port,
+        http=_Protocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,

@@ -87,6 +87,16 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     return [outcome[item.value["transfer"]] for item in message.own]
 
 
+async def refuse(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Credit nothing and say only where each transfer stands: what a registry in trouble does with a settle."""
+    rows, _ = await _situation(tx, message.own, [])
+    states = {transfer: row["state"] for transfer, row in rows.items()}
+    return [
+        Outcome(item, states.get(item.value["transfer"], "not known here"), [finding(3001, "refused")], kept=False)
+        for item in message.own
+    ]
+
+
 async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Take note of a final state, also of a transfer never seen offered (R19)."""
     rows, words = await _situation(tx, message.own, ["credited"])

@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 from fastapi import FastAPI, Request, Response
 from psycopg_pool import PoolTimeout
-from starlette.responses import JSONResponse
 
-from . import admin, books, disturbing, duties, inbox
+from . import admin, arrivals, books, disturbing, duties, faults
+from .arrivals import problem
 from .database import Tx
 from .keys import KeysMissing
 from .registry import Registry
@@ -36,8 +36,7 @@ def build(registry: Registry) -> FastAPI:
     @app.post("/messages")
     async def messages(request: Request) -> Response:
         body = await _read(request)
-        answer = await inbox.receive(registry, request.headers.get("content-type", ""), body)
-        return Response(answer.body, media_type=answer.content_type)
+        return await faults.suffer(registry.faults, arrivals.FAULTS, "in", arrivals.of(registry, request, body))
 
     @app.get("/keys")
     async def keys() -> dict[str, Any]:
@@ -80,32 +79,26 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _problem(status: int, code: int, title: str, detail: str) -> JSONResponse:
-    members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
-    headers = {"retry-after": "1"} if status == 503 else None
-    return JSONResponse(members, status, headers, media_type="application/problem+json")
-
-
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(Unattributable)
     async def unattributable(request: Request, error: Unattributable) -> Response:
-        return _problem(error.status, error.code, "not a message of the gateway", error.detail)
+        return problem(error.status, error.code, "not a message of the gateway", error.detail)
 
     @app.exception_handler(KeysMissing)
     async def keys_missing(request: Request, error: KeysMissing) -> Response:
-        return _problem(503, 9002, "unavailable", f"the keys of {error} are not at hand")
+        return problem(503, 9002, "unavailable", f"the keys of {error} are not at hand")
 
     @app.exception_handler(Declined)
     async def declined(request: Request, error: Declined) -> Response:
-        return _problem(409, error.code, "declined", error.detail)
+        return problem(409, error.code, "declined", error.detail)
 
     @app.exception_handler(NoAnswer)
     async def no_answer(request: Request, error: NoAnswer) -> Response:
-        return _problem(503, 9001, "the gateway does not answer", str(error))
+        return problem(503, 9001, "the gateway does not answer", str(error))
 
     async def unavailable(request: Request, error: Exception) -> Response:
         log.error("the database cannot be used: %s", error)
-        return _problem(503, 9002, "unavailable", "the books cannot be used now")
+        return problem(503, 9002, "unavailable", "the books cannot be used now")
 
     app.add_exception_handler(psycopg.Error, unavailable)
     app.add_exception_handler(PoolTimeout, unavailable)

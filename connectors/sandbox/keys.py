@@ -36,18 +36,30 @@ class OwnKey:
         return {**members, "alg": self.alg, "kid": self.kid, "use": "sig"}
 
 
+def make() -> OwnKey:
+    """Make an Ed25519 key that nobody knows yet."""
+    return _own(OKPKey.generate_key("Ed25519", private=True))
+
+
 def load_or_make(path: Path) -> OwnKey:
     """Read a PKCS #8 PEM (Ed25519 or P-256), or make an Ed25519 one (0600) if there is no file."""
     if not path.exists():
-        made = OKPKey.generate_key("Ed25519", private=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(made.as_pem(private=True))
+        write(path, make())
     pem = path.read_bytes()
     try:
-        key: Key = OKPKey.import_key(pem)
+        return _own(OKPKey.import_key(pem))
     except JoseError:
-        key = ECKey.import_key(pem)
+        return _own(ECKey.import_key(pem))
+
+
+def write(path: Path, key: OwnKey) -> None:
+    """Write a private key to a new file that its owner alone can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.key.as_pem(private=True))
+
+
+def _own(key: Key) -> OwnKey:
     return OwnKey(key, algorithm_of(key), key.thumbprint())
 
 
