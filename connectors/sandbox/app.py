@@ -31,7 +31,7 @@ def build(registry: Registry) -> FastAPI:
     sender = Sender(registry)
     app = FastAPI(title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender))
     app.include_router(admin.router(registry, sender))
-    app.include_router(disturbing.router(registry))
+    app.include_router(disturbing.router(registry, sender))
 
     @app.post("/messages")
     async def messages(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The operator's side for disturbing a registry: where it dies, and which faults its messages meet.
+"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, when it asks.
 
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """
@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from . import arrivals, crash, faults
+from . import arrivals, crash, faults, status
 from .envelope import INCOMING
 from .forms import Closed, named
 from .registry import Registry
+from .sender import Sender
 
 #: Message types that leave this registry by themselves.
 SENT = {name.removeprefix("send.") for name in crash.SENDS} - {"keys"}
@@ -48,11 +49,12 @@ class FaultWish(Closed):
         return self
 
 
-def router(registry: Registry) -> APIRouter:
+def router(registry: Registry, sender: Sender) -> APIRouter:
     """Make the routes of one registry."""
     routes = APIRouter(prefix="/admin")
     _die(routes, registry)
     _fail(routes, registry)
+    _ask(routes, registry, sender)
     return routes
 
 
@@ -84,3 +86,9 @@ def _fail(routes: APIRouter, registry: Registry) -> None:
     async def clear() -> dict[str, Any]:
         registry.faults.clear()
         return await listed()
+
+
+def _ask(routes: APIRouter, registry: Registry, sender: Sender) -> None:
+    @routes.post("/ask")
+    async def ask() -> dict[str, int]:
+        return {"asked": await status.ask_waiting(registry, sender, at_once=True)}

@@ -126,7 +126,8 @@ class Move(Closed):
 
 
 class Policy(Closed):
-    """What the registry accepts."""
+    """What the registry accepts, and releases."""
 
     decide: bool | None = None
     refuse_parties: list[PartyCode] | None = None
+    refuse_release: list[PartyCode] | None = None

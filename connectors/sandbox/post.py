@@ -8,6 +8,7 @@ at the end of a transaction. ``owed`` messages are sent by ``sender`` until a re
 from .database import Tx
 from .envelope import Draft, Message, Outgoing, compose
 from .registry import Registry
+from .signature import digest, segment
 
 
 async def store(
@@ -45,7 +46,10 @@ async def claim(tx: Tx, message: Message) -> tuple[bool, Outgoing | None]:
     verdict is kept without an answer, and is handled again (R23).
     """
     await tx.execute(
-        "INSERT INTO received (id, sha256, jws_sha256, type, jws) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        "INSERT INTO received (id, sha256, jws_sha256, type, jws) VALUES (%s, %s, %s, %s, %s)"
+        # A message that was seen before only inside another: now its own bytes are here.
+        " ON CONFLICT (id) DO UPDATE SET sha256 = EXCLUDED.sha256"
+        " WHERE received.sha256 IS NULL AND received.jws_sha256 = EXCLUDED.jws_sha256",
         message.id,
         message.body_sha256,
         message.jws_sha256,
@@ -70,6 +74,22 @@ async def claim(tx: Tx, message: Message) -> tuple[bool, Outgoing | None]:
         bytes(found["body"]),
         None,
     )
+
+
+async def witness(tx: Tx, jws: str) -> str:
+    """Keep a proven message that was carried inside another, and give its id.
+
+    It is no repetition when it comes by itself.
+    """
+    payload = segment(jws.split(".")[1])
+    await tx.execute(
+        "INSERT INTO received (id, jws_sha256, type, jws) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        payload["id"],
+        digest(jws),
+        payload["type"],
+        jws,
+    )
+    return str(payload["id"])
 
 
 async def knows(tx: Tx, message_id: str, jws_sha256: str) -> bool:
