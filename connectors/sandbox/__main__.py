@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .app import build
 from .database import Database
-from .keys import Trust, load_or_make
+from .keys import Trust
 from .registry import Registry
 
 
@@ -70,7 +70,7 @@ def _registry(options: argparse.Namespace) -> Registry:
         gateway=options.gateway_code,
         gateway_url=options.gateway_url.rstrip("/"),
         at_once=options.answer == "reply",
-        trust=Trust(options.code, load_or_make(options.key), files),
+        trust=Trust(options.code, options.key, files),
         database=Database(options.database),
     )
 

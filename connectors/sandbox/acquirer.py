@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import books, clock, strictjson, transfers
+from . import books, clock, post, strictjson, transfers
 from .accepting import closed_here, decide, deciding, terms_of
 from .database import Row, Tx
 from .envelope import Message
@@ -127,6 +127,22 @@ async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     await transfers.keep(tx, ACQUIRER, message.id, [(i.value["transfer"], "closed", i.text) for i in message.own])
     states = {transfer: state for state, group in moves.items() for transfer in group}
     return [outcome.get(t) or Outcome(i, states[t]) for i in message.own if (t := i.value["transfer"])]
+
+
+async def accept_again(tx: Tx, registry: Registry, transfer: str, row: Row | None, evidence: Evidence) -> None:
+    """Stand by an acceptance of our own that was forgotten: the gateway counts on it."""
+    source = transfer[:5]
+    answer = evidence.of_transfer(transfer, "answer", "transfer.answer", registry.code)
+    proposal = evidence.of_transfer(transfer, "propose", "transfer.propose", source)
+    offer = evidence.of_transfer(transfer, "offer", "transfer.offer", registry.gateway)
+    state = row["state"] if row else None
+    if answer is None or answer[0].value["answer"] != "accepted" or state not in (None, "offered"):
+        return
+    for step, found in (("offer", offer), ("propose", proposal), ("answer", answer)):
+        if found is not None:
+            await transfers.keep(tx, ACQUIRER, await post.witness(tx, found[1]), [(transfer, step, found[0].text)])
+    terms = (terms_of(proposal[0]), proposal[0].sha256) if proposal else None
+    await _advance_or_insert(tx, {transfer: row} if row else {}, "accepted", {transfer: terms})
 
 
 async def _situation(

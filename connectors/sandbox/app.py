@@ -4,7 +4,6 @@ A body over 8 MiB is refused while it is read (413). Unsigned problem documents 
 nothing can be attributed to the gateway or no verdict is possible now (503); everything else is signed.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +13,11 @@ import psycopg
 from fastapi import FastAPI, Request, Response
 from psycopg_pool import PoolTimeout
 
-from . import admin, arrivals, books, disturbing, duties, faults
+from . import admin, arrivals, backup, books, disturbing, faults
 from .arrivals import problem
+from .backup import NotServing
 from .database import Tx
+from .duties import Background
 from .keys import KeysMissing
 from .registry import Registry
 from .sender import NoAnswer, Sender
@@ -29,9 +30,12 @@ log = logging.getLogger(__name__)
 def build(registry: Registry) -> FastAPI:
     """Make the application of one registry; its tasks run while it serves."""
     sender = Sender(registry)
-    app = FastAPI(title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender))
+    background = Background(registry, sender)
+    app = FastAPI(
+        title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender, background)
+    )
     app.include_router(admin.router(registry, sender))
-    app.include_router(disturbing.router(registry, sender))
+    app.include_router(disturbing.router(registry, sender, background))
 
     @app.post("/messages")
     async def messages(request: Request) -> Response:
@@ -46,16 +50,15 @@ def build(registry: Registry) -> FastAPI:
     return app
 
 
-def _lifespan(registry: Registry, sender: Sender) -> Any:
+def _lifespan(registry: Registry, sender: Sender, background: Background) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await registry.database.open()
         await registry.database.run("start.open", lambda tx: _open(tx, registry))
-        tasks = [asyncio.create_task(sender.run()), asyncio.create_task(duties.run(registry, sender))]
+        await background.begin()
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await background.end()
+        await sender.close()
         await registry.database.close()
 
     return lifespan
@@ -65,6 +68,9 @@ async def _open(tx: Tx, registry: Registry) -> None:
     pinned = await tx.one("SELECT value FROM setting WHERE name = 'gateway_keys'")
     if pinned is not None:
         registry.trust.pin(registry.gateway, pinned["value"])
+    new_kid = await backup.restored(tx)
+    if new_kid is not None and new_kid != registry.key.kid:
+        registry.trust.renew()  # it died between the restore and this
     if registry.party:
         own = [(registry.party, "100-1", "holding"), (registry.party, books.PENDING_ACCOUNT, "pending")]
         await books.ensure_accounts(tx, own)
@@ -87,6 +93,10 @@ def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(KeysMissing)
     async def keys_missing(request: Request, error: KeysMissing) -> Response:
         return problem(503, 9002, "unavailable", f"the keys of {error} are not at hand")
+
+    @app.exception_handler(NotServing)
+    async def not_serving(request: Request, error: NotServing) -> Response:
+        return problem(503, 9002, "restoring", "restored to an earlier state; the gateway is asked first")
 
     @app.exception_handler(Declined)
     async def declined(request: Request, error: Declined) -> Response:

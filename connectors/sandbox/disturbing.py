@@ -1,4 +1,5 @@
-"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, when it asks.
+"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what it
+says against its books, to what state it falls back, when it asks.
 
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """
@@ -8,9 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from . import arrivals, crash, faults, status
+from . import arrivals, backup, crash, faults, lies, restoring, status
+from .admin import in_service
+from .duties import Background
 from .envelope import INCOMING
-from .forms import Closed, named
+from .forms import MAX_TRANSFERS, Closed, TransferId, named
 from .registry import Registry
 from .sender import Sender
 
@@ -49,12 +52,32 @@ class FaultWish(Closed):
         return self
 
 
-def router(registry: Registry, sender: Sender) -> APIRouter:
+class LieWish(Closed):
+    """A lie to tell about one transfer: see ``lies``."""
+
+    lie: Annotated[str, named(lies.LIES, "a lie")]
+    transfer: TransferId
+
+
+class Restore(Closed):
+    """Whether those who run the registry know that it fell back."""
+
+    known: bool
+
+
+class Synchronise(Closed):
+    """The transfers since the backup, as the gateway's operator lists them; those open here are asked about anyway."""
+
+    transfers: list[TransferId] = Field(default_factory=list, max_length=MAX_TRANSFERS)
+
+
+def router(registry: Registry, sender: Sender, background: Background) -> APIRouter:
     """Make the routes of one registry."""
     routes = APIRouter(prefix="/admin")
     _die(routes, registry)
     _fail(routes, registry)
-    _ask(routes, registry, sender)
+    _lie(routes, registry)
+    _fall_back(routes, registry, sender, background)
     return routes
 
 
@@ -88,7 +111,28 @@ def _fail(routes: APIRouter, registry: Registry) -> None:
         return await listed()
 
 
-def _ask(routes: APIRouter, registry: Registry, sender: Sender) -> None:
-    @routes.post("/ask")
+def _lie(routes: APIRouter, registry: Registry) -> None:
+    @routes.post("/lies", status_code=201, dependencies=[in_service(registry)])
+    async def tell(wish: LieWish) -> dict[str, str]:
+        told = await registry.database.run("admin.lies", lambda tx: lies.tell(tx, registry, wish.lie, wish.transfer))
+        return {"message": told}
+
+
+def _fall_back(routes: APIRouter, registry: Registry, sender: Sender, background: Background) -> None:
+    @routes.post("/backup")
+    async def take() -> dict[str, str]:
+        return {"at": await registry.database.run("admin.backup", backup.take)}
+
+    @routes.post("/restore")
+    async def restore(wish: Restore) -> dict[str, Any]:
+        key = await restoring.restore(registry, background, known=wish.known)
+        return {"key": key.public()}
+
+    @routes.post("/synchronise")
+    async def synchronise(wish: Synchronise) -> dict[str, Any]:
+        states = await restoring.synchronise(registry, sender, background, wish.transfers)
+        return {"asked": len(states), "states": states}
+
+    @routes.post("/ask", dependencies=[in_service(registry)])
     async def ask() -> dict[str, int]:
         return {"asked": await status.ask_waiting(registry, sender, at_once=True)}

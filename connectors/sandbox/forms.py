@@ -28,6 +28,7 @@ def named(names: Collection[str], what: str) -> AfterValidator:
 
 
 LinkCode = Annotated[str, shaped(shapes.is_link_code, "a registry code")]
+TransferId = Annotated[str, shaped(shapes.is_transfer, "a transfer id")]
 PartyCode = Annotated[str, shaped(shapes.is_party, "a Party code")]
 AccountNumber = Annotated[str, shaped(shapes.is_account, "an account")]
 Series = Annotated[str, shaped(shapes.is_series, "a series")]

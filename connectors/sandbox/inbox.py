@@ -8,7 +8,7 @@ change nothing and are not stored. A refusal of a whole message is no verdict an
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from . import acquirer, envelope, outcomes, post, proposing, source, status
+from . import acquirer, backup, envelope, outcomes, post, proposing, source, status
 from .clock import stamp
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
@@ -53,16 +53,16 @@ async def receive(
             f"receive.{message.type}", lambda tx: _handle(tx, registry, message, handlers)
         )
     except Refusal as refusal:
-        return _refusal(registry, refusal)
+        return await _refusal(registry, refusal)
 
 
 async def refuse(registry: Registry, content_type: str, body: bytes, code: int) -> Outgoing:
     """Refuse a message unread, whatever it says; raises like ``receive``."""
     try:
         message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
-        return _refusal(registry, Refusal(code, "not now", message.id, message.body_sha256))
+        return await _refusal(registry, Refusal(code, "not now", message.id, message.body_sha256))
     except Refusal as refusal:
-        return _refusal(registry, refusal)
+        return await _refusal(registry, refusal)
 
 
 async def _handle(tx: Tx, registry: Registry, message: Message, handlers: Mapping[str, Handler]) -> Outgoing:
@@ -79,13 +79,15 @@ async def _handle(tx: Tx, registry: Registry, message: Message, handlers: Mappin
 async def _answer_query(registry: Registry, message: Message) -> Outgoing:
     named = {"id": message.id, "sha256": message.body_sha256}
     if message.type == "time.query":
+        await registry.database.run("receive.time.query", backup.serving)
         time = {"time": stamp(datetime.now(UTC))}
         return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
     draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
     return _sign(registry, draft)
 
 
-def _refusal(registry: Registry, refusal: Refusal) -> Outgoing:
+async def _refusal(registry: Registry, refusal: Refusal) -> Outgoing:
+    await registry.database.run("receive.refused", backup.serving)
     body = {"findings": [outcomes.finding(refusal.code, refusal.detail)]}
     named = {"id": refusal.message_id, "sha256": refusal.sha256}
     return _sign(registry, Draft("refusal", body=body, in_reply_to=named))

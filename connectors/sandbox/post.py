@@ -5,6 +5,7 @@ committed (R1). Numbers are gapless because the counter's row stays locked until
 at the end of a transaction. ``owed`` messages are sent by ``sender`` until a receipt is stored.
 """
 
+from . import backup
 from .database import Tx
 from .envelope import Draft, Message, Outgoing, compose
 from .registry import Registry
@@ -43,7 +44,7 @@ async def claim(tx: Tx, message: Message) -> tuple[bool, Outgoing | None]:
     """Write the replay key (R12). Gives whether the bytes agree, and the stored answer to a repetition.
 
     A concurrent repetition waits here until the first one has committed. A message whose answer was not a
-    verdict is kept without an answer, and is handled again (R23).
+    verdict is kept without an answer, and is handled again (R23). Raises ``NotServing`` after a restore (R15).
     """
     await tx.execute(
         "INSERT INTO received (id, sha256, jws_sha256, type, jws) VALUES (%s, %s, %s, %s, %s)"
@@ -57,10 +58,14 @@ async def claim(tx: Tx, message: Message) -> tuple[bool, Outgoing | None]:
         message.jws,
     )
     found = await tx.one(
-        "SELECT r.sha256, s.id, s.type, s.seq, s.jws, s.content_type, s.body FROM received r"
-        " LEFT JOIN sent s ON s.answers = r.id WHERE r.id = %s FOR UPDATE OF r",
+        "SELECT r.sha256, s.id, s.type, s.seq, s.jws, s.content_type, s.body,"
+        " EXISTS (SELECT FROM setting WHERE name = %s) AS restored"
+        " FROM received r LEFT JOIN sent s ON s.answers = r.id WHERE r.id = %s FOR UPDATE OF r",
+        backup.MARK,
         message.id,
     )
+    if found is not None and found["restored"]:
+        raise backup.NotServing
     if found is None or found["sha256"] != message.body_sha256:
         return False, None
     if found["id"] is None:

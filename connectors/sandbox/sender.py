@@ -77,7 +77,8 @@ class Sender:
         self._results: list[_Result] = []
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled; what came back and was not written yet is forgotten, and is sent again."""
+        self._results.clear()
         wake = self._registry.database.sender_wake
         try:
             while True:
@@ -93,7 +94,10 @@ class Sender:
             for task in self._flying.values():
                 task.cancel()
             await asyncio.gather(*self._flying.values(), return_exceptions=True)
-            await self._client.aclose()
+
+    async def close(self) -> None:
+        """Close the connections to the gateway."""
+        await self._client.aclose()
 
     async def post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         """Send bytes to the gateway; gives its proven answer to exactly these, or raises ``NoAnswer``."""

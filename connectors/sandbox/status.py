@@ -8,7 +8,7 @@ and then daily, asks too, until it is told that a transfer is closed (R26).
 from datetime import timedelta
 from typing import Any
 
-from . import envelope, hearing, outcomes, post, retelling, source, transfers
+from . import backup, envelope, hearing, outcomes, post, retelling, source, transfers
 from .database import Row, Tx
 from .envelope import QUERY_TIME, Draft, Message
 from .hearing import ATTENTION, NOT_KNOWN
@@ -53,6 +53,7 @@ def role_in(registry: Registry, transfer: str) -> tuple[str, str]:
 
 async def answer(tx: Tx, registry: Registry, message: Message) -> Draft:
     """Say where a transfer stands here, with the last statement about it as evidence."""
+    await backup.serving(tx)
     transfer = message.body["transfer"]
     role, unknown = role_in(registry, transfer)
     row = await tx.one("SELECT state FROM transfer WHERE transfer = %s AND role = %s", transfer, role)
