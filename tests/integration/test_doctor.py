@@ -18,9 +18,9 @@ from gateway.links import commands
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.trust import Revocation
 from tests import spoiled
-from tests.spoiled import STANDING, Copy, Original
 from tests.planted import FAULTS
 from tests.played import Course, block
+from tests.spoiled import STANDING, Copy, Original
 from tests.stage import Stage
 
 
