@@ -25,6 +25,7 @@ _COMMANDS = {
     "links": "links:app",
     "transfers": "transfers:app",
     "alarms": "alarms:alarms",
+    "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
 
