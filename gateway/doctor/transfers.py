@@ -325,14 +325,5 @@ def leases(case: Case, scene: Scene) -> Iterable[Remark]:
 def attention(case: Case, _scene: Scene) -> Iterable[Remark]:
     """Transfers that wait for a person are named, with the reason."""
     if case.row.state is State.ATTENTION and case.events:
-        last = case.events[-1]
-        why = _WHY.get(last.event, last.event)
-        codes = ", ".join(str(f.get("code")) for f in case.row.findings)
-        yield note(f"waits for a person: {why}" + (f" (codes {codes})" if codes else ""), transfer=case.row.id)
-
-
-_WHY = {
-    Event.UNKNOWN_HERE.value: "the source does not know what it proposed",
-    Event.CLOSED_HERE.value: "the acquirer says that it was closed there",
-    Event.SETTLE_REFUSED.value: "the acquirer refuses to credit",
-}
+        reasons = [f"{f.get('detail') or 'no reason given'} ({f.get('code')})" for f in case.row.findings]
+        yield note(f"waits for a person: {'; '.join(reasons) or case.events[-1].event}", transfer=case.row.id)
