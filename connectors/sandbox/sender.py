@@ -3,19 +3,21 @@
 One task per process. It reads what is owed and due, sends up to ``AT_ONCE`` messages at a time outside any
 transaction, and writes the results of those that came back together. An answer counts only when it is
 signed by the gateway and names the bytes that were sent; everything else is tried again (back-off 0.05 s
-to 5 s, for ever, or until ``expires_at``). ``Sender.post`` is the one place where anything leaves.
+to 5 s, for ever, or until ``expires_at``). ``Sender._exchange`` is the one place where anything leaves, under
+a name of ``crash``.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import envelope, strictjson
+from . import envelope, faults, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -39,6 +41,24 @@ class NoAnswer(Exception):
     """No signed answer came back: whether the message arrived is unknown."""
 
 
+#: The gateway's answer, and the texts of its items.
+Answer = tuple[Message, list[str]]
+
+
+@dataclass(frozen=True)
+class _Departure:
+    """A message on its way out."""
+
+    type: str
+    send: Callable[[], Awaitable[Answer]]
+
+    def go(self) -> Awaitable[Answer]:
+        return self.send()
+
+    def lost(self) -> Answer:
+        raise NoAnswer("a fault that was set: lost on its way")
+
+
 @dataclass(frozen=True)
 class _Result:
     id: str
@@ -57,7 +77,8 @@ class Sender:
         self._results: list[_Result] = []
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled; what came back and was not written yet is forgotten, and is sent again."""
+        self._results.clear()
         wake = self._registry.database.sender_wake
         try:
             while True:
@@ -73,14 +94,21 @@ class Sender:
             for task in self._flying.values():
                 task.cancel()
             await asyncio.gather(*self._flying.values(), return_exceptions=True)
-            await self._client.aclose()
 
-    async def post(self, content_type: str, body: bytes) -> tuple[Message, list[str]]:
+    async def close(self) -> None:
+        """Close the connections to the gateway."""
+        await self._client.aclose()
+
+    async def post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         """Send bytes to the gateway; gives its proven answer to exactly these, or raises ``NoAnswer``."""
+        departure = _Departure(message_type, lambda: self._post(message_type, content_type, body))
+        return await faults.suffer(self._registry.faults, faults.BOTH_WAYS, "out", departure)
+
+    async def _post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         registry = self._registry
         try:
-            response = await self._client.post(
-                f"{registry.gateway_url}/messages", content=body, headers={"content-type": content_type}
+            response = await self._exchange(
+                f"send.{message_type}", "POST", "/messages", content=body, headers={"content-type": content_type}
             )
             if response.status_code != 200:
                 raise NoAnswer(f"{response.status_code}: {response.text[:500]}")
@@ -97,17 +125,24 @@ class Sender:
     async def fetch_keys(self) -> dict[str, Any]:
         """Fetch the gateway's key set once, to pin it; raises ``NoAnswer``."""
         try:
-            response = await self._client.get(f"{self._registry.gateway_url}/keys")
+            response = await self._exchange("send.keys", "GET", "/keys")
             response.raise_for_status()
             return dict(strictjson.loads(response.content))
         except (httpx.HTTPError, Malformed) as error:
             raise NoAnswer(str(error)) from error
 
+    async def _exchange(self, name: str, method: str, path: str, **members: Any) -> httpx.Response:
+        crash = self._registry.database.crash
+        crash.passing(f"{name}.before-send")
+        response = await self._client.request(method, f"{self._registry.gateway_url}{path}", **members)
+        crash.passing(f"{name}.after-send")
+        return response
+
     async def _turn(self) -> float:
         """Write what came back, start what is due; gives the seconds until the next message is due."""
         # Taken in one step: a message is either on its way or has a result, so none is started twice.
         results, busy = list(self._results), list(self._flying)
-        due, pause = await self._registry.database.run(lambda tx: _due(tx, results, busy))
+        due, pause = await self._registry.database.run("outbox.turn", lambda tx: _due(tx, results, busy))
         del self._results[: len(results)]
         for row in due:
             self._flying[row["id"]] = asyncio.create_task(self._send(row))
@@ -117,7 +152,7 @@ class Sender:
         pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LAST_PAUSE)
         result = _Result(row["id"], pause, None, [])
         try:
-            answer, texts = await self.post(row["content_type"], bytes(row["body"]))
+            answer, texts = await self.post(row["type"], row["content_type"], bytes(row["body"]))
             result = _Result(row["id"], pause, answer, texts)
         except NoAnswer as error:
             log.info("message %s: no answer: %s", row["id"], error)
@@ -138,7 +173,7 @@ async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Ro
     """Write what came back; gives what to send now. Parts of an opening balance wait for the part before them."""
     await _write(tx, results)
     due = await tx.rows(
-        "SELECT id::text AS id, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
+        "SELECT id::text AS id, type, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
         " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[])"
         " AND NOT (type = 'link.activate' AND EXISTS (SELECT FROM sent AS part WHERE part.owed"
         " AND part.type = 'link.activate' AND part.seq < sent.seq)) ORDER BY seq LIMIT %s",
