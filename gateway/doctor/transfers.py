@@ -271,11 +271,12 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
     elif len(live) < len(case.claims):
         released = sum(c.quantity for c in case.claims) - units
         yield finding(f"{released:,} of its units are not claimed any more in state {row.state}", transfer=row.id)
-    if not isinstance(case.proposal, Proposal) or (not case.plain and not case.claims):
+    if not isinstance(case.proposal, Proposal):
         return
     proposed = {(b.origin.registry, b.origin.series, b.first, b.last) for b in case.proposal.blocks}
     held = {(c.registry, c.series, c.first, c.last) for c in case.claims}
-    for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", proposed - held)):
+    lacking = proposed - held if case.plain else set()
+    for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", lacking)):
         for registry, series, first, last in sorted(blocks)[:10]:
             yield finding(what, transfer=row.id, units=f"{registry} {series} {first}-{last}")
 
