@@ -13,14 +13,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
 from psycopg import sql
 
-from gateway import embedded, migrations, wiring
+from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
+from gateway.doctor.examination import examine
+from gateway.doctor.scene import Own
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -31,7 +33,9 @@ from gateway.web import server as web_server
 from gateway.wiring import Gateway
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 def make_template(server: embedded.Server) -> None:
@@ -41,11 +45,13 @@ def make_template(server: embedded.Server) -> None:
     migrations.apply(server.dsn("gateway", "gateway_owner"))
 
 
-def fresh_database(server: embedded.Server) -> str:
-    """A new migrated database; its name."""
+def fresh_database(server: embedded.Server, template: str = "gateway") -> str:
+    """A new migrated database, or a copy of one that nobody is connected to; its name."""
     name = f"gateway_{secrets.token_hex(4)}"
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE gateway OWNER gateway_owner").format(sql.Identifier(name))
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER gateway_owner").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
         connection.execute(made)
         connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO gateway_app").format(sql.Identifier(name)))
     return name
@@ -107,6 +113,31 @@ class Stage:
     stack: AsyncExitStack
     registries: dict[str, Registry] = field(default_factory=dict)
 
+    async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
+        """Run a test's own work in a transaction of the gateway's; the name of its commit does not matter."""
+        return await self.gateway.database.run(work, "request")
+
+    async def doctor(self) -> list[str]:
+        """What the doctor finds wrong in the gateway's database."""
+        report = await examine(self.gateway.database, Own.of(self.gateway.node), self.clock())
+        return [f"{name}: {remark}" for name, remark in report.findings]
+
+    async def back_up(self) -> None:
+        """Copy the gateway's database as it stands; no worker may run."""
+        await self._copy(self.database_name, f"{self.database_name}_backup")
+
+    async def fall_back(self) -> None:
+        """Put the copy in the place of the gateway's database, which loses all that came after it."""
+        await self._copy(f"{self.database_name}_backup", self.database_name)
+
+    async def _copy(self, source: str, target: str) -> None:
+        await self.gateway.database.close()
+        names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
+        with psycopg.connect(self.server.dsn(), autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE IF EXISTS {target} WITH (FORCE)").format(**names))
+            server.execute(sql.SQL("CREATE DATABASE {target} TEMPLATE {source} OWNER gateway_owner").format(**names))
+            server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
+
     async def link(
         self, code: str, kind: str, party: str = "", *, answer: str = "reply", activate: bool = True
     ) -> Registry:
@@ -115,9 +146,7 @@ class Stage:
         keys = (await self.http.get(f"{registry.url}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         made = Link(code, kind, registry.url, "requested", 24, (code,))
-        await self.gateway.database.run(
-            lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"])
-        )
+        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"]))
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry

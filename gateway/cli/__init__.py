@@ -6,6 +6,7 @@ error and an exit code: 2 for what the caller can mend, 3 for what is not there 
 """
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -23,6 +24,8 @@ _COMMANDS = {
     "keys": "keys:app",
     "links": "links:app",
     "transfers": "transfers:app",
+    "alarms": "alarms:alarms",
+    "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
 
@@ -61,6 +64,10 @@ def _gateway() -> None:
 def main() -> None:
     """Run a command; the one place where an error becomes an exit code."""
     try:
+        if "GATEWAY_CRASH" in os.environ:
+            from gateway import settings
+
+            settings.arm_crash()
         app(prog_name="gateway")
     except GatewayError as error:
         code = f" [{error.code}]" if error.code else ""

@@ -8,26 +8,30 @@ concluded from silence. Losing the process at any point loses nothing: the rows 
 """
 
 import asyncio
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
-from gateway import db
+from gateway import crash, db
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
-from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
+from gateway.domain.registry import Accepted, Outcome, OutgoingMessage, Registry, Rejected, Unknown
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
+from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Draft, Lease, Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
-from gateway.transfers import steps, store
+from gateway.transfers import leases, steps, store
 from gateway.transfers.judge import judge
+from gateway.transfers.queries import ANSWER_LIFE as QUERY_LIFE
 from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
@@ -36,6 +40,9 @@ from gateway.transfers.store import Row
 LEASE = timedelta(seconds=60)
 #: After a bare receipt the peer has the matter in hand and sends its own message; ask again only after this long.
 RECEIPT_WAIT_SECONDS = 15.0
+#: From which attempt on a peer that receipts but does not answer is asked where a transfer stands, and about how many
+#: transfers at once. A silent peer is not asked: sending it the same bytes says more.
+ASK_FROM, ASKED_AT_ONCE = 3, 10
 #: Messages under way at once from one worker to one peer: a peer that hangs delays nobody else's transfers.
 SENDS_AT_ONCE = 8
 #: The states in which something said waits for its answer.
@@ -51,6 +58,17 @@ class Sending:
     peer: str
     message_id: str
     transfers: tuple[str, ...]
+    #: How often it has been sent since the last of these transfers moved, this time included.
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """What came of a send that left its statement due: why that waits, how long at least, and whether it was taken."""
+
+    why: str
+    floor_seconds: float = 1.0
+    receipted: bool = False
 
 
 #: Locks what is due for a decision, at most so many rows; decides on them.
@@ -97,6 +115,8 @@ class Relay:
         inbox: Inbox,
         registry_of: Callable[[str], Awaitable[Registry | None]],
     ) -> None:
+        #: Unlike any other worker's, this one's next life included; no longer than PostgreSQL takes it (63 bytes).
+        self.worker_id = f"gateway-worker-{secrets.token_hex(8)}"
         self._db = database
         self._node = node
         self._inbox = inbox
@@ -110,6 +130,16 @@ class Relay:
         self.moved.clear()
         decided = [await self._decide(due, act) for due, act in DECISIONS]
         return await self._start_sends() or any(decided)
+
+    async def take_over(self) -> None:
+        """Free what workers that are gone had leased, so that nothing waits for the end of a lease."""
+        now = self._node.clock()
+
+        async def freed(tx: db.Tx) -> None:
+            await leases.take_over(tx, SPEAKING, now)
+            await requests.take_over(tx, now)
+
+        await self._db.run(freed, "take-over")
 
     async def finish(self) -> None:
         """Wait for the sends under way."""
@@ -125,7 +155,7 @@ class Relay:
     async def _decide(self, due: Due, act: Act) -> bool:
         """Decide on what is due, together; if that fails, one by one, so that no row waits for a faulty one."""
         try:
-            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS)))
+            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS), _named(act)))
         except Exception as error:  # a fault of the program, in one row's data or in its code
             if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
                 raise
@@ -139,13 +169,13 @@ class Relay:
         """Decide on the one row that is due longest; if that fails, the row is put off and says why."""
         seen: list[Row] = []
         try:
-            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen))
+            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen), _named(act))
         except Exception as error:
             if (isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE) or not seen:
                 raise
             until = self._node.clock() + timedelta(seconds=LONGEST_WAIT_SECONDS)
             why = f"the gateway cannot {act.__name__.replace('_', ' ')} this one: {error!r}"[:500]
-            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why))
+            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why), "put-off")
             log.error("transfer-put-off", transfer=seen[0].id, act=act.__name__, error=repr(error)[:500])
         return bool(seen)
 
@@ -165,15 +195,15 @@ class Relay:
     async def _start_sends(self) -> bool:
         """Lease what is due to peers that are not busy, and start sending it; whether there was any."""
         now = self._node.clock()
-        lease = now + LEASE
+        lease = Lease(self.worker_id, now + LEASE)
         busy = [peer for peer, number in Counter(self._running.values()).items() if number >= SENDS_AT_ONCE]
 
         async def leased(tx: db.Tx) -> list[Sending]:
             asked = await requests.lease_due(tx, now, lease, busy)
-            rows = await store.lease_due(tx, SPEAKING, now, lease, busy)
+            rows = await leases.lease_due(tx, SPEAKING, now, lease, busy)
             return [*_due(rows), *(Sending(peer, message, ()) for peer, message in asked)]
 
-        sendings = await self._db.run(leased)
+        sendings = await self._db.run(leased, "lease")
         for sending in sendings:
             task = asyncio.create_task(self._send(sending, lease))
             self._running[task] = sending.peer
@@ -186,51 +216,89 @@ class Relay:
         if not task.cancelled() and task.exception() is not None:
             log.error("send-failed", error=repr(task.exception())[:500])
 
-    async def _send(self, sending: Sending, lease: datetime) -> None:
+    async def _send(self, sending: Sending, lease: Lease) -> None:
         async with self._gates[sending.peer]:
-            if (now := self._node.clock()) > lease - LEASE / 2 and sending.transfers:  # waited long for its turn
+            now = self._node.clock()
+            if now > lease.until - LEASE / 2 and sending.transfers:  # waited long for its turn
                 renewed = now + LEASE
-                if not await self._db.run(lambda tx: store.renew(tx, sending.transfers, lease, renewed)):
+                mine = await self._db.run(lambda tx: leases.renew(tx, sending.transfers, lease, renewed), "renew")
+                if not mine:
                     return
-                lease = renewed
-            why, floor = await self._deliver(sending)
-        wait = Wait(lease, self._node.clock(), min(floor, LONGEST_WAIT_SECONDS), why)
+                lease = replace(lease, until=renewed)
+            came = await self._deliver(sending)
+            if came.receipted and sending.attempts >= ASK_FROM:
+                await self._ask(sending, lease)
+        wait = Wait(lease, self._node.clock(), min(came.floor_seconds, LONGEST_WAIT_SECONDS), came.why)
         if sending.transfers:
-            await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait))
+            await self._db.run(lambda tx: leases.wait(tx, sending.transfers, wait), "wait")
         else:
-            await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait))
+            await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait), "wait")
 
-    async def _deliver(self, sending: Sending) -> tuple[str, float]:
-        """Send the stored bytes once and apply the answer; why what is still due waits, and how long at least."""
-        registry = await self._registry_of(sending.peer)
-        if registry is None:
-            return f"no connector reaches {sending.peer}", 1.0
+    async def _deliver(self, sending: Sending) -> _Came:
+        """Send the stored bytes once and apply the answer."""
         async with self._db.reading() as tx:
             [stored] = await messages.outgoing(tx, [sending.message_id])
-        message = OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type)
-        outcome = await registry.send(message)
-        match outcome:
+        match await self._post(stored):
+            case None:
+                return _Came(f"no connector reaches {sending.peer}")
             case Accepted(body):
                 return await self._apply(body, stored)
             case Rejected(detail, retry_after):
-                return f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0
-            case _:
-                return f"no answer from {sending.peer} to {stored.type}: {outcome.reason}", 1.0
+                return _Came(f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0)
+            case Unknown(reason):
+                return _Came(f"no answer from {sending.peer} to {stored.type}: {reason}")
 
-    async def _apply(self, body: bytes, stored: messages.Message) -> tuple[str, float]:
+    async def _post(self, stored: messages.Message) -> Outcome | None:
+        registry = await self._registry_of(stored.peer)
+        if registry is None:
+            return None
+        crash.passing(f"send.{stored.type}.before-send")
+        outcome = await registry.send(OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type))
+        crash.passing(f"send.{stored.type}.after-send")
+        return outcome
+
+    async def _apply(self, body: bytes, stored: messages.Message) -> _Came:
         try:
             reply = await self._inbox.absorb(body, stored)
         except GatewayError as error:
             log.warning("answer-refused", peer=stored.peer, message=stored.message_id, why=error.detail)
-            return f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}", 1.0
+            return _Came(f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}")
         return _waiting(stored, reply)
 
+    async def _ask(self, sending: Sending, lease: Lease) -> None:
+        """Ask where some of what was receipted and not answered stands; a statement that is shown is heard at once."""
 
-def _waiting(stored: messages.Message, reply: VerifiedMessage) -> tuple[str, float]:
+        async def queries(tx: db.Tx) -> list[messages.Message]:
+            waiting = await leases.held(tx, sending.transfers, lease, ASKED_AT_ONCE)
+            expires = self._node.clock() + QUERY_LIFE
+            bodies = [{"transfer": transfer, "my_state": state} for transfer, state in waiting]
+            drafts = [
+                Draft(sending.peer, "status.query", body=body, expires_at=expires, numbered=False) for body in bodies
+            ]
+            stored = await outbox.store(tx, self._node, drafts)
+            return await messages.outgoing(tx, [s.message.id for s in stored])
+
+        for query in await self._db.run(queries, "ask"):
+            if isinstance(outcome := await self._post(query), Accepted):
+                await self._apply(outcome.body, query)
+
+
+def _named(act: Act) -> str:
+    return f"decide.{act.__name__}"
+
+
+def _waiting(stored: messages.Message, reply: VerifiedMessage) -> _Came:
     if reply.type == "refusal":
-        codes = ", ".join(str(f.get("code")) for f in reply.body.get("findings", []) if isinstance(f, dict))
-        return f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS
-    return f"{stored.peer} has receipted {stored.type}; its own message is awaited", RECEIPT_WAIT_SECONDS
+        codes = ", ".join(str(f.get("code")) for f in _findings(reply.body) if isinstance(f, dict))
+        return _Came(f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS)
+    found = {f["code"] for item in reply.items for f in _findings(item.value) if isinstance(f, dict) and "code" in f}
+    said = f", with {', '.join(map(str, sorted(map(str, found))))}" if found else ""
+    why = f"{stored.peer} has receipted {stored.type}{said}; its own message is awaited"
+    return _Came(why, RECEIPT_WAIT_SECONDS, receipted=True)
+
+
+def _findings(value: dict[str, Any]) -> list[Any]:
+    return value["findings"] if isinstance(value.get("findings"), list) else []
 
 
 def _due(rows: Sequence[Row]) -> list[Sending]:
@@ -243,4 +311,7 @@ def _due(rows: Sequence[Row]) -> list[Sending]:
             peer = said.peer(row)
             if message_id is not None and peer is not None and (row.state not in FINAL or told is None):
                 due.setdefault((peer, message_id), []).append(row.id)
-    return [Sending(peer, message_id, tuple(ids)) for (peer, message_id), ids in due.items()]
+    tried = {row.id: row.attempts for row in rows}
+    return [
+        Sending(peer, message_id, tuple(ids), max(tried[i] for i in ids)) for (peer, message_id), ids in due.items()
+    ]
