@@ -82,8 +82,8 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message with the statements kept from it, and what it answers.
 
-    ``answered`` holds [hash, leaf hash] of each stored message it may answer, ``verdict`` the entry of the answer
-    kept for that message.
+    ``carried`` is set when it came only inside another message, ``answered`` holds [hash, leaf hash] of each stored
+    message it may answer, ``verdict`` the entry of the answer kept for that message.
     """
     return _stream(
         tx,
@@ -97,13 +97,14 @@ def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         )
         SELECT m.entry_id, m.direction, m.peer, CAST(m.message_id AS text) AS message_id, m.type, m.seq,
           CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps,
+          l.kind = 'evidence' AS carried,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT jsonb_agg(jsonb_build_array(encode(a.sha256, 'hex'), encode(e.leaf_hash, 'hex')))
              FROM message a JOIN log_entry e ON e.id = a.entry_id
              WHERE a.message_id = m.in_reply_to AND a.direction = 'in' AND a.peer = m.peer) END AS answered,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT k.answer FROM replay_key k WHERE k.sender = m.peer AND k.message_id = m.in_reply_to) END AS verdict
-        FROM message m LEFT JOIN kept USING (entry_id) ORDER BY m.entry_id
+        FROM message m JOIN log_entry l ON l.id = m.entry_id LEFT JOIN kept USING (entry_id) ORDER BY m.entry_id
         """,
         FEW,
     )
@@ -193,6 +194,11 @@ def streams(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
+def alarms(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every alarm, oldest first."""
+    return _stream(tx, "SELECT link, transfer_id, code, detail, entry_id FROM alarm ORDER BY id", MANY)
+
+
 def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every request, and where its message is if that is kept."""
     return _stream(
@@ -230,7 +236,8 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           UNION ALL
           SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
                  t.id
-          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id LEFT JOIN claim c ON c.transfer_id = t.id
+          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id
+          LEFT JOIN claim c ON c.transfer_id = t.id AND c.released_by = e.entry_id
           WHERE e.event = 'credited'
         ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
         ORDER BY w.entry_id

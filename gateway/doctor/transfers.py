@@ -74,7 +74,10 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Case:
-    """One transfer with everything the database has of it. ``sent`` is [entry, peer, type] by message id."""
+    """One transfer with everything the database has of it.
+
+    ``steps`` is the entry of each statement kept, ``sent`` is [entry, peer, type] by message id.
+    """
 
     row: Row
     columns: Mapping[str, Any]
@@ -116,7 +119,9 @@ class Case:
 
     @property
     def ended_as_it_began(self) -> bool:
-        """Whether it never had its claims: found faulty, or its units taken, by the very message that proposed it."""
+        """Whether it never had its claims: faulty, withdrawn or its units taken before its proposal came."""
+        if self.begins(Event.PROPOSED, Event.VOIDED):
+            return self.events[1].entry < self.events[0].entry
         return self.begins(Event.PROPOSED, Event.CHECKS_FAILED) and self.events[0].entry == self.events[1].entry
 
     @cached_property
@@ -156,7 +161,7 @@ def retrace(events: Iterable[Happened]) -> Course:
         except ValueError:
             return Course(progress, f"event {nr} is {happened.event!r}, which is none", lost)
         lost = lost or (progress is not None and shows_lost_data(progress, event))
-        after = begin(event) if progress is None else advance(progress, event)
+        after = _begun(event, happened.state) if progress is None else advance(progress, event)
         if after is None:
             where = f"in state {progress.state}" if progress else "as a beginning"
             return Course(progress, f"event {nr}, {event}, is not possible {where}", lost)
@@ -164,6 +169,13 @@ def retrace(events: Iterable[Happened]) -> Course:
             return Course(progress, f"event {nr}, {event}, leads to {after.state}, not to {happened.state}", lost)
         progress = after
     return Course(progress, None if progress else "it has no events", lost)
+
+
+def _begun(event: Event, state: str) -> Progress | None:
+    """Where a transfer begins; one that is taken up after it was lost may have to wait for persons at once."""
+    if event is not Event.PROPOSED and state == State.ATTENTION.value and begin(event) is not None:
+        return Progress(State.ATTENTION, release_stored=event is Event.CREDITED)
+    return begin(event)
 
 
 def course(case: Case, _scene: Scene) -> Iterable[Remark]:
@@ -196,7 +208,9 @@ def words_heard(case: Case, _scene: Scene) -> Iterable[Remark]:
             yield finding(f"{came}, its {step!r} is of entry {case.steps[step]}", transfer=case.row.id)
 
 
+#: Whose event leaves a word behind; that a transfer was closed there may also be said by a receipt, which is none.
 _CAUSES = {Event.PROPOSED.value: "propose", **{event.value: step for event, step in STEPS.items()}}
+del _CAUSES[Event.CLOSED_HERE.value]
 _SAID = {state.value: said for state, said in SAID.items()}
 
 
