@@ -147,10 +147,14 @@ def _written(payload: Mapping[str, Any], texts: Sequence[str], key: OwnKey) -> O
 
 def signed_anew(message: Outgoing, key: OwnKey) -> Outgoing:
     """Give the same message under the signature of another key."""
-    payload, texts = segment(message.jws.split(".")[1]), []
-    if message.content_type == ITEMS_TYPE:
-        texts = strictjson.loads(message.body)["items"]
-    return _written(payload, texts, key)
+    payload = segment(message.jws.split(".")[1])
+    return _written(payload, texts_of(message.content_type, message.body), key)
+
+
+def texts_of(content_type: str, body: bytes) -> list[str]:
+    """Give the texts that travel with a message that was proven before."""
+    texts: list[str] = strictjson.loads(body)["items"] if content_type.startswith(ITEMS_TYPE) else []
+    return texts
 
 
 def claimed_type(content_type: str, body: bytes) -> str:

@@ -154,7 +154,7 @@ def _answers(letter: Letter, leaf: str) -> bool:
 
 async def _unkept(tx: db.ReadTx, letter: Letter) -> tuple[tuple[str, str], ...]:
     """What we say in a message and keep as a step neither of it nor of another message."""
-    if not letter.out or letter.columns["type"] not in _SAYING or letter.columns["carried"]:
+    if not letter.out or letter.columns["type"] not in _SAYING or letter.columns["kind"] == "evidence":
         return ()
     kind = letter.columns["type"].removeprefix("transfer.")
     mine = {kept.sha256 for kept in letter.kept}
@@ -180,8 +180,9 @@ def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
     ends = (scene.code, c["peer"]) if letter.out else (c["peer"], scene.code)
     named = letter.payload.get("in_reply_to")
     answers = named.get("id") if isinstance(named, dict) else None
+    shown = c["kind"] == "evidence"  # carried by another message: without its number, and perhaps some of its items
     row = {"id": c["message_id"], "type": c["type"], "from": ends[0], "to": ends[1]}
-    row |= {} if c["carried"] else {"seq": c["seq"]}  # what was carried has its number when it comes by itself
+    row |= {} if shown else {"seq": c["seq"]}
     for name, value in row.items():
         if letter.payload.get(name) != value:
             yield finding(f"its row has {name} {value}, its bytes have {letter.payload.get(name)}", **about)
@@ -191,7 +192,7 @@ def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
         yield finding(f"it is stored as {c['content_type']}", **about)
     texts = [compact.digest(text) for text in letter.unverified.texts]
     listed = letter.payload.get("items", [])
-    if not set(texts) <= set(listed) if c["carried"] else listed != texts:  # whoever carries it may withhold some
+    if not set(texts) <= set(listed) if shown else listed != texts:
         yield finding("its items are not those that were signed", **about)
 
 

@@ -82,8 +82,8 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message with the statements kept from it, and what it answers.
 
-    ``carried`` is set when it came only inside another message, ``answered`` holds [hash, leaf hash] of each stored
-    message it may answer, ``verdict`` the entry of the answer kept for that message.
+    ``kind`` is that of its log entry (*evidence*: it came only inside another message), ``answered`` holds [hash, leaf
+    hash] of each stored message it may answer, ``verdict`` the entry of the answer kept for that message.
     """
     return _stream(
         tx,
@@ -96,15 +96,15 @@ def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           JOIN transfer t ON t.id = s.transfer_id GROUP BY s.entry_id
         )
         SELECT m.entry_id, m.direction, m.peer, CAST(m.message_id AS text) AS message_id, m.type, m.seq,
-          CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps,
-          l.kind = 'evidence' AS carried,
+          CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps, entry.kind,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT jsonb_agg(jsonb_build_array(encode(a.sha256, 'hex'), encode(e.leaf_hash, 'hex')))
              FROM message a JOIN log_entry e ON e.id = a.entry_id
              WHERE a.message_id = m.in_reply_to AND a.direction = 'in' AND a.peer = m.peer) END AS answered,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT k.answer FROM replay_key k WHERE k.sender = m.peer AND k.message_id = m.in_reply_to) END AS verdict
-        FROM message m JOIN log_entry l ON l.id = m.entry_id LEFT JOIN kept USING (entry_id) ORDER BY m.entry_id
+        FROM message m JOIN log_entry entry ON entry.id = m.entry_id LEFT JOIN kept USING (entry_id)
+        ORDER BY m.entry_id
         """,
         FEW,
     )

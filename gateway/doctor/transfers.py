@@ -119,10 +119,9 @@ class Case:
 
     @property
     def ended_as_it_began(self) -> bool:
-        """Whether it never had its claims: faulty, withdrawn or its units taken before its proposal came."""
-        if self.begins(Event.PROPOSED, Event.VOIDED):
-            return self.events[1].entry < self.events[0].entry
-        return self.begins(Event.PROPOSED, Event.CHECKS_FAILED) and self.events[0].entry == self.events[1].entry
+        """Whether it never had its claims: found faulty as it was proposed, or withdrawn before that arrived."""
+        at_once = self.begins(Event.PROPOSED, Event.CHECKS_FAILED) and self.events[0].entry == self.events[1].entry
+        return at_once or (self.begins(Event.PROPOSED, Event.VOIDED) and self.events[1].entry < self.events[0].entry)
 
     @cached_property
     def proposal(self) -> Proposal | FaultyProposal | None:
@@ -208,9 +207,11 @@ def words_heard(case: Case, _scene: Scene) -> Iterable[Remark]:
             yield finding(f"{came}, its {step!r} is of entry {case.steps[step]}", transfer=case.row.id)
 
 
-#: Whose event leaves a word behind; that a transfer was closed there may also be said by a receipt, which is none.
-_CAUSES = {Event.PROPOSED.value: "propose", **{event.value: step for event, step in STEPS.items()}}
-del _CAUSES[Event.CLOSED_HERE.value]
+#: A ``closed-here`` may be said by a receipt, which is no statement.
+_CAUSES = {
+    Event.PROPOSED.value: "propose",
+    **{event.value: step for event, step in STEPS.items() if event is not Event.CLOSED_HERE},
+}
 _SAID = {state.value: said for state, said in SAID.items()}
 
 
