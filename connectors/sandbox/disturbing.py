@@ -47,6 +47,8 @@ class FaultWish(Closed):
             raise ValueError(f"{self.fault} is a fault of the receiver: direction in")
         if self.type not in ("*", *(INCOMING if self.direction == "in" else SENT)):
             raise ValueError(f"no {self.type} goes this way")
+        if self.fault == "refuse-settle" and self.type == "*":
+            self.type = "transfer.settle"
         if self.fault == "refuse-settle" and self.type != "transfer.settle":
             raise ValueError("refuse-settle is for transfer.settle")
         return self

@@ -183,7 +183,7 @@ async def test_a_refused_settle_changes_nothing(server: Any, gateway: Gateway, t
     async with korea_of(server, gateway, tmp_path, source) as korea:
         answer = await accept(korea, source, deals)
         _, kind, raw = gateway.compose("KOR01", *settles(source, deals, answer.jws))
-        await fault(korea, "refuse-settle", type="transfer.settle", times=2)
+        await fault(korea, "refuse-settle", times=2)
         for _ in range(2):
             receipt = await korea.send_bytes(kind, raw)
             assert (receipt.type, receipt.items[0]["state"]) == ("receipt", "accepted")
@@ -243,7 +243,7 @@ async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, 
             {"fault": "delay", "direction": "out", "type": "transfer.commit"},
             {"fault": "delay", "seconds": -1},
             {"fault": "delay", "times": 0},
-            {"fault": "refuse-settle"},
+            {"fault": "refuse-settle", "type": "transfer.offer"},
             {"fault": "delay", "extra": 1},
         ):
             await mechanism.admin("POST", "/faults", wrong, 422)
