@@ -110,6 +110,9 @@ async def _forward(tx: Tx, registry: Registry, transfer: str, told: Message) -> 
             await hearing.say_again(tx, registry, {**row, "role": role})
     elif state != ATTENTION:
         await (_source if role == SOURCE else _acquirer)(tx, registry, transfer, row, told)
+    elif row is None and role == SOURCE:
+        # Persons decide about the transfer; until then its units, which the gateway's book claims, stay where they are.
+        await source.relock(tx, registry, transfer, told.evidence)
     row = await _find(tx, role, transfer)
     return row["state"] if row else unknown
 
