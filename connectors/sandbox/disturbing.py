@@ -1,5 +1,5 @@
-"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what it
-says against its books, to what state it falls back, when it asks.
+"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what its clock
+shows, what it says against its books, to what state it falls back, when it asks.
 
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """

@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,19 @@ async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, 
         one = await fault(mechanism, "lose-request", type="time.query")
         shown = {"id": one, "fault": "lose-request", "direction": "in", "type": "time.query", "left": 1, "fired": 0}
         assert (await mechanism.admin("GET", "/faults"))["faults"] == [shown]
+
+
+async def test_a_clock_that_is_stepped_judges_and_signs_by_what_it_shows(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for seconds, code in ((600, 1009), (-600, 1009), (0, None)):
+            shown = await mechanism.admin("POST", "/clock", {"seconds": seconds}, 200)
+            off = datetime.fromisoformat(shown["now"]) - datetime.now(UTC)
+            assert abs(off.total_seconds() - seconds) < 60
+            answer = await mechanism.send("time.query")
+            sent_at = datetime.fromisoformat(answer.payload["sent_at"])
+            assert abs((sent_at - datetime.now(UTC)).total_seconds() - seconds) < 60
+            findings = answer.payload["body"].get("findings", [{"code": None}])
+            assert findings[0]["code"] == code
+        await mechanism.admin("POST", "/clock", {"seconds": 10**9}, 422)
