@@ -150,7 +150,7 @@ async def test_R04_without_it_a_transfer_passes_on_stale_checks(world: World) ->
 
 
 async def test_R05_not_released_is_no_voided(world: World) -> None:
-    """ "Not released" is true when it is said, and not for ever: the commit may be on its way all the same."""
+    """What is "not released" now may be released yet: the commit may be on its way all the same."""
     transfer = await world.committing()
     told = await world.ask("MEC01", transfer, "commit")
     assert told.body["state"] == "locked"

@@ -36,7 +36,7 @@ UNITS = 10
 CODES = ("MEC01", "KOR01", "JPN01")
 #: More often than any test sends anything.
 ALWAYS = 1_000_000
-#: Steps of ours that a registry has to answer, and the faults' name of the message each is in.
+#: The statements of the gateway, and the column that names the message each is in.
 COLUMNS = {
     "offer": "offer_id",
     "commit": "commit_id",
@@ -108,7 +108,7 @@ class World:
         return await self.on(await self.propose(), state)
 
     async def on(self, transfer: str, state: str) -> str:
-        """Work until the transfer is in this state; what the gateway says on entering some may be set to be lost."""
+        """Work, turn by turn, until the transfer is in this state."""
         for _ in range(8):
             if await self.state(transfer) == state:
                 return transfer
