@@ -1,5 +1,5 @@
-"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what it
-says against its books, to what state it falls back, when it asks.
+"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what its clock
+shows, what it says against its books, to what state it falls back, when it asks.
 
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from . import arrivals, backup, crash, faults, lies, restoring, status
+from . import arrivals, backup, clock, crash, faults, lies, restoring, status
 from .admin import in_service
 from .duties import Background
 from .envelope import INCOMING
@@ -47,6 +47,8 @@ class FaultWish(Closed):
             raise ValueError(f"{self.fault} is a fault of the receiver: direction in")
         if self.type not in ("*", *(INCOMING if self.direction == "in" else SENT)):
             raise ValueError(f"no {self.type} goes this way")
+        if self.fault == "refuse-settle" and self.type == "*":
+            self.type = "transfer.settle"
         if self.fault == "refuse-settle" and self.type != "transfer.settle":
             raise ValueError("refuse-settle is for transfer.settle")
         return self
@@ -57,6 +59,12 @@ class LieWish(Closed):
 
     lie: Annotated[str, named(lies.LIES, "a lie")]
     transfer: TransferId
+
+
+class Step(Closed):
+    """How far ahead of the real time this process's clock stands (behind, where negative)."""
+
+    seconds: float = Field(ge=-10 * 86_400, le=10 * 86_400)
 
 
 class Restore(Closed):
@@ -104,6 +112,11 @@ def _fail(routes: APIRouter, registry: Registry) -> None:
     async def listed() -> dict[str, Any]:
         shown = ("id", "fault", "direction", "type", "left", "fired")
         return {"faults": [{name: getattr(fault, name) for name in shown} for fault in registry.faults.set]}
+
+    @routes.post("/clock")
+    async def set_clock(wish: Step) -> dict[str, str]:
+        clock.step(wish.seconds)
+        return {"now": clock.now()}
 
     @routes.delete("/faults")
     async def clear() -> dict[str, Any]:
