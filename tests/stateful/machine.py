@@ -61,7 +61,12 @@ APART, OVERLAPPING = ([0], [1], [0, 1], [0, 1, 2]), ([2], [3], [4], [5])
 #: What lets the world go on: workers that take a turn, or time for messages to arrive.
 WORK: dict[str, tuple[int, ...]] = {"turn": (0,), "other turn": (1,), "both turn": (0, 1), "listen": ()}
 
+#: Who may lose data; in a third of the examples nobody does.
+LOSSES = [*(Loss(), Loss(), Loss()), Loss(GATEWAY), *(Loss(code, known=k) for code in REGISTRIES for k in (True, False))]
+
 which = st.integers(0, 5)
+#: After how many operations.
+soon = st.integers(1, 8)
 registry = st.sampled_from(REGISTRIES)
 #: With every operation, so that each example gets on, whichever of the rules it uses.
 going = st.lists(st.sampled_from(sorted(WORK)), max_size=3)
@@ -88,7 +93,7 @@ class Machine(RuleBasedStateMachine):
         self.loss, self.before, self.story = Loss(), None, list[str]()
         self.deaths = self.losses = 0
         self.settle_refused = False
-        self.backups: set[str] = set()
+        self.loses, self.backs_up_at, self.falls_back_at, self.age = Loss(), 0, 0, 0
         self.do("begin", self.world.begin())
 
     # -- doing, and looking -----------------------------------------------------------------------
@@ -133,6 +138,8 @@ class Machine(RuleBasedStateMachine):
         """Let everything come to rest, and look whether it is as it should be."""
         if self.is_broken:
             return
+        if self.falls_back_at > self.age > self.backs_up_at:
+            self.fall_back()
         self.do("mend", recovery.mend(self.world))
         self.do("rest", recovery.rest(self.world))
         try:
@@ -150,11 +157,13 @@ class Machine(RuleBasedStateMachine):
         for what in then:
             workers = WORK[what]
             self.do(what, self.world.turn(*workers) if workers else self.world.listen(0.5))
+        self.lose_when_due()
 
     # -- transfers --------------------------------------------------------------------------------
 
-    @initialize(lots=st.sampled_from(APART), then=going)
-    def first(self, lots: list[int], then: list[str]) -> None:
+    @initialize(lots=st.sampled_from(APART), loses=st.sampled_from(LOSSES), when=st.tuples(soon, soon), then=going)
+    def first(self, lots: list[int], loses: Loss, when: tuple[int, int], then: list[str]) -> None:
+        self.loses, self.backs_up_at, self.falls_back_at = loses, when[0], sum(when)
         self.propose(lots, False, then)
 
     @rule(lots=st.sampled_from([*APART, *OVERLAPPING]), alone=st.booleans(), then=going)
@@ -265,28 +274,29 @@ class Machine(RuleBasedStateMachine):
 
     # -- lost data: once in an example --------------------------------------------------------------
 
-    @precondition(lambda self: not self.losses)
-    @rule(who=st.sampled_from([GATEWAY, *REGISTRIES]), then=going)
-    def back_up(self, who: str, then: list[str]) -> None:
-        self.backups.add(who)
-        copying = self.world.copy(self.world.stage.back_up) if who == GATEWAY else self.world.back_up(who)
-        self.do(f"{who} makes a backup", copying)
-        self.go_on(then)
+    def lose_when_due(self) -> None:
+        """Whoever is to lose data makes a backup, and later falls back to it."""
+        self.age += 1
+        if not self.loses.who or self.losses:
+            return
+        if self.age == self.backs_up_at:
+            who = self.loses.who
+            back_up = self.world.copy(self.world.stage.back_up) if who == GATEWAY else self.world.back_up(who)
+            self.do(f"{who} makes a backup", back_up)
+        elif self.age == self.falls_back_at:
+            self.fall_back()
 
-    @precondition(lambda self: not self.losses and self.backups)
-    @rule(known=st.booleans(), place=st.integers(0, 2), then=going)
-    def fall_back(self, known: bool, place: int, then: list[str]) -> None:
-        """Somebody who has made a backup falls back to it; the gateway never knows."""
+    def fall_back(self) -> None:
+        """Lose everything since the backup, if there is one."""
         self.losses += 1
-        who = sorted(self.backups)[place % len(self.backups)]
+        who, known = self.loses.who, self.loses.known
+        assert self.before is not None
         if who == GATEWAY:
-            self.do("the gateway falls back", self.world.copy(self.world.stage.fall_back), loss=Loss(GATEWAY))
+            self.do("the gateway falls back", self.world.copy(self.world.stage.fall_back), loss=self.loses)
         elif who in self.world.backed_up:
-            assert self.before is not None
             closed = frozenset(t for t in self.before.transfers if not known and _is_closed(self.before, t, who))
-            lost = Loss(who, known, closed=closed)
+            lost = replace(self.loses, closed=closed)
             self.do(f"{who} falls back, known: {known}", self.world.restore(who, known=known), loss=lost)
-        self.go_on(then)
 
     @precondition(lambda self: self.losses)
     @rule(then=going)
