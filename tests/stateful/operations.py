@@ -71,6 +71,7 @@ class World:
     armed: dict[str, set[str]] = field(default_factory=dict)
     _renewed: bool = False
     _entries: int = 0
+    _examples: int = 0
 
     @classmethod
     async def opened(cls, server: embedded.Server, folder: Path) -> "World":
@@ -89,9 +90,7 @@ class World:
     async def close(self) -> None:
         """End the processes; sends under way are given up."""
         await asyncio.gather(*(self.clear(code) for code in REGISTRIES))
-        for gateway in (self.stage.gateway, self.other):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(gateway.relay.finish(), 10)
+        await self.finish(10)
         await self.stack.aclose()
 
     async def begin(self) -> None:
@@ -101,6 +100,9 @@ class World:
         self.down, self._renewed = "", False
         self.stage.clock.ahead = timedelta()
         [(self._entries,)] = await self.stage.rows("SELECT max(id) FROM log_entry")
+        # A source that fell back unnoticed gives the same identifiers again, and must not to the next example's units.
+        self._examples += 1
+        self.reader.execute(SOURCE, "UPDATE itmo_series SET next_serial = %(n)s", {"n": self._examples * 10 * UNITS})
         milliseconds = f"{time.time_ns() // 1_000_000:012x}"
         self.marker = f"{SOURCE}-{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-000000000000"
         await self.stage.issue(UNITS, series=self.series, omge_percent=0)
@@ -246,9 +248,13 @@ class World:
     async def turn(self, *workers: int) -> None:
         """Let workers take a turn, at the same time; what is held back goes on behind their backs."""
         await asyncio.gather(*(self._while_it_can(self.relay(worker).begin) for worker in workers))
-        for worker in workers:
+        await self.finish(MOMENT_SECONDS)
+
+    async def finish(self, seconds: float) -> None:
+        """Let sends under way end, for so long."""
+        for gateway in (self.stage.gateway, self.other):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.relay(worker).finish(), MOMENT_SECONDS)
+                await asyncio.wait_for(gateway.relay.finish(), seconds)
 
     async def take_over(self, worker: int) -> None:
         """Let a worker free what the other has leased, as if that one were gone; it goes on all the same."""

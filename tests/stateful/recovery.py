@@ -12,6 +12,8 @@ from tests.stateful.operations import REGISTRIES, World
 ROUNDS = 25
 #: A registry waits up to five seconds before it sends again what was not answered.
 LISTEN_SECONDS = 6.0
+#: Longer than the relay waits for any answer.
+SEND_SECONDS = 35.0
 #: Longer than any wait of the relay.
 A_WHILE = timedelta(minutes=10)
 
@@ -42,6 +44,7 @@ async def rest(world: World) -> Books:
         await world.pass_time(A_WHILE)
         await world.take_over(0)
         await world.turn(0)
+        await world.finish(SEND_SECONDS)
         await world.listen(LISTEN_SECONDS)
         if number < 3:
             for transfer, row in world.books().gateway.rows.items():
