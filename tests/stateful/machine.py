@@ -62,7 +62,8 @@ APART, OVERLAPPING = ([0], [1], [0, 1], [0, 1, 2]), ([2], [3], [4], [5])
 WORK: dict[str, tuple[int, ...]] = {"turn": (0,), "other turn": (1,), "both turn": (0, 1), "listen": ()}
 
 #: Who may lose data; in a third of the examples nobody does.
-LOSSES = [*(Loss(), Loss(), Loss()), Loss(GATEWAY), *(Loss(code, known=k) for code in REGISTRIES for k in (True, False))]
+_FALLEN = [Loss(code, known=known) for code in REGISTRIES for known in (True, False)]
+LOSSES = [Loss(), Loss(), Loss(), Loss(GATEWAY), *_FALLEN]
 
 which = st.integers(0, 5)
 #: After how many operations.
@@ -148,7 +149,7 @@ class Machine(RuleBasedStateMachine):
             wrong += self.loop.run_until_complete(self.world.stage.doctor())
             assert not wrong, "\n".join(wrong)
         except BaseException as error:
-            self.world.is_spoiled = True
+            self.is_broken = self.world.is_spoiled = True
             error.add_note("\n".join(self.story))
             raise
 

@@ -169,7 +169,7 @@ def _closed_is_true(now: Books, loss: Loss, units: Units) -> Iterator[str]:
 
 
 def _own_book(now: Books, units: Units) -> Iterator[str]:
-    """The gateway's book by itself: one place for each unit, moved by completed transfers alone, claims of live ones."""
+    """The gateway's book by itself: a unit has one place, completed transfers alone move it, live ones claim it."""
     moved = [unit for t, row in now.gateway.rows.items() if row.state == "completed" for unit in units[t]]
     if len(set(moved)) < len(moved):
         yield "two completed transfers moved the same units"

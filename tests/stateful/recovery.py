@@ -5,11 +5,13 @@ Fails when that has no end: a transfer that waits for ever, though everybody is 
 
 from datetime import timedelta
 
-from tests.stateful.books import ACQUIRER, SOURCE, Books
+from tests.stateful.books import Books
 from tests.stateful.operations import REGISTRIES, World
 
 #: Rounds of everything that is due, until nothing is; each may take two steps of a transfer.
 ROUNDS = 25
+#: How often persons let what waits for them be asked about again.
+PERSONS_TRY = 3
 #: A registry waits up to five seconds before it sends again what was not answered.
 LISTEN_SECONDS = 6.0
 #: Longer than the relay waits for any answer.
@@ -46,20 +48,15 @@ async def rest(world: World) -> Books:
         await world.turn(0)
         await world.finish(SEND_SECONDS)
         await world.listen(LISTEN_SECONDS)
-        if number < 3:
+        if number < PERSONS_TRY:
             for transfer, row in world.books().gateway.rows.items():
                 if row.state == "attention":
                     await world.resume(transfer)
         now = world.books()
-        if now == before and not _busy(world, now):
+        if now == before and not any(world.reader.owed(code) for code in REGISTRIES):
             return now
         before = now
     raise AssertionError(f"this does not come to rest: {[before.line(t) for t in before.transfers]}")
-
-
-def _busy(world: World, now: Books) -> bool:
-    """Whether somebody still has something to say; who waits for persons, or was answered "later", has not."""
-    return any(world.reader.owed(code) for code in (SOURCE, ACQUIRER))
 
 
 async def _disarm(world: World, code: str) -> None:
