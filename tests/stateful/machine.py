@@ -172,8 +172,12 @@ class Machine(RuleBasedStateMachine):
         self.do(f"propose {lots}", self.world.propose(lots, alone))
         self.go_on(then)
 
-    @rule(number=which, then=going)
-    def withdraw(self, number: int, then: list[str]) -> None:
+    @rule(number=which, unheard=st.booleans(), then=going)
+    def withdraw(self, number: int, unheard: bool, then: list[str]) -> None:
+        """``unheard``: the word is held back, and meanwhile the gateway goes on."""
+        if unheard:
+            held = {"fault": "delay", "direction": "out", "type": "transfer.voided", "seconds": HELD_SECONDS}
+            self.do("hold back a withdrawal", self.world.fault(SOURCE, **held))
         if (transfer := self.transfer(number)) is not None:
             self.do(f"withdraw {transfer[-6:]}", self.world.withdraw(transfer))
         self.go_on(then)
