@@ -35,6 +35,7 @@ FAULTS = sorted(
     for kind in kinds
     for fault in (*ON_THE_ROAD, *(BY_THE_RECEIVER if way == "in" else ()))
 )
+KINDS = sorted({kind for kinds in PATHS.values() for kind in kinds} | {"receipt", "status.answer"})
 #: Where a registry's process may die by itself.
 DEATHS = sorted(
     (code, f"{'receive' if way == 'in' else 'send'}.{kind}.{when}-{'commit' if way == 'in' else 'send'}")
@@ -143,6 +144,8 @@ class Machine(RuleBasedStateMachine):
             self.fall_back()
         self.do("mend", recovery.mend(self.world))
         self.do("rest", recovery.rest(self.world))
+        self.do("every message once more", recovery.deliver_everything_again(self.world))
+        self.do("rest", recovery.rest(self.world))
         try:
             assert self.before is not None
             wrong = list(model.at_rest(self.before, self.loss, self.units, self.settle_refused))
@@ -249,12 +252,11 @@ class Machine(RuleBasedStateMachine):
         self.do(f"no faults at {code}", self.world.clear(code))
         self.go_on(then)
 
-    @rule(number=st.integers(0, 50), way=st.sampled_from(["in", "out"]), then=going)
-    def deliver_again(self, number: int, way: str, then: list[str]) -> None:
-        letters = [letter for letter in self.world.letters.values() if letter.direction == way]
+    @rule(kind=st.sampled_from(KINDS), number=which, then=going)
+    def deliver_again(self, kind: str, number: int, then: list[str]) -> None:
+        letters = [letter for letter in self.world.letters.values() if letter.type == kind]
         if letters:
-            letter = letters[number % len(letters)]
-            self.do(f"{letter.type} of long ago, {way}", self.world.deliver(letter))
+            self.do(f"{kind} of long ago", self.world.deliver(letters[number % len(letters)]))
         self.go_on(then)
 
     @precondition(lambda self: self.deaths < 2)
