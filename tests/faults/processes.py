@@ -1,0 +1,137 @@
+"""Real processes at fixed addresses: each can be killed, stopped, and started again where it was.
+
+A process ends with the tests however these end (PR_SET_PDEATHSIG), and writes what it says to a log that is shown
+when something fails. Its port lies outside the range that outgoing connections are given theirs from, so nobody
+takes it while its owner is dead.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+#: How long a process may take until it answers: a slow first import on a busy machine.
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+LOWEST_PORT = 10_000
+
+# Becomes the program. The parent may have died before the kernel was asked, so it is looked at afterwards.
+LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the process that starts this one is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """A loopback port that stays free while nobody listens on it."""
+    highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - 1
+    while True:
+        port = LOWEST_PORT + secrets.randbelow(highest - LOWEST_PORT)
+        if port in _taken:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                _taken.add(port)
+                return port
+
+
+@dataclass
+class Part:
+    """One process of a network. ``address`` is where it answers, nothing for one that listens nowhere."""
+
+    name: str
+    arguments: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    armed: str = ""
+    #: Whether its end is somebody's wish: a test killed it, or armed it to kill itself.
+    may_end: bool = False
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, f"{self.name} was never started"
+        return self.process.pid
+
+    def start(self, armed: str = "") -> None:
+        """Start it where it was; ``armed`` names the crash point at which the gateway's processes kill themselves."""
+        self.armed, self.may_end = armed, bool(armed)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+        crash = {"GATEWAY_CRASH": armed} if armed else {}
+        with self.log.open("ab") as log:
+            log.write(f"--- {self.name} starts{f', armed with {armed}' if armed else ''}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", LAUNCHER, str(os.getpid()), sys.executable, "-m", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=PROJECT,
+                env={**inherited, **self.environment, **crash},
+                start_new_session=True,
+            )
+
+    async def ready(self) -> None:
+        """Return once it takes connections; fails when it ends instead."""
+        host, _, port = self.address.rpartition(":")
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while self.address and not self.ended():
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                return
+            except OSError:
+                assert asyncio.get_running_loop().time() < deadline, f"{self.name} does not answer: {self.last_words()}"
+                await asyncio.sleep(0.02)
+
+    def ended(self) -> bool:
+        """Whether it has ended, by whatever cause."""
+        return self.process is None or self.process.poll() is not None
+
+    def died(self) -> bool:
+        """Whether it was ended by SIGKILL: at its crash point, or by a test."""
+        return self.process is not None and self.process.poll() == -signal.SIGKILL
+
+    def kill(self) -> None:
+        """End it as a failing machine would."""
+        self.may_end = True
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does; its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def tell_to_end(self) -> None:
+        """Ask it to end in order."""
+        self.may_end = True
+        if not self.ended():
+            os.kill(self.pid, signal.SIGTERM)
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of what it wrote."""
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(line[:400] for line in said[-lines:])
