@@ -1,8 +1,9 @@
 """PostgreSQL: one engine, two kinds of transaction, and a bounded retry where PostgreSQL asks for one.
 
-Commands, the relay and the runs open a transaction with ``async with db.transaction() as tx``; everything
-below them takes the ``Tx`` and never commits. ``ReadTx`` is a different type, so that a reader cannot be
-handed a writer by mistake. No transaction is open while a request to another system is in flight.
+Commands, the relay and the runs hand their work to ``Database.run``; everything below them takes the ``Tx`` and
+never commits. Each commit has a name (``crash``), so that tests can die at it. ``ReadTx`` is a different type, so
+that a reader cannot be handed a writer by mistake. No transaction is open while a request to another system is in
+flight; one that stands idle all the same (its process was stopped) is ended by PostgreSQL, and its locks with it.
 
 Fails with ``Kind.UNAVAILABLE`` when the database cannot be reached or will not take connections; a
 deadlock or serialisation failure is repeated a bounded number of times before it is reported.
@@ -18,6 +19,7 @@ from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from gateway import crash
 from gateway.errors import GatewayError, Kind
 
 #: A transaction that may write; commits when its block ends, rolls back when it raises.
@@ -27,6 +29,9 @@ ReadTx = NewType("ReadTx", AsyncConnection)
 
 #: Connections a process may hold. Embedded PostgreSQL takes 200; a serve and a worker leave room for others.
 POOL_SIZE = 20
+#: After how long PostgreSQL ends a transaction that does nothing: far longer than anything between two statements
+#: takes, well below the relay's lease, so that a process that was stopped holds up nobody and writes nothing late.
+IDLE_MS = 15_000
 #: A transaction that lost to a deadlock or to a serialisation conflict starts again this often.
 CONFLICT_TRIES = 5
 #: SQLSTATEs after which the same transaction may succeed: deadlock, serialisation failure, and units that another
@@ -44,6 +49,11 @@ SELECT pg_notify('{_BELL}', '')
 WHERE EXISTS (SELECT FROM worker WHERE asleep AND seen_at > now() - interval '10 s')
 """
 
+#: The condition under which ``leased_by`` names a worker that is gone: the session of its bell has ended, with the
+#: process or by its machine's silence.
+GONE = """leased_by IS NOT NULL AND NOT EXISTS (
+  SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = leased_by)"""
+
 Parameters = Mapping[str, Any]
 
 
@@ -54,7 +64,7 @@ class Database:
         self.url = libpq_address(url)
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+psycopg://",
-            async_creator=lambda: psycopg.AsyncConnection.connect(self.url),
+            async_creator=lambda: psycopg.AsyncConnection.connect(self.url, options=_options(self.url)),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=False,
@@ -62,29 +72,32 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """Open a writing transaction; raises ``Kind.UNAVAILABLE`` when there is no database."""
-        async with self._begun() as connection:
-            yield Tx(connection)
-
-    @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadTx]:
-        """Open a transaction that PostgreSQL refuses every write in."""
-        async with self._begun() as connection:
+        """Open a transaction that PostgreSQL refuses every write in; there is nothing to commit at its end."""
+        async with self._connected() as connection:
             await connection.execute(text("SET TRANSACTION READ ONLY"))
             yield ReadTx(connection)
 
-    async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction of its own, again from the start after a deadlock."""
+    async def run(self, work: Callable[[Tx], Awaitable[T]], name: str) -> T:
+        """Run ``work`` in a transaction of its own, again from the start after a deadlock.
+
+        ``name`` is that of its commit, one of ``crash.COMMITS``. Raises ``Kind.UNAVAILABLE`` without a database.
+        """
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
-                async with self.transaction() as tx:
-                    return await work(tx)
+                return await self._once(work, name)
             except GatewayError as error:
                 if _sqlstate(error.__cause__) not in _TRY_AGAIN or attempt == CONFLICT_TRIES:
                     raise
                 await asyncio.sleep(0.01 * attempt)
         raise AssertionError("unreachable")
+
+    async def _once(self, work: Callable[[Tx], Awaitable[T]], name: str) -> T:
+        async with self._connected() as connection, connection.begin():
+            done = await work(Tx(connection))
+            crash.passing(f"{name}.before-commit")
+        crash.passing(f"{name}.after-commit")
+        return done
 
     async def check(self) -> None:
         """Raise ``Kind.UNAVAILABLE`` unless PostgreSQL can be reached and the schema is there; says why not.
@@ -112,16 +125,18 @@ class Database:
     async def _notify(self) -> None:
         async with self._engine.connect() as connection:
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            crash.passing("ring.before-commit")
             await alone.execute(text(_RING))
+            crash.passing("ring.after-commit")
 
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._engine.connect() as connection, connection.begin():
+            async with self._engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
             raise _translated(error) from error
@@ -168,6 +183,12 @@ def libpq_address(url: str) -> str:
     return address
 
 
+def _options(address: str) -> str:
+    """What is asked of a session, unless the address itself asks for something."""
+    given = psycopg.conninfo.conninfo_to_dict(address).get("options")
+    return str(given or f"-c idle_in_transaction_session_timeout={IDLE_MS}")
+
+
 def words(error: BaseException | None) -> str:
     """What PostgreSQL or its driver said, in one line. It may name hosts and roles; it carries no password."""
     said = error.orig if isinstance(error, DBAPIError) else error
@@ -192,16 +213,19 @@ async def forget_worker(tx: Tx, worker_id: str) -> None:
 
 
 class Bell:
-    """A connection that listens for ``ring``. A lost notification costs one nap, never work."""
+    """A connection that listens for ``ring``, and by its name shows that the worker lives.
+
+    A lost notification costs one nap, never work.
+    """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
-    async def hung(cls, url: str) -> "Bell":
-        """Open the connection; raises ``Kind.UNAVAILABLE`` when the database cannot be reached."""
+    async def hung(cls, url: str, worker_id: str) -> "Bell":
+        """Open the connection of a worker; raises ``Kind.UNAVAILABLE`` when the database cannot be reached."""
         try:
-            connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(url, autocommit=True, application_name=worker_id)
         except psycopg.OperationalError as error:
             raise GatewayError(Kind.UNAVAILABLE, "the database cannot be reached", code=9002) from error
         await connection.execute(f"LISTEN {_BELL}")

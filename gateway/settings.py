@@ -15,12 +15,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway import crash
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
 
 PREFIX = "GATEWAY_"
 #: How alike (0 to 1) an unknown variable and a setting are when the one is taken for the other, misspelt.
 MISSPELT = 0.8
+
+#: Whether ``GATEWAY_CRASH`` is listened to. No setting turns this on: only a program of the tests writes it, before it
+#: runs a command, so that no environment makes a gateway in service kill itself.
+TEST_MODE = False
 
 _ADDRESS = r"^postgres(ql)?(\+psycopg)?://"
 
@@ -99,6 +104,14 @@ def signer(settings: Settings) -> SoftwareKey:
             return SoftwareKey.load(settings.key_file)
     detail = "a key is needed to sign with; make one with 'gateway keys new'"
     raise GatewayError(Kind.MALFORMED, f"{PREFIX}KEY_FILE: {detail}")
+
+
+def arm_crash() -> None:
+    """Arm the crash point that ``GATEWAY_CRASH`` names; raises MALFORMED in a program that is not a test's."""
+    if not TEST_MODE:
+        raise GatewayError(Kind.MALFORMED, f"{PREFIX}CRASH: only a program of the tests can be told to crash")
+    with named("crash"):
+        crash.arm(os.environ[f"{PREFIX}CRASH"])
 
 
 @contextmanager

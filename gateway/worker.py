@@ -1,13 +1,12 @@
 """Runs the relay until told to stop: a turn when something is due, a nap when nothing is.
 
 A worker that sleeps is woken by the process that makes work due, and looks by itself after its longest nap,
-so a lost notification delays and loses nothing. A fault of the database or of the program is logged and the
-turn is tried again; the rows still say what is due.
+so a lost notification delays and loses nothing. What a worker that died had leased, the others take over within a
+nap. A fault of the database or of the program is logged and the turn is tried again; the rows still say what is due.
 """
 
 import asyncio
-import os
-import socket
+import time
 from contextlib import suppress
 
 import structlog
@@ -27,12 +26,16 @@ log = structlog.get_logger()
 
 async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
     """Take turns until ``stop`` is set."""
-    worker_id = f"{socket.gethostname()}:{os.getpid()}"
+    worker_id = relay.worker_id
     bell: db.Bell | None = None
+    looked = -NAP_SECONDS
     try:
         while not stop.is_set():
             try:
-                bell = bell or await db.Bell.hung(database.url)
+                bell = bell or await db.Bell.hung(database.url, worker_id)
+                if time.monotonic() >= looked + NAP_SECONDS:
+                    await relay.take_over()
+                    looked = time.monotonic()
                 if not await relay.begin():
                     await _sleep(relay, database, worker_id, bell, stop)
             except Exception as error:  # whatever it is, the rows are safe and the next turn may succeed
@@ -45,12 +48,12 @@ async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(relay.finish(), LAST_SENDS_SECONDS)
         with suppress(GatewayError):
-            await database.run(lambda tx: db.forget_worker(tx, worker_id))
+            await database.run(lambda tx: db.forget_worker(tx, worker_id), "leave")
 
 
 async def _sleep(relay: Relay, database: db.Database, worker_id: str, bell: db.Bell, stop: asyncio.Event) -> None:
     """Say that we sleep, look once more, then nap until somebody rings or one of our sends has ended."""
-    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=True))
+    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=True), "sleep")
     if not await relay.begin():
         waking = [bell.heard(NAP_SECONDS), relay.moved.wait(), stop.wait()]
         tasks = [asyncio.create_task(wait) for wait in waking]
@@ -58,7 +61,7 @@ async def _sleep(relay: Relay, database: db.Database, worker_id: str, bell: db.B
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=False))
+    await database.run(lambda tx: db.note_worker(tx, worker_id, asleep=False), "wake")
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -70,9 +70,7 @@ async def join(stage: Stage, code: str, kind: str, party: str = "") -> Played:
     played = Played(stage, Party(code), KeySet.import_key_set(published))
     link = Link(code, kind, NOWHERE, "requested", 24, (code,))
     keys = played.party.jwks()["keys"]
-    await stage.gateway.database.run(
-        lambda tx: commands.register(tx, stage.gateway.node, link, {code: party or None}, keys)
-    )
+    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {code: party or None}, keys))
     assert (await played.say("link.activate", [])).type == "receipt"
     return played
 

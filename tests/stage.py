@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
 from psycopg import sql
 
-from gateway import embedded, migrations, wiring
+from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.links import commands
 from gateway.links.store import Link
@@ -32,6 +32,8 @@ from gateway.wiring import Gateway
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 def make_template(server: embedded.Server) -> None:
@@ -107,6 +109,10 @@ class Stage:
     stack: AsyncExitStack
     registries: dict[str, Registry] = field(default_factory=dict)
 
+    async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
+        """Run a test's own work in a transaction of the gateway's; the name of its commit does not matter."""
+        return await self.gateway.database.run(work, "request")
+
     async def link(
         self, code: str, kind: str, party: str = "", *, answer: str = "reply", activate: bool = True
     ) -> Registry:
@@ -115,9 +121,7 @@ class Stage:
         keys = (await self.http.get(f"{registry.url}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         made = Link(code, kind, registry.url, "requested", 24, (code,))
-        await self.gateway.database.run(
-            lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"])
-        )
+        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"]))
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry

@@ -6,6 +6,7 @@ error and an exit code: 2 for what the caller can mend, 3 for what is not there 
 """
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -61,6 +62,10 @@ def _gateway() -> None:
 def main() -> None:
     """Run a command; the one place where an error becomes an exit code."""
     try:
+        if "GATEWAY_CRASH" in os.environ:
+            from gateway import settings
+
+            settings.arm_crash()
         app(prog_name="gateway")
     except GatewayError as error:
         code = f" [{error.code}]" if error.code else ""

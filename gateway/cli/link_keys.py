@@ -46,7 +46,8 @@ def add(
     async def work(database: db.Database) -> list[str]:
         begins = not_before or now
         return await database.run(
-            lambda tx: commands.add_keys(tx, code, jwks, now=now, not_before=begins, not_after=not_after)
+            lambda tx: commands.add_keys(tx, code, jwks, now=now, not_before=begins, not_after=not_after),
+            "links.add-keys",
         )
 
     with chosen(keep) as settings:
@@ -66,7 +67,9 @@ def revoke(
     now = datetime.now(UTC)
 
     async def work(database: db.Database) -> None:
-        await database.run(lambda tx: commands.revoke_key(tx, code, kid, reason, now=now, since=since))
+        await database.run(
+            lambda tx: commands.revoke_key(tx, code, kid, reason, now=now, since=since), "links.revoke-key"
+        )
 
     with chosen(keep) as settings:
         on_database(settings, work)

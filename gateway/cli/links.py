@@ -37,7 +37,8 @@ def add(
         node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
 
         async def work(database: db.Database) -> list[str]:
-            return await database.run(lambda tx: commands.register(tx, node, link, {code: party}, jwks))
+            registered = commands.register
+            return await database.run(lambda tx: registered(tx, node, link, {code: party}, jwks), "links.register")
 
         kids = on_database(settings, work)
     print(json.dumps({"link": code, "state": "requested", "keys": kids}))

@@ -201,7 +201,7 @@ async def _register(folder: Path, network: Network) -> dict[str, str]:
         return {link.code: link.state for link in await store.links(tx)}
 
     try:
-        return await database.run(work)
+        return await database.run(work, "links.register")
     finally:
         await database.close()
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from gateway import db
+from gateway import crash, db
 from gateway.audit import log
 from gateway.domain.check_codes import Finding
 from gateway.errors import GatewayError, Kind
@@ -97,7 +97,7 @@ class Inbox:
             if unverified.content_type != content_type:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
-            answer = await self._db.run(lambda tx: self._answer(tx, unverified))
+            answer = await self._db.run(lambda tx: self._answer(tx, unverified), _commit("receive", unverified))
         except EnvelopeError as error:
             self.remember(error.fault.value, sender)
             raise
@@ -115,7 +115,7 @@ class Inbox:
         without effect. ``sent`` is still due then.
         """
         unverified = await _read(body)
-        absorbed = await self._db.run(lambda tx: self._absorb(tx, unverified, sent))
+        absorbed = await self._db.run(lambda tx: self._absorb(tx, unverified, sent), _commit("absorb", unverified))
         if isinstance(absorbed, GatewayError):
             raise absorbed
         return absorbed
@@ -228,6 +228,12 @@ class Inbox:
     async def _take(self, tx: db.Tx, message: VerifiedMessage) -> store.Earlier | None:
         digest = compact.decode(message.sha256)
         return await store.take_replay_key(tx, message.sender, message.id, digest)
+
+
+def _commit(act: str, unverified: Unverified) -> str:
+    """The name of the commit of a message: its type only claims to be one."""
+    name = f"{act}.{unverified.signed.payload.get('type')}"
+    return name if name in crash.COMMITS else f"{act}.other"
 
 
 async def _read(body: bytes) -> Unverified:

@@ -50,10 +50,18 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when which worker alone sends a statement. It saves work; safety never rests on it (R3, R4, N6)."""
+
+    worker: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Why what was sent is still due, and how long at least it is put off: from ``now``, by whoever holds ``lease``."""
 
-    lease: datetime
+    lease: Lease
     now: datetime
     floor_seconds: float
     why: str

@@ -2,7 +2,11 @@
 
 from alembic import context
 
+from gateway import crash
+
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, transaction_per_migration=True)
+context.configure(connection=connection)
 with context.begin_transaction():
     context.run_migrations()
+    crash.passing("migrate.before-commit")
+crash.passing("migrate.after-commit")

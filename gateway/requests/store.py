@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
 
 #: Requests sent in one go.
 AT_ONCE = 100
@@ -104,14 +104,14 @@ async def settle(tx: db.Tx, message_id: str, state: str, findings: Sequence[dict
         tx,
         """
         UPDATE transfer_request SET state = :state, findings = CAST(:findings AS jsonb), next_at = NULL,
-          leased_until = NULL, waiting = NULL
+          leased_until = NULL, leased_by = NULL, waiting = NULL
         WHERE message_id = :message AND state = 'sent'
         """,
         {"message": message_id, "state": state, "findings": json.dumps(list(findings))},
     )
 
 
-async def lease_due(tx: db.Tx, now: datetime, until: datetime, busy: Sequence[str]) -> list[tuple[str, str]]:
+async def lease_due(tx: db.Tx, now: datetime, lease: Lease, busy: Sequence[str]) -> list[tuple[str, str]]:
     """Lease requests that are due to sources that are not ``busy``; (source, message id) of each."""
     found = await db.rows(
         tx,
@@ -122,10 +122,11 @@ async def lease_due(tx: db.Tx, now: datetime, until: datetime, busy: Sequence[st
             AND source <> ALL(CAST(:busy AS text[]))
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
-        UPDATE transfer_request q SET leased_until = :until, attempts = attempts + 1 FROM due WHERE q.id = due.id
+        UPDATE transfer_request q SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
+        FROM due WHERE q.id = due.id
         RETURNING q.source, CAST(q.message_id AS text) AS message_id
         """,
-        {"now": now, "until": until, "busy": list(busy), "limit": AT_ONCE},
+        {"now": now, "until": lease.until, "worker": lease.worker, "busy": list(busy), "limit": AT_ONCE},
     )
     return [(r.source, r.message_id) for r in found]
 
@@ -135,16 +136,30 @@ async def wait(tx: db.Tx, message_id: str, wait: Wait) -> None:
     await db.execute(
         tx,
         """
-        UPDATE transfer_request SET leased_until = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
-          + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
-        WHERE message_id = :message AND leased_until = :lease
+        UPDATE transfer_request SET leased_until = NULL, leased_by = NULL, waiting = :why,
+          next_at = CAST(:now AS timestamptz)
+            + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
+        WHERE message_id = :message AND leased_until = :until AND leased_by = :worker
         """,
         {
             "message": message_id,
-            "lease": wait.lease,
+            "until": wait.lease.until,
+            "worker": wait.lease.worker,
             "now": wait.now,
             "floor": wait.floor_seconds,
             "why": wait.why,
             "longest": LONGEST_WAIT_SECONDS,
         },
+    )
+
+
+async def take_over(tx: db.Tx, now: datetime) -> None:
+    """Free what workers that are gone have leased (``db.GONE``)."""
+    await db.execute(
+        tx,
+        f"""
+        UPDATE transfer_request SET leased_until = NULL, leased_by = NULL
+        WHERE next_at <= :now AND leased_until > :now AND {db.GONE}
+        """,
+        {"now": now},
     )

@@ -8,14 +8,15 @@ concluded from silence. Losing the process at any point loses nothing: the rows 
 """
 
 import asyncio
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from gateway import db
+from gateway import crash, db
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
 from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
@@ -23,7 +24,7 @@ from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
 from gateway.transfers import steps, store
@@ -97,6 +98,8 @@ class Relay:
         inbox: Inbox,
         registry_of: Callable[[str], Awaitable[Registry | None]],
     ) -> None:
+        #: Unlike any other worker's, this one's next life included; no longer than PostgreSQL takes it (63 bytes).
+        self.worker_id = f"gateway-worker-{secrets.token_hex(8)}"
         self._db = database
         self._node = node
         self._inbox = inbox
@@ -110,6 +113,16 @@ class Relay:
         self.moved.clear()
         decided = [await self._decide(due, act) for due, act in DECISIONS]
         return await self._start_sends() or any(decided)
+
+    async def take_over(self) -> None:
+        """Free what workers that are gone had leased, so that nothing waits for the end of a lease."""
+        now = self._node.clock()
+
+        async def freed(tx: db.Tx) -> None:
+            await store.take_over(tx, SPEAKING, now)
+            await requests.take_over(tx, now)
+
+        await self._db.run(freed, "take-over")
 
     async def finish(self) -> None:
         """Wait for the sends under way."""
@@ -125,7 +138,7 @@ class Relay:
     async def _decide(self, due: Due, act: Act) -> bool:
         """Decide on what is due, together; if that fails, one by one, so that no row waits for a faulty one."""
         try:
-            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS)))
+            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS), _named(act)))
         except Exception as error:  # a fault of the program, in one row's data or in its code
             if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
                 raise
@@ -139,13 +152,13 @@ class Relay:
         """Decide on the one row that is due longest; if that fails, the row is put off and says why."""
         seen: list[Row] = []
         try:
-            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen))
+            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen), _named(act))
         except Exception as error:
             if (isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE) or not seen:
                 raise
             until = self._node.clock() + timedelta(seconds=LONGEST_WAIT_SECONDS)
             why = f"the gateway cannot {act.__name__.replace('_', ' ')} this one: {error!r}"[:500]
-            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why))
+            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why), "put-off")
             log.error("transfer-put-off", transfer=seen[0].id, act=act.__name__, error=repr(error)[:500])
         return bool(seen)
 
@@ -165,7 +178,7 @@ class Relay:
     async def _start_sends(self) -> bool:
         """Lease what is due to peers that are not busy, and start sending it; whether there was any."""
         now = self._node.clock()
-        lease = now + LEASE
+        lease = Lease(self.worker_id, now + LEASE)
         busy = [peer for peer, number in Counter(self._running.values()).items() if number >= SENDS_AT_ONCE]
 
         async def leased(tx: db.Tx) -> list[Sending]:
@@ -173,7 +186,7 @@ class Relay:
             rows = await store.lease_due(tx, SPEAKING, now, lease, busy)
             return [*_due(rows), *(Sending(peer, message, ()) for peer, message in asked)]
 
-        sendings = await self._db.run(leased)
+        sendings = await self._db.run(leased, "lease")
         for sending in sendings:
             task = asyncio.create_task(self._send(sending, lease))
             self._running[task] = sending.peer
@@ -186,19 +199,21 @@ class Relay:
         if not task.cancelled() and task.exception() is not None:
             log.error("send-failed", error=repr(task.exception())[:500])
 
-    async def _send(self, sending: Sending, lease: datetime) -> None:
+    async def _send(self, sending: Sending, lease: Lease) -> None:
         async with self._gates[sending.peer]:
-            if (now := self._node.clock()) > lease - LEASE / 2 and sending.transfers:  # waited long for its turn
+            now = self._node.clock()
+            if now > lease.until - LEASE / 2 and sending.transfers:  # waited long for its turn
                 renewed = now + LEASE
-                if not await self._db.run(lambda tx: store.renew(tx, sending.transfers, lease, renewed)):
+                mine = await self._db.run(lambda tx: store.renew(tx, sending.transfers, lease, renewed), "renew")
+                if not mine:
                     return
-                lease = renewed
+                lease = replace(lease, until=renewed)
             why, floor = await self._deliver(sending)
         wait = Wait(lease, self._node.clock(), min(floor, LONGEST_WAIT_SECONDS), why)
         if sending.transfers:
-            await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait))
+            await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait), "wait")
         else:
-            await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait))
+            await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait), "wait")
 
     async def _deliver(self, sending: Sending) -> tuple[str, float]:
         """Send the stored bytes once and apply the answer; why what is still due waits, and how long at least."""
@@ -208,7 +223,9 @@ class Relay:
         async with self._db.reading() as tx:
             [stored] = await messages.outgoing(tx, [sending.message_id])
         message = OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type)
+        crash.passing(f"send.{stored.type}.before-send")
         outcome = await registry.send(message)
+        crash.passing(f"send.{stored.type}.after-send")
         match outcome:
             case Accepted(body):
                 return await self._apply(body, stored)
@@ -224,6 +241,10 @@ class Relay:
             log.warning("answer-refused", peer=stored.peer, message=stored.message_id, why=error.detail)
             return f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}", 1.0
         return _waiting(stored, reply)
+
+
+def _named(act: Act) -> str:
+    return f"decide.{act.__name__}"
 
 
 def _waiting(stored: messages.Message, reply: VerifiedMessage) -> tuple[str, float]:

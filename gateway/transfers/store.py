@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.transfers import Event, Outcome, Progress, State
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
 
 #: What one message may carry at most: the protocol's limits on transfers and on blocks.
 MAX_TRANSFERS = 1_000
@@ -250,7 +250,7 @@ async def apply(tx: db.Tx, changes: Sequence[Change], now: datetime) -> set[str]
         ), changed AS (
           UPDATE transfer t SET state = c.state, version = t.version + 1, outcome = c.outcome,
             findings = CAST(c.findings AS jsonb), {named}, attempts = 0, next_at = c.next_at, leased_until = NULL,
-            waiting = NULL, changed_at = :now
+            leased_by = NULL, waiting = NULL, changed_at = :now
           FROM c WHERE t.id = c.id AND t.state = c.was AND t.version = c.version
           RETURNING t.id, t.version, t.state, c.event, c.entry_id
         ), noted AS (
@@ -308,6 +308,7 @@ async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) ->
         UPDATE transfer SET {column} = :now,
           next_at = CASE WHEN {done} THEN NULL ELSE next_at END,
           leased_until = CASE WHEN {done} THEN NULL ELSE leased_until END,
+          leased_by = CASE WHEN {done} THEN NULL ELSE leased_by END,
           waiting = CASE WHEN {done} THEN NULL ELSE waiting END,
           attempts = CASE WHEN {done} THEN 0 ELSE attempts END
         WHERE id = ANY(CAST(:ids AS text[])) AND {column} IS NULL
@@ -323,9 +324,7 @@ def _row(r: Any) -> Row:
     return Row(**values)
 
 
-async def lease_due(
-    tx: db.Tx, states: Sequence[State], now: datetime, until: datetime, busy: Sequence[str]
-) -> list[Row]:
+async def lease_due(tx: db.Tx, states: Sequence[State], now: datetime, lease: Lease, busy: Sequence[str]) -> list[Row]:
     """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take.
 
     Rows that wait for a ``busy`` peer are passed over.
@@ -344,12 +343,14 @@ async def lease_due(
                              END, false)
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
-        UPDATE transfer t SET leased_until = :until, attempts = attempts + 1 FROM due WHERE t.id = due.id
+        UPDATE transfer t SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
+        FROM due WHERE t.id = due.id
         RETURNING {_ROW}
         """,
         {
             "now": now,
-            "until": until,
+            "until": lease.until,
+            "worker": lease.worker,
             "states": [s.value for s in states],
             "busy": list(busy),
             "limit": MAX_TRANSFERS,
@@ -366,13 +367,14 @@ async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
     await db.execute(
         tx,
         """
-        UPDATE transfer SET leased_until = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
+        UPDATE transfer SET leased_until = NULL, leased_by = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
           + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
-        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :lease
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
         """,
         {
             "ids": list(ids),
-            "lease": wait.lease,
+            "until": wait.lease.until,
+            "worker": wait.lease.worker,
             "now": wait.now,
             "floor": wait.floor_seconds,
             "why": wait.why,
@@ -381,14 +383,27 @@ async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
     )
 
 
-async def renew(tx: db.Tx, ids: Sequence[str], lease: datetime, until: datetime) -> bool:
+async def renew(tx: db.Tx, ids: Sequence[str], lease: Lease, until: datetime) -> bool:
     """Renew a lease that waited for its turn; False when all these rows have moved on or are another's by now."""
     found = await db.rows(
         tx,
         """
-        UPDATE transfer SET leased_until = :until WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :lease
+        UPDATE transfer SET leased_until = :later
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
         RETURNING id
         """,
-        {"ids": list(ids), "lease": lease, "until": until},
+        {"ids": list(ids), "until": lease.until, "worker": lease.worker, "later": until},
     )
     return bool(found)
+
+
+async def take_over(tx: db.Tx, states: Sequence[State], now: datetime) -> None:
+    """Free what workers that are gone have leased (``db.GONE``): their transfers go on at once."""
+    await db.execute(
+        tx,
+        f"""
+        UPDATE transfer SET leased_until = NULL, leased_by = NULL
+        WHERE next_at <= :now AND leased_until > :now AND state = ANY(CAST(:states AS text[])) AND {db.GONE}
+        """,
+        {"now": now, "states": [s.value for s in states]},
+    )

@@ -94,7 +94,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         async def ask(tx: db.Tx) -> Request:
             return await requests.ask(tx, node, read, caller=CALLER, idempotency_key=idempotency_key)
 
-        made = await database.run(ask)
+        made = await database.run(ask, "request")
         await database.ring()
         return schemas.RequestState(
             request=made.id, source=made.source, state=made.state, findings=made.findings,

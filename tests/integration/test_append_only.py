@@ -28,6 +28,8 @@ APPEND_ONLY = {
     "unit_attributes",
     "itmo_series",
     "link_registry",
+    "alarm",
+    "resumption",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -37,7 +39,7 @@ KEPT = {
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
         *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
-        *("next_at", "leased_until", "waiting", "changed_at"),
+        *("next_at", "leased_until", "leased_by", "waiting", "changed_at"),
     },
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
@@ -45,7 +47,7 @@ CHANGING = {
     "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
-    "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "waiting"},
+    "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "leased_by", "waiting"},
 }
 #: A worker that stops takes its row with it.
 PASSING = {"worker": {"asleep", "seen_at"}}
@@ -59,7 +61,9 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     """A stage on which a transfer was completed, so that the tables have rows."""
     course = await Course.begun(stage)
     await course.issue(block(1, 10))
-    await course.complete(course.proposal(block(1, 4)))
+    [transfer] = await course.complete(course.proposal(block(1, 4)))
+    await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
+    await stage.rows(f"INSERT INTO resumption VALUES ('{transfer}', 1, 'planted', now(), 1)")
     yield stage
 
 

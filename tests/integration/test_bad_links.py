@@ -45,7 +45,7 @@ async def registered(stage: Stage, code: str) -> Played:
     """A played registry that has not activated its link."""
     played = Played(stage, Party(code), await gateway_keys(stage))
     link, keys = Link(code, "mechanism", NOWHERE, "requested", 24, (code,)), played.party.jwks()["keys"]
-    await stage.gateway.database.run(lambda tx: commands.register(tx, stage.gateway.node, link, {code: None}, keys))
+    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {code: None}, keys))
     return played
 
 
@@ -264,7 +264,7 @@ async def test_no_bad_vector_of_another_program_is_taken(stage: Stage) -> None:
 async def test_a_registry_with_sections_that_proposes_for_itself_is_answered(stage: Stage) -> None:
     played = Played(stage, Party("INT01"), await gateway_keys(stage))
     link, keys = Link("INT01", "party", NOWHERE, "requested", 24, ("GHA01",)), played.party.jwks()["keys"]
-    await stage.gateway.database.run(lambda tx: commands.register(tx, stage.gateway.node, link, {"GHA01": "GHA"}, keys))
+    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {"GHA01": "GHA"}, keys))
     assert (await played.say("link.activate", [])).type == "receipt"
     item = Course(stage, played, played).proposal(block(1, 5), transfer=f"INT01-{uuid7()}")
     assert [v.state for v in verdicts(await played.say("transfer.propose", [item]))] == ["ending"]

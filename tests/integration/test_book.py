@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -40,7 +41,7 @@ async def written(stage: Stage, work: Callable[[db.Tx, int], Awaitable[object]])
         await work(tx, entry)
         return entry
 
-    return await stage.gateway.database.run(run)
+    return await stage.run(run)
 
 
 async def opened(stage: Stage, *blocks: Block, at: Place = MMR) -> int:
@@ -153,15 +154,18 @@ async def test_of_claims_on_one_unit_at_one_instant_exactly_one_is_taken(stage: 
 
     async def take(nr: int, name: str) -> set[int]:
         own, shared = units(100 + 10 * nr, 105 + 10 * nr), units(50 + nr, 60)  # all have 55 to 60
-        async with stage.gateway.database.transaction() as tx:
+
+        async def taken(tx: db.Tx) -> set[int]:
             await everyone.wait()
             return await claims.take(tx, [Claim(name, own), Claim(name, shared)], "MEC01")
+
+        return await stage.run(taken)
 
     refused = await asyncio.gather(*(take(nr, name) for nr, name in enumerate(names)))
     assert sorted(map(sorted, refused)) == [[], *[[1]] * 5]
     assert await stage.count("claim") == 7
     winner = names[refused.index(set())]
-    others = await stage.gateway.database.run(
+    others = await stage.run(
         lambda tx: claims.held_by_others(tx, [Claim(winner, units(50, 60)), Claim("-", units(50, 60))])
     )
     assert [len(ranges) for ranges in others] == [0, 1]
@@ -212,7 +216,7 @@ async def test_attributes_and_identifiers_go_with_every_part(stage: Stage) -> No
         "SELECT DISTINCT attributes_id, registry = 'MEC01', first_transferred_at FROM position WHERE closed_by IS NULL"
     )
     assert sorted(kept, key=lambda row: row[1]) == [(1, False, first), (1, True, None)]
-    [pieces] = await stage.gateway.database.run(lambda tx: book.held(tx, [units(35, 45)]))
+    [pieces] = await stage.run(lambda tx: book.held(tx, [units(35, 45)]))
     assert [(h.registry, h.block) for h in pieces] == [
         ("JPN01", units(31, 40, offset=1_000)),
         ("KOR01", units(41, 60, offset=1_000)),
@@ -224,7 +228,7 @@ async def test_name_that_another_unit_bears_is_seen_before_it_is_refused(stage: 
     await opened(stage, units(1, 10, offset=100), units(201, 210), units(1, 10, series="OTHER"))
     asked = [units(201, 205, offset=-100), units(206, 210, offset=0), units(5, 5, offset=100)]
     asked.append(units(5, 5, offset=100, series="OTHER"))
-    assert await stage.gateway.database.run(lambda tx: book.named_already(tx, asked)) == {0, 3}
+    assert await stage.run(lambda tx: book.named_already(tx, asked)) == {0, 3}
     with pytest.raises(GatewayError, match=f"{OVERLAPS}.*one_identifier_per_unit"):
         await moved(stage, [Move(asked[0], KOR)])
 
@@ -233,13 +237,12 @@ async def test_disjoint_parts_of_one_position_move_at_one_instant(stage: Stage) 
     await opened(stage, units(1, 800))
     together = asyncio.Barrier(8)
 
-    async def move(nr: int) -> int:
-        async with stage.gateway.database.transaction() as tx:
-            [entry] = await log.append(tx, [log.draft("test", datetime.now(UTC), {"nr": nr})])
-            await together.wait()
-            return await book.move(tx, [Move(units(100 * nr + 41, 100 * nr + 60), KOR)], entry)
+    async def move(tx: db.Tx, nr: int) -> int:
+        [entry] = await log.append(tx, [log.draft("test", datetime.now(UTC), {"nr": nr})])
+        await together.wait()
+        return await book.move(tx, [Move(units(100 * nr + 41, 100 * nr + 60), KOR)], entry)
 
-    assert await asyncio.gather(*(move(nr) for nr in range(8))) == [20] * 8
+    assert await asyncio.gather(*(stage.run(partial(move, nr=nr)) for nr in range(8))) == [20] * 8
     found = await live(stage)
     assert [(first, last) for first, last, registry, _ in found if registry == "KOR01"] == [
         (100 * nr + 41, 100 * nr + 60) for nr in range(8)

@@ -129,7 +129,7 @@ async def test_units_of_a_registry_that_is_not_linked_enter_by_a_balance(stage: 
 async def add(stage: Stage, code: str, party: Party, **window: timedelta) -> list[str]:
     now = stage.clock()
     not_before, not_after = now + window.get("begins", timedelta()), window.get("ends")
-    return await stage.gateway.database.run(
+    return await stage.run(
         lambda tx: commands.add_keys(
             tx, code, party.jwks()["keys"], now=now, not_before=not_before,
             not_after=now + not_after if not_after else None,
@@ -140,7 +140,7 @@ async def add(stage: Stage, code: str, party: Party, **window: timedelta) -> lis
 async def revoke(stage: Stage, code: str, party: Party, reason: Revocation, since: timedelta | None = None) -> None:
     now, kid = stage.clock(), party.key.thumbprint()
     begins = now + since if since is not None else None
-    await stage.gateway.database.run(lambda tx: commands.revoke_key(tx, code, kid, reason, now=now, since=begins))
+    await stage.run(lambda tx: commands.revoke_key(tx, code, kid, reason, now=now, since=begins))
 
 
 async def ask(played: Played, party: Party) -> Heard:
@@ -200,6 +200,6 @@ async def test_what_cannot_be_done_with_a_key_is_refused_and_leaves_no_entry(sta
 
 async def join_as(stage: Stage, party: Party) -> None:
     made = Link(party.code, "party", NOWHERE, "requested", 24, (party.code,))
-    await stage.gateway.database.run(
+    await stage.run(
         lambda tx: commands.register(tx, stage.gateway.node, made, {party.code: None}, party.jwks()["keys"])
     )

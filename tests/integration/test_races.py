@@ -203,13 +203,13 @@ async def test_step_from_an_older_version_is_not_written(course: Course) -> None
     item = course.proposal(block(1, 10))
     await course.propose(item)
     transfer = str(item["transfer"])
-    read = (await stage.gateway.database.run(lambda tx: store.lock(tx, [transfer])))[transfer]
+    read = (await stage.run(lambda tx: store.lock(tx, [transfer])))[transfer]
     await course.turn()
     now = datetime.now(UTC)
 
     async def late(row: store.Row) -> set[str]:
         change = Change(row, Event.CHECKS_FAILED, Progress(State.DELAYED), 1, next_at=now)
-        return await stage.gateway.database.run(lambda tx: store.apply(tx, [change], now))
+        return await stage.run(lambda tx: store.apply(tx, [change], now))
 
     before = await stage.rows("SELECT * FROM transfer")
     assert await late(read) == set()  # another state, another version

@@ -183,11 +183,11 @@ async def has_sent_everything(stage: Stage, code: str) -> bool:
 async def out_of_reach(stage: Stage, code: str) -> AsyncIterator[None]:
     """The gateway's address of a registry leads nowhere meanwhile."""
     gateway, url = stage.gateway, stage.registries[code].url
-    await gateway.database.run(lambda tx: links.readdress(tx, gateway.node, code, NOWHERE))
+    await stage.run(lambda tx: links.readdress(tx, gateway.node, code, NOWHERE))
     try:
         yield
     finally:
-        await gateway.database.run(lambda tx: links.readdress(tx, gateway.node, code, url))
+        await stage.run(lambda tx: links.readdress(tx, gateway.node, code, url))
 
 
 def wish(account: str, quantity: int) -> dict[str, Any]:
