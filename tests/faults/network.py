@@ -9,11 +9,11 @@ and accounts are synthetic.
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
@@ -30,8 +30,17 @@ LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
 
-#: Code → kind, Party, how it answers, and who else's keys it needs.
-REGISTRIES = {"MEC01": ("mechanism", "", "reply", "KOR01"), "KOR01": ("party", "KOR", "message", "MEC01")}
+#: Code → kind, Party, and who else's keys it needs.
+REGISTRIES = {"MEC01": ("mechanism", "", "KOR01"), "KOR01": ("party", "KOR", "MEC01")}
+#: How each answers: in the reply, or by a message of its own.
+USUAL, MIRRORED = {"MEC01": "reply", "KOR01": "message"}, {"MEC01": "message", "KOR01": "reply"}
+
+
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """A registry cannot do it now: its books, or the gateway it must ask, are out of reach."""
 
 
 @dataclass(repr=False)
@@ -43,6 +52,8 @@ class Network:
     database: str
     http: httpx.AsyncClient
     parts: dict[str, Part] = field(default_factory=dict)
+    #: By how many seconds the gateway's processes are ahead of real time.
+    ahead: float = 0.0
     _connections: dict[str, psycopg.AsyncConnection[Any]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -59,8 +70,14 @@ class Network:
         self.parts[name].kill()
         await self.start(name, armed)
 
+    @property
+    def link_url(self) -> str:
+        """Where messages are posted."""
+        return self.parts["serve"].url
+
     def step_clock(self, seconds: float) -> None:
         """The gateway's processes are ahead of real time by so much from now on."""
+        self.ahead = seconds
         new = self.folder / "clock.new"
         new.write_text(str(seconds))
         os.replace(new, self.folder / "clock")
@@ -71,6 +88,8 @@ class Network:
         """Call a registry's operator side once."""
         url = f"{self.parts[code].url}/admin/{path}"
         answer = await self.http.request(method, url, **({"json": body} if method != "GET" else {}))
+        if answer.status_code == 503:
+            raise Unavailable(answer.text)
         assert answer.is_success, f"{method} {url}: {answer.status_code} {answer.text}"
         return dict(answer.json()) if answer.content else {}
 
@@ -91,6 +110,20 @@ class Network:
         wishes = [wish | {"authorisation": staging.AUTHORISATION, "quantity": q} | changes for q in quantities]
         body = {"transfers": wishes, "one_message_each": not together}
         return list((await self.admin("MEC01", "POST", "transfers", **body))["transfers"])
+
+    async def insist(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """Call until whoever is called lives and can do it; what it gives."""
+        got: list[T] = []
+
+        async def done() -> bool:
+            try:
+                got.append(await call())
+            except Unavailable:
+                return False
+            return True
+
+        await self.until(done, what)
+        return got[0]
 
     # What is in the databases
 
@@ -197,7 +230,9 @@ _OWN_OPEN = f"SELECT transfer, role, state FROM transfer WHERE state NOT IN {AT_
 
 
 @asynccontextmanager
-async def opened(postgres: Postgres, folder: Path, *, serves: int = 1, workers: int = 1) -> AsyncIterator[Network]:
+async def opened(
+    postgres: Postgres, folder: Path, *, serves: int = 1, workers: int = 1, answers: Mapping[str, str] = USUAL
+) -> AsyncIterator[Network]:
     """A network that runs, with both links active and units issued."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
@@ -211,7 +246,7 @@ async def opened(postgres: Postgres, folder: Path, *, serves: int = 1, workers: 
         for nr in range(workers):
             _add_gateway(network, f"worker{nr + 1 if nr else ''}", "worker")
         for nr, code in enumerate(REGISTRIES):
-            _add_registry(network, code, f"serve{nr + 1 if nr and serves > 1 else ''}")
+            _add_registry(network, code, answers[code], f"serve{nr + 1 if nr and serves > 1 else ''}")
         await asyncio.gather(*(network.start(name) for name in network.parts))
         await asyncio.gather(*(_link(network, code) for code in REGISTRIES))
         await network.issue()
@@ -231,8 +266,8 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
     network.parts[name] = Part(name, ["tests.faults.program", command], log, environment, link)
 
 
-def _add_registry(network: Network, code: str, serve: str) -> None:
-    kind, party, answer, other = REGISTRIES[code]
+def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
+    kind, party, other = REGISTRIES[code]
     folder, server, books = network.folder, network.postgres.server, network.books_of(code)
     server.create_database(books, books)
     address = f"127.0.0.1:{free_port()}"
@@ -245,7 +280,7 @@ def _add_registry(network: Network, code: str, serve: str) -> None:
 
 async def _link(network: Network, code: str) -> None:
     """Pin the registry's keys, register it, and let it activate its link."""
-    kind, party, _, _ = REGISTRIES[code]
+    kind, party, _ = REGISTRIES[code]
     keys = await network.http.get(f"{network.parts[code].url}/keys")
     _jwks(network.folder, code).write_text(keys.text)
     options = ["--kind", kind, "--url", network.parts[code].url, "--keys", str(_jwks(network.folder, code))]

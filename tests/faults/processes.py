@@ -110,6 +110,10 @@ class Part:
         """Whether it was ended by SIGKILL: at its crash point, or by a test."""
         return self.process is not None and self.process.poll() == -signal.SIGKILL
 
+    async def has_died(self) -> bool:
+        """The same, to be waited for."""
+        return self.died()
+
     def kill(self) -> None:
         """End it as a failing machine would."""
         self.may_end = True
