@@ -6,138 +6,24 @@ What the books refuse is a 409 problem document with the code of the check table
 """
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from . import accepting, actions, books, listing, proposing, shapes, status
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
+from .forms import Account, Issue, Move, Policy, Transfers, shaped
 from .proposing import Wish
 from .registry import Registry
 from .sender import Sender
 from .units import Holding
 
-#: Transfers one call may ask for: ten full messages.
-MAX_TRANSFERS = 10_000
 #: Rows one listing gives.
 MAX_ROWS = 10_000
 #: How long an activation waits for its receipt.
 ACTIVATION_SECONDS = 30.0
-
-
-def _shaped(holds: shapes.Check, what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not holds(value):
-            raise ValueError(f"not {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-LinkCode = Annotated[str, _shaped(shapes.is_link_code, "a registry code")]
-PartyCode = Annotated[str, _shaped(shapes.is_party, "a Party code")]
-AccountNumber = Annotated[str, _shaped(shapes.is_account, "an account")]
-Series = Annotated[str, _shaped(shapes.is_series, "a series")]
-Serial = Annotated[int, Field(ge=1, le=shapes.MAX_INTEGER)]
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Origin(_Closed):
-    """The registry and series a unit was issued in."""
-
-    registry: LinkCode
-    series: Series
-
-
-class Range(_Closed):
-    """Particular units."""
-
-    origin: Origin
-    first: Serial
-    last: Serial
-
-
-class Authorisation(_Closed):
-    """The authorisation units move under."""
-
-    id: str = Field(min_length=1, max_length=500)
-    version: Serial
-
-
-class Address(_Closed):
-    """Where units go."""
-
-    registry: LinkCode
-    party: PartyCode
-    account: AccountNumber
-
-
-class Account(_Closed):
-    """An account to open, or to change."""
-
-    party: PartyCode
-    account: AccountNumber
-    name: str = "synthetic"
-    open: bool = True
-
-
-class Issue(_Closed):
-    """An issuance; ``attributes`` replace single ones of the synthetic default."""
-
-    activity: str
-    party: PartyCode
-    gross: Serial
-    vintage: int
-    series: Series
-    omge_percent: int = Field(default=2, ge=0, le=100)
-    sop_percent: int = Field(default=5, ge=0, le=100)
-    account: AccountNumber = "100-1"
-    authorisation: Authorisation | None = None
-    attributes: dict[str, Any] = Field(default_factory=dict)
-    announce: bool = True
-
-
-class TransferWish(_Closed):
-    """A transfer to propose: ``blocks``, or ``quantity`` of any free units."""
-
-    party: PartyCode
-    account: AccountNumber = "100-1"
-    to: Address
-    quantity: Serial
-    blocks: list[Range] = Field(default_factory=list)
-    purpose: Literal["NDC", "IMP", "OP"] = "NDC"
-    authorisation: Authorisation | None = None
-
-
-class Transfers(_Closed):
-    """Transfers to propose together, or each in a message of its own."""
-
-    transfers: list[TransferWish] = Field(min_length=1, max_length=MAX_TRANSFERS)
-    one_message_each: bool = False
-
-
-class Move(_Closed):
-    """Units to use or to cancel inside this registry."""
-
-    party: PartyCode
-    account: AccountNumber = "100-1"
-    to_account: AccountNumber
-    quantity: Serial
-    blocks: list[Range] = Field(default_factory=list)
-    announce: bool = True
-
-
-class Policy(_Closed):
-    """What the registry accepts."""
-
-    decide: bool | None = None
-    refuse_parties: list[PartyCode] | None = None
 
 
 def router(registry: Registry, sender: Sender) -> APIRouter:
@@ -157,9 +43,9 @@ def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:
     async def activate() -> dict[str, Any]:
         if registry.gateway not in registry.trust.files:
             key_set = await sender.fetch_keys()
-            await database.run(lambda tx: _pin(tx, key_set))
+            await database.run("admin.activate", lambda tx: _pin(tx, key_set))
             registry.trust.pin(registry.gateway, key_set)
-        messages, positions = await database.run(lambda tx: actions.activate(tx, registry))
+        messages, positions = await database.run("admin.activate", lambda tx: actions.activate(tx, registry))
         ids = [message.id for message in messages]
         receipted = await _receipted(registry, ids)
         return {"messages": ids, "positions": positions, "receipted": receipted}
@@ -179,7 +65,9 @@ def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:
             for wish in wanted.transfers
         ]
         alone = wanted.one_message_each
-        ids = await database.run(lambda tx: proposing.propose(tx, registry, wishes, each_alone=alone))
+        ids = await database.run(
+            "admin.transfers", lambda tx: proposing.propose(tx, registry, wishes, each_alone=alone)
+        )
         return {"transfers": ids}
 
     @routes.post("/transfers/{transfer}/withdraw")
@@ -192,18 +80,21 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
 
     @routes.post("/accounts", status_code=201)
     async def open_account(account: Account) -> dict[str, Any]:
-        await database.run(lambda tx: books.ensure_accounts(tx, [(account.party, account.account, account.name)]))
+        await database.run(
+            "admin.accounts", lambda tx: books.ensure_accounts(tx, [(account.party, account.account, account.name)])
+        )
         return account.model_dump()
 
     @routes.patch("/accounts")
     async def change_account(account: Account) -> dict[str, Any]:
         changed = await database.run(
+            "admin.accounts",
             lambda tx: tx.execute(
                 "UPDATE account SET open = %s WHERE party = %s AND account = %s",
                 account.open,
                 account.party,
                 account.account,
-            )
+            ),
         )
         if not changed:
             raise HTTPException(404, "no such account")
@@ -214,6 +105,7 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
         if not registry.names_units:
             raise HTTPException(409, "only the mechanism registry issues")
         action, holdings = await database.run(
+            "admin.issue",
             lambda tx: actions.issue(
                 tx,
                 registry,
@@ -224,7 +116,7 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
                 omge_percent=wanted.omge_percent,
                 sop_percent=wanted.sop_percent,
                 announce=wanted.announce,
-            )
+            ),
         )
         return {"action": action, "holdings": _listed(holdings)}
 
@@ -232,8 +124,9 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
 def _move(routes: APIRouter, registry: Registry) -> None:
     database = registry.database
 
-    async def move(kind: str, wanted: Move) -> dict[str, Any]:
+    async def move(name: str, kind: str, wanted: Move) -> dict[str, Any]:
         action, holdings = await database.run(
+            name,
             lambda tx: actions.move(
                 tx,
                 registry,
@@ -244,21 +137,21 @@ def _move(routes: APIRouter, registry: Registry) -> None:
                 quantity=wanted.quantity,
                 blocks=[block.model_dump() for block in wanted.blocks],
                 announce=wanted.announce,
-            )
+            ),
         )
         return {"action": action, "holdings": _listed(holdings)}
 
     @routes.post("/use", status_code=201)
     async def use(wanted: Move) -> dict[str, Any]:
-        return await move("use", wanted)
+        return await move("admin.use", "use", wanted)
 
     @routes.post("/cancel", status_code=201)
     async def cancel(wanted: Move) -> dict[str, Any]:
-        return await move("cancellation", wanted)
+        return await move("admin.cancel", "cancellation", wanted)
 
     @routes.patch("/policy")
     async def change_policy(policy: Policy) -> dict[str, Any]:
-        return await database.run(lambda tx: set_policy(tx, policy.model_dump(exclude_none=True)))
+        return await database.run("admin.policy", lambda tx: set_policy(tx, policy.model_dump(exclude_none=True)))
 
 
 def _look(routes: APIRouter, registry: Registry) -> None:
@@ -266,25 +159,27 @@ def _look(routes: APIRouter, registry: Registry) -> None:
 
     @routes.get("/books")
     async def totals(blocks: bool = False) -> dict[str, Any]:
-        return await database.run(lambda tx: listing.totals(tx, registry, blocks=blocks))
+        return await database.run("admin.look", lambda tx: listing.totals(tx, registry, blocks=blocks))
 
     @routes.get("/policy")
     async def policy() -> dict[str, Any]:
-        return await database.run(accepting.policy)
+        return await database.run("admin.look", accepting.policy)
 
     @routes.get("/transfers")
     async def transfers(
         state: str | None = None, after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000
     ) -> dict[str, Any]:
-        return {"transfers": await database.run(lambda tx: listing.transfer_list(tx, state, after, limit))}
+        return {
+            "transfers": await database.run("admin.look", lambda tx: listing.transfer_list(tx, state, after, limit))
+        }
 
     @routes.get("/transfers/{transfer}")
     async def transfer(transfer: str) -> dict[str, Any]:
-        return _found(await database.run(lambda tx: listing.transfer(tx, transfer)))
+        return _found(await database.run("admin.look", lambda tx: listing.transfer(tx, transfer)))
 
     @routes.get("/messages/{message}")
-    async def message(message: Annotated[str, _shaped(shapes.is_uuid7, "a message id")]) -> dict[str, Any]:
-        return _found(await database.run(lambda tx: listing.message(tx, message)))
+    async def message(message: Annotated[str, shaped(shapes.is_uuid7, "a message id")]) -> dict[str, Any]:
+        return _found(await database.run("admin.look", lambda tx: listing.message(tx, message)))
 
 
 def _found(value: dict[str, Any] | None) -> dict[str, Any]:
@@ -327,7 +222,8 @@ async def _receipted(registry: Registry, ids: list[str]) -> bool:
     deadline = asyncio.get_running_loop().time() + ACTIVATION_SECONDS
     while asyncio.get_running_loop().time() < deadline:
         owed = await registry.database.run(
-            lambda tx: tx.one("SELECT 1 AS owed FROM sent WHERE owed AND id = ANY(%s::uuid[]) LIMIT 1", ids)
+            "admin.look",
+            lambda tx: tx.one("SELECT 1 AS owed FROM sent WHERE owed AND id = ANY(%s::uuid[]) LIMIT 1", ids),
         )
         if owed is None:
             return True

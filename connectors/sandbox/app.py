@@ -15,7 +15,8 @@ from fastapi import FastAPI, Request, Response
 from psycopg_pool import PoolTimeout
 from starlette.responses import JSONResponse
 
-from . import admin, books, duties, inbox
+from . import admin, books, disturbing, duties, inbox
+from .database import Tx
 from .keys import KeysMissing
 from .registry import Registry
 from .sender import NoAnswer, Sender
@@ -30,6 +31,7 @@ def build(registry: Registry) -> FastAPI:
     sender = Sender(registry)
     app = FastAPI(title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender))
     app.include_router(admin.router(registry, sender))
+    app.include_router(disturbing.router(registry))
 
     @app.post("/messages")
     async def messages(request: Request) -> Response:
@@ -49,12 +51,7 @@ def _lifespan(registry: Registry, sender: Sender) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await registry.database.open()
-        pinned = await registry.database.run(lambda tx: tx.one("SELECT value FROM setting WHERE name = 'gateway_keys'"))
-        if pinned is not None:
-            registry.trust.pin(registry.gateway, pinned["value"])
-        if registry.party:
-            own = [(registry.party, "100-1", "holding"), (registry.party, books.PENDING_ACCOUNT, "pending")]
-            await registry.database.run(lambda tx: books.ensure_accounts(tx, own))
+        await registry.database.run("start.open", lambda tx: _open(tx, registry))
         tasks = [asyncio.create_task(sender.run()), asyncio.create_task(duties.run(registry, sender))]
         yield
         for task in tasks:
@@ -63,6 +60,15 @@ def _lifespan(registry: Registry, sender: Sender) -> Any:
         await registry.database.close()
 
     return lifespan
+
+
+async def _open(tx: Tx, registry: Registry) -> None:
+    pinned = await tx.one("SELECT value FROM setting WHERE name = 'gateway_keys'")
+    if pinned is not None:
+        registry.trust.pin(registry.gateway, pinned["value"])
+    if registry.party:
+        own = [(registry.party, "100-1", "holding"), (registry.party, books.PENDING_ACCOUNT, "pending")]
+        await books.ensure_accounts(tx, own)
 
 
 async def _read(request: Request) -> bytes:

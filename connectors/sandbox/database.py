@@ -2,7 +2,7 @@
 
 ``Database.run`` gives work a ``Tx``, commits when it returns and rolls back when it raises. What lost to a
 concurrent transaction (deadlock, or a row that somebody else inserted first) starts again a bounded number
-of times; work must therefore change nothing but the database.
+of times; work must therefore change nothing but the database. Each transaction has a name of ``crash``.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from .crash import CrashPoints
 from .schema import SCHEMA, SCHEMA_LOCK
 
 #: Connections of one registry; several registries share one small server.
@@ -62,40 +63,46 @@ class Database:
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
             url, kwargs={"row_factory": dict_row}, min_size=1, max_size=POOL_SIZE, open=False
         )
+        self.crash = CrashPoints()
         self.sender_wake = asyncio.Event()
         self.duties_wake = asyncio.Event()
 
     async def open(self) -> None:
         """Connect, and make the schema where it is not there yet."""
         await self._pool.open(wait=True)
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-            await connection.execute(SCHEMA)
+        await self.run("start.schema", _make_schema)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
 
-    async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run ``work`` in one transaction (R12) and commit it."""
+    async def run(self, name: str, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run ``work`` in one transaction (R12) and commit it; raises ``Undeclared`` for an unknown name."""
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
-                return await self._attempt(work)
+                return await self._attempt(name, work)
             except _TRY_AGAIN:
                 if attempt == CONFLICT_TRIES:
                     raise
         raise AssertionError("unreachable")
 
-    async def _attempt(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def _attempt(self, name: str, work: Callable[[Tx], Awaitable[T]]) -> T:
         async with self._pool.connection() as connection:
             tx = Tx(connection)
             result = await work(tx)
+            self.crash.passing(f"{name}.before-commit")
             await connection.commit()
+            self.crash.passing(f"{name}.after-commit")
         if tx.wakes_sender:
             self.sender_wake.set()
         if tx.wakes_duties:
             self.duties_wake.set()
         return result
+
+
+async def _make_schema(tx: Tx) -> None:
+    await tx.execute("SELECT pg_advisory_xact_lock(%s)", SCHEMA_LOCK)
+    await tx.connection.execute(SCHEMA)
 
 
 def columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:

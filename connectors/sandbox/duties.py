@@ -24,7 +24,7 @@ async def run(registry: Registry, sender: Sender) -> None:
     while True:
         wake.clear()
         try:
-            while await registry.database.run(lambda tx: accepting.decide_waiting(tx, registry)):
+            while await registry.database.run("duties.decide", lambda tx: accepting.decide_waiting(tx, registry)):
                 pass
             await status.ask_waiting(registry, sender)
         except NoAnswer as silence:

@@ -25,7 +25,7 @@ async def receive(registry: Registry, content_type: str, body: bytes) -> Outgoin
         if message.type in ("status.query", "time.query"):
             envelope.check_times(message)
             return await _answer_query(registry, message)
-        return await registry.database.run(lambda tx: _handle(tx, registry, message))
+        return await registry.database.run(f"receive.{message.type}", lambda tx: _handle(tx, registry, message))
     except Refusal as refusal:
         body_members = {"findings": [outcomes.finding(refusal.code, refusal.detail)]}
         named = {"id": refusal.message_id, "sha256": refusal.sha256}
@@ -59,7 +59,7 @@ async def _answer_query(registry: Registry, message: Message) -> Outgoing:
     if message.type == "time.query":
         time = {"time": stamp(datetime.now(UTC))}
         return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
-    draft = await registry.database.run(lambda tx: status.answer(tx, registry, message))
+    draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
     return _sign(registry, draft)
 
 

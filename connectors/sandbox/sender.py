@@ -3,7 +3,8 @@
 One task per process. It reads what is owed and due, sends up to ``AT_ONCE`` messages at a time outside any
 transaction, and writes the results of those that came back together. An answer counts only when it is
 signed by the gateway and names the bytes that were sent; everything else is tried again (back-off 0.05 s
-to 5 s, for ever, or until ``expires_at``). ``Sender.post`` is the one place where anything leaves.
+to 5 s, for ever, or until ``expires_at``). ``Sender._exchange`` is the one place where anything leaves, under
+a name of ``crash``.
 """
 
 import asyncio
@@ -75,12 +76,12 @@ class Sender:
             await asyncio.gather(*self._flying.values(), return_exceptions=True)
             await self._client.aclose()
 
-    async def post(self, content_type: str, body: bytes) -> tuple[Message, list[str]]:
+    async def post(self, message_type: str, content_type: str, body: bytes) -> tuple[Message, list[str]]:
         """Send bytes to the gateway; gives its proven answer to exactly these, or raises ``NoAnswer``."""
         registry = self._registry
         try:
-            response = await self._client.post(
-                f"{registry.gateway_url}/messages", content=body, headers={"content-type": content_type}
+            response = await self._exchange(
+                f"send.{message_type}", "POST", "/messages", content=body, headers={"content-type": content_type}
             )
             if response.status_code != 200:
                 raise NoAnswer(f"{response.status_code}: {response.text[:500]}")
@@ -97,17 +98,24 @@ class Sender:
     async def fetch_keys(self) -> dict[str, Any]:
         """Fetch the gateway's key set once, to pin it; raises ``NoAnswer``."""
         try:
-            response = await self._client.get(f"{self._registry.gateway_url}/keys")
+            response = await self._exchange("send.keys", "GET", "/keys")
             response.raise_for_status()
             return dict(strictjson.loads(response.content))
         except (httpx.HTTPError, Malformed) as error:
             raise NoAnswer(str(error)) from error
 
+    async def _exchange(self, name: str, method: str, path: str, **members: Any) -> httpx.Response:
+        crash = self._registry.database.crash
+        crash.passing(f"{name}.before-send")
+        response = await self._client.request(method, f"{self._registry.gateway_url}{path}", **members)
+        crash.passing(f"{name}.after-send")
+        return response
+
     async def _turn(self) -> float:
         """Write what came back, start what is due; gives the seconds until the next message is due."""
         # Taken in one step: a message is either on its way or has a result, so none is started twice.
         results, busy = list(self._results), list(self._flying)
-        due, pause = await self._registry.database.run(lambda tx: _due(tx, results, busy))
+        due, pause = await self._registry.database.run("outbox.turn", lambda tx: _due(tx, results, busy))
         del self._results[: len(results)]
         for row in due:
             self._flying[row["id"]] = asyncio.create_task(self._send(row))
@@ -117,7 +125,7 @@ class Sender:
         pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LAST_PAUSE)
         result = _Result(row["id"], pause, None, [])
         try:
-            answer, texts = await self.post(row["content_type"], bytes(row["body"]))
+            answer, texts = await self.post(row["type"], row["content_type"], bytes(row["body"]))
             result = _Result(row["id"], pause, answer, texts)
         except NoAnswer as error:
             log.info("message %s: no answer: %s", row["id"], error)
@@ -138,7 +146,7 @@ async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Ro
     """Write what came back; gives what to send now. Parts of an opening balance wait for the part before them."""
     await _write(tx, results)
     due = await tx.rows(
-        "SELECT id::text AS id, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
+        "SELECT id::text AS id, type, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
         " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[])"
         " AND NOT (type = 'link.activate' AND EXISTS (SELECT FROM sent AS part WHERE part.owed"
         " AND part.type = 'link.activate' AND part.seq < sent.seq)) ORDER BY seq LIMIT %s",

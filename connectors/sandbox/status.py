@@ -77,7 +77,7 @@ async def ask(registry: Registry, sender: Sender, transfer: str, my_state: str) 
     """Ask the gateway where a transfer stands; raises ``NoAnswer``."""
     draft = Draft("status.query", body={"transfer": transfer, "my_state": my_state}, expires_in=QUERY_TIME)
     query = envelope.compose(draft, registry.key, registry.code, registry.gateway, None)
-    return (await sender.post(query.content_type, query.body))[0]
+    return (await sender.post(query.type, query.content_type, query.body))[0]
 
 
 async def withdraw(registry: Registry, sender: Sender, transfer: str) -> str:
@@ -86,32 +86,35 @@ async def withdraw(registry: Registry, sender: Sender, transfer: str) -> str:
     Raises ``NoAnswer`` when the gateway is silent, ``Declined`` (3002) when it has gone further.
     """
     row = await registry.database.run(
-        lambda tx: tx.one("SELECT state FROM transfer WHERE transfer = %s AND role = 'source'", transfer)
+        "admin.look",
+        lambda tx: tx.one("SELECT state FROM transfer WHERE transfer = %s AND role = 'source'", transfer),
     )
     if row is None:
         raise Declined(3001, "no such transfer of this registry's own")
     if row["state"] != "locked":
         return str(row["state"])
     told = await ask(registry, sender, transfer, "locked")
-    return await registry.database.run(lambda tx: _yield_or_void(tx, registry, transfer, told))
+    return await registry.database.run("admin.withdraw", lambda tx: _yield_or_void(tx, registry, transfer, told))
 
 
 async def ask_waiting(registry: Registry, sender: Sender) -> int:
     """Ask about transfers nothing has been heard of; gives how many there were. Raises ``NoAnswer``."""
     waiting = await registry.database.run(
+        "duties.ask",
         lambda tx: tx.rows(
             "UPDATE transfer t SET ask_at = now() + %s FROM (SELECT transfer, role FROM transfer"
             " WHERE ask_at <= now() ORDER BY ask_at LIMIT %s FOR UPDATE SKIP LOCKED) AS due"
             " WHERE t.transfer = due.transfer AND t.role = due.role RETURNING t.transfer, t.role, t.state",
             ASK_AGAIN,
             ASK_ROWS,
-        )
+        ),
     )
     for row in waiting:
         told = await ask(registry, sender, row["transfer"], row["state"])
         if told.type == "status.answer" and told.body["state"] == "not known here":
             await registry.database.run(
-                lambda tx, row=row: _say_again(tx, registry, row["transfer"], row["role"])  # type: ignore[misc]
+                "duties.heard",
+                lambda tx, row=row: _say_again(tx, registry, row["transfer"], row["role"]),  # type: ignore[misc]
             )
     return len(waiting)
 

@@ -1,0 +1,132 @@
+"""What the operator's side is given, as forms: closed, typed, with the shapes of the wire contract."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from . import shapes
+
+#: Transfers one call may ask for: ten full messages.
+MAX_TRANSFERS = 10_000
+
+
+def shaped(holds: shapes.Check, what: str) -> AfterValidator:
+    """Make the check of a form's member out of one of the wire contract's."""
+
+    def check(value: str) -> str:
+        if not holds(value):
+            raise ValueError(f"not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def named(names: Collection[str], what: str) -> AfterValidator:
+    """Make the check of a form's member that is one of a table's names."""
+    return shaped(lambda value: value in names, what)
+
+
+LinkCode = Annotated[str, shaped(shapes.is_link_code, "a registry code")]
+PartyCode = Annotated[str, shaped(shapes.is_party, "a Party code")]
+AccountNumber = Annotated[str, shaped(shapes.is_account, "an account")]
+Series = Annotated[str, shaped(shapes.is_series, "a series")]
+Serial = Annotated[int, Field(ge=1, le=shapes.MAX_INTEGER)]
+
+
+class Closed(BaseModel):
+    """A form without members nobody named."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Origin(Closed):
+    """The registry and series a unit was issued in."""
+
+    registry: LinkCode
+    series: Series
+
+
+class Range(Closed):
+    """Particular units."""
+
+    origin: Origin
+    first: Serial
+    last: Serial
+
+
+class Authorisation(Closed):
+    """The authorisation units move under."""
+
+    id: str = Field(min_length=1, max_length=500)
+    version: Serial
+
+
+class Address(Closed):
+    """Where units go."""
+
+    registry: LinkCode
+    party: PartyCode
+    account: AccountNumber
+
+
+class Account(Closed):
+    """An account to open, or to change."""
+
+    party: PartyCode
+    account: AccountNumber
+    name: str = "synthetic"
+    open: bool = True
+
+
+class Issue(Closed):
+    """An issuance; ``attributes`` replace single ones of the synthetic default."""
+
+    activity: str
+    party: PartyCode
+    gross: Serial
+    vintage: int
+    series: Series
+    omge_percent: int = Field(default=2, ge=0, le=100)
+    sop_percent: int = Field(default=5, ge=0, le=100)
+    account: AccountNumber = "100-1"
+    authorisation: Authorisation | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    announce: bool = True
+
+
+class TransferWish(Closed):
+    """A transfer to propose: ``blocks``, or ``quantity`` of any free units."""
+
+    party: PartyCode
+    account: AccountNumber = "100-1"
+    to: Address
+    quantity: Serial
+    blocks: list[Range] = Field(default_factory=list)
+    purpose: Literal["NDC", "IMP", "OP"] = "NDC"
+    authorisation: Authorisation | None = None
+
+
+class Transfers(Closed):
+    """Transfers to propose together, or each in a message of its own."""
+
+    transfers: list[TransferWish] = Field(min_length=1, max_length=MAX_TRANSFERS)
+    one_message_each: bool = False
+
+
+class Move(Closed):
+    """Units to use or to cancel inside this registry."""
+
+    party: PartyCode
+    account: AccountNumber = "100-1"
+    to_account: AccountNumber
+    quantity: Serial
+    blocks: list[Range] = Field(default_factory=list)
+    announce: bool = True
+
+
+class Policy(Closed):
+    """What the registry accepts."""
+
+    decide: bool | None = None
+    refuse_parties: list[PartyCode] | None = None
