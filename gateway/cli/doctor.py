@@ -1,0 +1,67 @@
+"""``gateway doctor``: whether everything in the database fits together; changes nothing, and may run at any time."""
+
+import json
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gateway import db
+from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
+from gateway.doctor.examination import examine
+from gateway.doctor.report import Report
+from gateway.doctor.scene import Own
+from gateway.errors import GatewayError
+from gateway.settings import Settings, signer
+
+#: Findings, and notes, of one check that are printed for people.
+SHOWN = 20
+
+
+def doctor(as_json: AsJson = False, keep: Keep = None) -> None:
+    """Examine the whole database, reading only: what does not fit, and where.
+
+    Exit code 0 when everything fits, 1 when something does not.
+    """
+
+    async def work(database: db.Database) -> Report:
+        return await examine(database, own)
+
+    with chosen(keep) as settings:
+        own = _own(settings)
+        report = on_database(settings, work)
+    if as_json:
+        print(json.dumps(report.as_dict()))
+    else:
+        _print(plain_console(), report)
+    if not report.fits:
+        raise typer.Exit(1)
+
+
+def _own(settings: Settings) -> Own:
+    """Who we are; without the key, because a doctor need not have it, our own signatures are not examined."""
+    try:
+        return Own(settings.code, signer(settings).public_jwk())
+    except GatewayError:
+        return Own(settings.code)
+
+
+def _print(console: Console, report: Report) -> None:
+    table = Table("check", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("examined", "do not fit", "notes"):
+        table.add_column(column, justify="right")
+    for result in report.results:
+        table.add_row(result.name, f"{result.examined:,}", f"{result.found:,}", f"{result.noted:,}")
+    console.print(table)
+    for result in report.results:
+        for title, remarks, total in (
+            ("", result.findings, result.found),
+            ("note: ", result.notes, result.noted),
+        ):
+            for remark in remarks[:SHOWN]:
+                console.print(f"{title}{result.name}: {remark}", soft_wrap=True)
+            if total > SHOWN:
+                console.print(f"{title}{result.name}: and {total - SHOWN:,} more", soft_wrap=True)
+    told = "everything fits" if report.fits else "something does not fit"
+    console.print(f"{told}, as it was at {report.at:%Y-%m-%d %H:%M:%S} UTC")

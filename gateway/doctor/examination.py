@@ -1,0 +1,77 @@
+"""The examination: every check, what it walks over, and the one transaction in which all of it is read.
+
+A check is a function of one thing and the scene that yields what it finds; its name is the function's, its rule
+the first line of its docstring. To add one, write the function and name it in ``WALKS``, beside the others of
+its walk; a walk over other things is one more line.
+
+Checked, in one transaction that sees one moment and may not write, while workers work. The moment is the
+database's; ``now`` judges leases only. Fails with ``Kind.UNAVAILABLE`` like every reader.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from gateway import db
+from gateway.doctor import book, letters, records, scene, store, transfers
+from gateway.doctor.report import Remark, Report, Result
+from gateway.doctor.scene import Own, Scene
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Walk(Generic[T]):
+    """All things of one sort, one after the other, and the checks that look at each."""
+
+    things: Callable[[db.ReadTx, Scene], AsyncIterator[T]]
+    checks: tuple[Callable[[T, Scene], Iterable[Remark]], ...]
+
+
+async def _cases(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[transfers.Case]:
+    async for found in store.transfers(tx):
+        yield transfers.read(found)
+
+
+WALKS: tuple[Walk[Any], ...] = (
+    Walk(
+        _cases,
+        (
+            transfers.course,
+            transfers.proposals,
+            transfers.words_heard,
+            transfers.words_said,
+            transfers.commit_and_cancel,
+            transfers.claims,
+            transfers.due,
+            transfers.leases,
+            transfers.attention,
+        ),
+    ),
+    Walk(letters.letters, (letters.messages, letters.own_keys, letters.statements, letters.receipts)),
+    Walk(lambda tx, _: store.entries(tx), (records.log,)),
+    Walk(lambda tx, _: store.replay_keys(tx), (records.replay_keys,)),
+    Walk(lambda tx, _: store.streams(tx), (records.streams,)),
+    Walk(lambda tx, _: store.requests(tx), (records.requests,)),
+    Walk(book.movements, (book.positions,)),
+    Walk(lambda tx, _: store.series(tx), (book.series,)),
+    Walk(book.books, (book.conservation,)),
+)
+
+
+async def examine(database: db.Database, own: Own, now: datetime | None = None) -> Report:
+    """Examine the whole database of the gateway ``own``; ``now`` is its clock, if not this machine's."""
+    at = now or datetime.now(UTC)
+    async with database.reading() as tx:
+        await store.one_moment(tx)
+        around = await scene.at(tx, own, at)
+        return Report(at, tuple([result for walk in WALKS for result in await _walked(tx, walk, around)]))
+
+
+async def _walked(tx: db.ReadTx, walk: Walk[Any], around: Scene) -> list[Result]:
+    results = [Result(check.__name__.replace("_", " "), str(check.__doc__).splitlines()[0]) for check in walk.checks]
+    async for thing in walk.things(tx, around):
+        for check, result in zip(walk.checks, results, strict=True):
+            result.add(check(thing, around))
+    return results

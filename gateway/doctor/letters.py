@@ -1,0 +1,274 @@
+"""Checks of messages: the stored bytes against their row, their signature, and the statements kept from them.
+
+Every message is verified again, by the keys that counted when it was stored. Our own are verified with the key
+at hand; those signed with an earlier one are not examined in this, and a note says so.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from gateway import db
+from gateway.doctor import store
+from gateway.doctor.report import Remark, finding, note
+from gateway.doctor.scene import Scene
+from gateway.signing import compact, envelope, trust
+from gateway.signing.envelope import CarriedMessage, EnvelopeError, Item, Unverified
+from gateway.transfers.statements import SAID, STEPS
+
+#: Step → the kind of its items, and who may say it: the source, the acquirer, or the gateway (to one of the two).
+_SPOKEN_BY_US = {
+    said.step: (said.type.removeprefix("transfer."), "gateway", "source" if said.to_source else "acquirer")
+    for sayings in SAID.values()
+    for said in sayings
+}
+_SPOKEN = {
+    "propose": ("propose", "source", "gateway"),
+    "released": ("released", "source", "gateway"),
+    "voided": ("voided", "source", "gateway"),
+    "credited": ("credited", "acquirer", "gateway"),
+    **{step: ("answer", "acquirer", "gateway") for step in STEPS.values() if step in ("answer", "closed-here")},
+    **_SPOKEN_BY_US,
+}
+#: Types of message in which we say something of a transfer.
+_SAYING = frozenset(said.type for sayings in SAID.values() for said in sayings)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A statement kept from a message; ``whole`` when its hash is that of its text."""
+
+    transfer: str
+    step: str
+    sha256: str
+    whole: bool
+    source: str
+    acquirer: str | None
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A stored message: its row, what its bytes say, and what proves them. ``fault`` is why they prove nothing.
+
+    ``unproven`` is set for a message of ours whose key is not at hand.
+    """
+
+    columns: Mapping[str, Any]
+    kept: tuple[Kept, ...]
+    unverified: Unverified | None
+    fault: str | None = None
+    unproven: bool = False
+    #: The promised leaf is that of a message that was refused and not kept.
+    of_refused: bool = False
+    #: Own statements (transfer, kind) that are kept nowhere.
+    unkept: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def entry(self) -> int:
+        """Its entry in the log."""
+        return int(self.columns["entry_id"])
+
+    @property
+    def out(self) -> bool:
+        """Whether it is ours."""
+        return bool(self.columns["direction"] == "out")
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What it says."""
+        return self.unverified.signed.payload if self.unverified else {}
+
+    @cached_property
+    def items(self) -> Mapping[str, Item]:
+        """Its items by hash; none when one of them cannot be read."""
+        try:
+            return envelope.attach(self.unverified.texts) if self.unverified else {}
+        except EnvelopeError:
+            return {}
+
+
+async def letters(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Letter]:
+    """Every message, read and verified."""
+    async for found in store.messages(tx):
+        columns = dict(found._mapping)
+        kept = tuple(_kept(step) for step in columns["steps"] or ())
+        try:
+            unverified = envelope.read(bytes(columns["body"]))
+        except EnvelopeError as error:
+            yield Letter(columns, kept, None, error.detail)
+            continue
+        fault, unproven = _proven(unverified, columns, scene)
+        letter = Letter(columns, kept, unverified, fault, unproven)
+        refused = await _of_refused(tx, letter)
+        unkept = await _unkept(tx, letter)
+        yield Letter(columns, kept, unverified, fault, unproven, refused, unkept)
+
+
+def _kept(step: Sequence[Any]) -> Kept:
+    transfer, name, digest, whole, source, acquirer = step
+    return Kept(transfer, name, compact.encode(bytes.fromhex(digest)), whole, source, acquirer)
+
+
+def _proven(unverified: Unverified, columns: Mapping[str, Any], scene: Scene) -> tuple[str | None, bool]:
+    """Why a message proves nothing, if so; and whether its key is one of ours that is not at hand."""
+    sender = scene.code if columns["direction"] == "out" else columns["peer"]
+    keys = scene.keys_of(sender, columns["at"])
+    if columns["direction"] == "out" and trust.find(keys, sender, unverified.kid) is None:
+        return None, True
+    try:
+        envelope.verify_carried(unverified.signed.text, {}, keys, at=columns["at"])
+    except EnvelopeError as error:
+        return error.detail, False
+    return None, False
+
+
+async def _of_refused(tx: db.ReadTx, letter: Letter) -> bool:
+    leaf = letter.payload.get("leaf")
+    if not letter.out or not isinstance(leaf, str) or _answers(letter, leaf):
+        return False
+    try:
+        return await store.refused_as(tx, compact.decode(leaf), letter.entry)
+    except ValueError:
+        return False
+
+
+def _answers(letter: Letter, leaf: str) -> bool:
+    """Whether the leaf is that of the stored message which this one answers, bytes and all."""
+    named = letter.payload.get("in_reply_to")
+    digest = named.get("sha256") if isinstance(named, dict) else None
+    pairs = letter.columns["answered"] or ()
+    return any(
+        (digest, leaf) == (compact.encode(bytes.fromhex(sha)), compact.encode(bytes.fromhex(leaf_hash)))
+        for sha, leaf_hash in pairs
+    )
+
+
+async def _unkept(tx: db.ReadTx, letter: Letter) -> tuple[tuple[str, str], ...]:
+    """What we say in a message and keep as a step neither of it nor of another message."""
+    if not letter.out or letter.columns["type"] not in _SAYING:
+        return ()
+    kind = letter.columns["type"].removeprefix("transfer.")
+    mine = {kept.sha256 for kept in letter.kept}
+    loose = [str(i.value.get("transfer")) for h, i in letter.items.items() if i.kind == kind and h not in mine]
+    if not loose:
+        return ()
+    names = [step for step, (of, *_) in _SPOKEN_BY_US.items() if of == kind]
+    kept = await store.kept_steps(tx, loose)
+    return tuple((transfer, kind) for transfer in loose if not any((transfer, name) in kept for name in names))
+
+
+def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
+    """The stored bytes of every message are those stored, say what its row says, and are signed by their sender."""
+    c = letter.columns
+    about: dict[str, str | int] = {"entry": letter.entry, "message": c["message_id"]}
+    if sha256(bytes(c["body"])).digest() != bytes(c["sha256"]):
+        yield finding("its bytes are not those whose hash was stored", **about)
+    if letter.unverified is None:
+        yield finding(f"its bytes are no message: {letter.fault}", **about)
+        return
+    if letter.fault is not None:
+        yield finding(f"it is not signed by {scene.code if letter.out else c['peer']}: {letter.fault}", **about)
+    ends = (scene.code, c["peer"]) if letter.out else (c["peer"], scene.code)
+    named = letter.payload.get("in_reply_to")
+    answers = named.get("id") if isinstance(named, dict) else None
+    row = {"id": c["message_id"], "type": c["type"], "from": ends[0], "to": ends[1], "seq": c["seq"]}
+    for name, value in row.items():
+        if letter.payload.get(name) != value:
+            yield finding(f"its row has {name} {value}, its bytes have {letter.payload.get(name)}", **about)
+    if answers != c["in_reply_to"]:
+        yield finding(f"its row answers {c['in_reply_to']}, its bytes answer {answers}", **about)
+    if letter.unverified.content_type != c["content_type"]:
+        yield finding(f"it is stored as {c['content_type']}", **about)
+    texts = [compact.digest(text) for text in letter.unverified.texts]
+    if letter.payload.get("items", []) != texts:
+        yield finding("its items are not those that were signed", **about)
+
+
+def own_keys(letter: Letter, _scene: Scene) -> Iterable[Remark]:
+    """Messages of ours that were signed with a key not at hand are named: their signature is not examined."""
+    if letter.unproven and letter.unverified is not None:
+        yield note(
+            f"signed with our key {letter.unverified.kid}, which is not at hand: not examined", entry=letter.entry
+        )
+
+
+def statements(letter: Letter, scene: Scene) -> Iterable[Remark]:
+    """Every statement kept is, to the letter, in a message signed by who may make it, about that transfer."""
+    carried: list[CarriedMessage | None] | None = None
+    for kept in letter.kept:
+        about: dict[str, str | int] = {"transfer": kept.transfer, "entry": letter.entry}
+        if not kept.whole:
+            yield finding(f"the text kept as its {kept.step!r} is not the one that was signed", **about)
+        if kept.step not in _SPOKEN:
+            yield finding(f"{kept.step!r} is no statement of the protocol", **about)
+        elif letter.unverified is not None:
+            if not _spoken_here(kept, letter, scene) and carried is None:
+                carried = [_carried(jws, letter, scene) for jws in letter.payload["body"].get("evidence", [])]
+            yield from _statement(kept, letter, scene, carried or [], about)
+    for transfer, kind in letter.unkept:
+        yield finding(f"we signed a {kind!r} that is kept nowhere", transfer=transfer, entry=letter.entry)
+
+
+def _statement(
+    kept: Kept, letter: Letter, scene: Scene, carried: Sequence[CarriedMessage | None], about: Mapping[str, Any]
+) -> Iterable[Remark]:
+    kind, by, _ = _SPOKEN[kept.step]
+    item = letter.items.get(kept.sha256)
+    if item is None:
+        yield finding(f"its {kept.step!r} is not in the message it was kept from", **about)
+    elif (item.kind, item.value.get("transfer")) != (kind, kept.transfer):
+        other = f"the {item.kind!r} of {item.value.get('transfer')}"
+        yield finding(f"what is kept as its {kept.step!r} is {other}", **about)
+    elif not _spoken_here(kept, letter, scene) and not any(_shows(c, kept, scene) for c in carried):
+        who = {"source": kept.source, "acquirer": kept.acquirer}.get(by, scene.code)
+        yield finding(f"its {kept.step!r} is not said by {who}, who alone may say it", **about)
+
+
+def _parties(kept: Kept, scene: Scene) -> dict[str, str | None]:
+    return {"source": kept.source, "acquirer": kept.acquirer, "gateway": scene.code}
+
+
+def _spoken_here(kept: Kept, letter: Letter, scene: Scene) -> bool:
+    """Whether the message itself is the one in which this is said: by whom, to whom, and of that type."""
+    kind, by, to = _SPOKEN[kept.step]
+    parties, payload = _parties(kept, scene), letter.payload
+    said = (payload.get("from"), payload.get("to"), payload.get("type"))
+    return said == (parties[by], parties[to], f"transfer.{kind}")
+
+
+def _shows(carried: CarriedMessage | None, kept: Kept, scene: Scene) -> bool:
+    """Whether a message carried as evidence is one in which this was said; one of ours may need an earlier key."""
+    kind, by, to = _SPOKEN[kept.step]
+    if carried is None:
+        return by == "gateway"
+    parties = _parties(kept, scene)
+    said = (carried.sender, carried.receiver, carried.type)
+    return kept.sha256 in carried.listed and said == (parties[by], parties[to], f"transfer.{kind}")
+
+
+def _carried(jws: str, letter: Letter, scene: Scene) -> CarriedMessage | None:
+    """A message carried as evidence, judged at the time it was stored; nothing when it proves nothing."""
+    try:
+        sender = str(compact.read(jws).payload.get("from"))
+        return envelope.verify_carried(
+            jws, letter.items, scene.keys_of(sender, letter.columns["at"]), at=letter.columns["at"]
+        )
+    except EnvelopeError:
+        return None
+
+
+def receipts(letter: Letter, _scene: Scene) -> Iterable[Remark]:
+    """A receipt promises the leaf of the log entry of the message it answers, and a verdict is kept as its answer."""
+    c = letter.columns
+    if not letter.out or c["type"] not in ("receipt", "refusal") or letter.unverified is None:
+        return
+    about: dict[str, str | int] = {"entry": letter.entry, "message": c["message_id"]}
+    leaf = letter.payload.get("leaf")
+    if not isinstance(leaf, str):
+        yield finding(f"this {c['type']} promises no entry of the log", **about)
+    elif not letter.of_refused and not _answers(letter, leaf):
+        yield finding(f"the entry it promises is not that of the message it answers, {c['in_reply_to']}", **about)
+    if c["seq"] is not None and c["verdict"] != letter.entry:
+        yield finding(f"it is not kept as the answer to {c['in_reply_to']}", **about)

@@ -1,0 +1,98 @@
+"""Checks of the log, of the replay store, of the streams that number messages, and of requests."""
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from gateway.doctor.report import Remark, finding, note
+from gateway.doctor.scene import TOLERANCE, Scene
+from gateway.doctor.transfers import LONGEST_LEASE
+from gateway.signing import compact
+from gateway.signing.messages import TYPES
+
+#: RFC 6962 section 2.1, written here once more: what checks the log does not take its word.
+_LEAF_PREFIX = b"\x00"
+
+
+def log(entry: Any, _scene: Scene) -> Iterable[Remark]:
+    """Every entry of the log hashes to its leaf and its record, and records the message that is kept under it."""
+    if sha256(_LEAF_PREFIX + bytes(entry.leaf)).digest() != bytes(entry.leaf_hash):
+        yield finding("its leaf hash is not that of its leaf", entry=entry.id)
+    if entry.record is None:
+        yield finding("its record is gone", entry=entry.id)
+        return
+    leaf, record = _object(entry.leaf), _object(entry.record)
+    commitment = compact.encode(sha256(bytes(entry.salt) + bytes(entry.record)).digest())
+    if (leaf.get("kind"), leaf.get("record")) != (entry.kind, commitment):
+        yield finding("its leaf does not stand for its record", entry=entry.id)
+    elif entry.kind in TYPES:
+        yield from _recorded(entry, record)
+
+
+def _recorded(entry: Any, record: dict[str, Any]) -> Iterable[Remark]:
+    if entry.message_id is None:
+        yield finding(f"message {record.get('message')}, which it records, is gone", entry=entry.id)
+        return
+    stored = {
+        "direction": entry.direction,
+        "peer": entry.peer,
+        "message": entry.message_id,
+        "sha256": compact.encode(bytes(entry.sha256)),
+    }
+    different = [name for name, value in stored.items() if record.get(name) != value]
+    if different or entry.type != entry.kind:
+        what = ", ".join(different or ["type"])
+        yield finding(f"the message stored under it is another than it records: {what}", entry=entry.id)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(bytes(data))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def replay_keys(key: Any, _scene: Scene) -> Iterable[Remark]:
+    """Every message id that was used has its message, and the verdict kept for it is our answer to that message."""
+    about = {"message": key.message_id, "peer": key.sender}
+    if not key.kept:
+        yield finding("its id is noted as used, and the message is not stored", **about)
+    if key.answer is not None and (key.direction, key.peer, key.in_reply_to) != ("out", key.sender, key.message_id):
+        yield finding(f"the answer kept for it, of entry {key.answer}, is no answer to it", **about)
+
+
+def streams(stream: Any, _scene: Scene) -> Iterable[Remark]:
+    """What we number for a peer is gapless from 1 and has no number twice; what is missing of a peer's is noted."""
+    out = stream.direction == "out"
+    remark, peer = (finding if out else note), stream.peer
+    to = f"to {peer}" if out else f"of {peer}"
+    for numbers in stream.broken:
+        if len(numbers) == 1:
+            yield remark(f"number {numbers[0]} {to} was given to several messages", peer=peer)
+        else:
+            missing = f"message {numbers[0]}" if numbers[0] == numbers[1] else f"messages {numbers[0]}-{numbers[1]}"
+            have = "is not stored" if out else "has not arrived (3007)"
+            yield remark(f"{missing} {to} {have}", peer=peer)
+    if stream.number > len(stream.broken):
+        yield remark(f"there are {stream.number - len(stream.broken)} more such places {to}", peer=peer)
+    if out and stream.last_seq is None:
+        yield finding("its stream has no row, so nothing can be numbered", peer=peer)
+    elif out and stream.last_seq != stream.highest:
+        yield finding(f"its stream stands at {stream.last_seq}, its last message has {stream.highest}", peer=peer)
+
+
+def requests(request: Any, scene: Scene) -> Iterable[Remark]:
+    """A request that is open is due and has its message; one that was answered is not due, leased or waiting."""
+    about = {"request": request.id}
+    if (request.type, request.peer) != ("transfer.request", request.source):
+        yield finding("its message is not stored", **about)
+    if request.state == "sent" and request.next_at is None:
+        yield finding("it was not answered, and nobody will send it again", **about)
+    if request.state != "sent" and (request.next_at or request.leased_until or request.waiting):
+        yield finding(f"it is {request.state}, and something of it is due all the same", **about)
+    if request.leased_until is not None and request.leased_until > scene.now + LONGEST_LEASE + TOLERANCE:
+        yield finding(f"it is leased until {request.leased_until.isoformat()}", **about)
+    elif request.leased_until is not None and request.next_at is not None and request.next_at > request.leased_until:
+        yield finding("it is leased, and nothing of it is due", **about)

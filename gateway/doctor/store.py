@@ -1,0 +1,259 @@
+"""Reads the whole database for the doctor: streams of rows through server-side cursors, so that size costs no memory.
+
+Everything is read in one transaction that sees one moment (``one_moment``). Nothing here judges.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from gateway import db
+from gateway.holdings.actions import ENTERING
+
+#: Rows fetched at once where a row may be megabytes (a message, a proposal), and where it is small.
+FEW, MANY = 10, 500
+#: Gaps of one stream that are named.
+GAPS_NAMED = 20
+
+
+async def one_moment(tx: db.ReadTx) -> None:
+    """Let ``tx``, which has read nothing yet, see the database as it is now until it ends."""
+    await tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
+async def _stream(
+    tx: db.ReadTx, statement: str, at_once: int, parameters: db.Parameters | None = None
+) -> AsyncIterator[Row[Any]]:
+    async with tx.stream(text(statement), parameters or {}, execution_options={"yield_per": at_once}) as found:
+        async for row in found:
+            yield row
+
+
+async def revocations(tx: db.ReadTx) -> dict[str, datetime]:
+    """When the revocation of a key was entered in the log, by key id."""
+    found = await db.rows(
+        tx,
+        "SELECT e.at, r.record FROM log_entry e JOIN log_record r ON r.entry_id = e.id WHERE e.kind = 'key.revoked'",
+    )
+    entered: dict[str, datetime] = {}
+    for r in found:
+        try:
+            entered[str(json.loads(bytes(r.record))["key"])] = r.at
+        except (ValueError, KeyError, TypeError):
+            continue  # the check of the log says so
+    return entered
+
+
+def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every transfer with its events, the entries of its statements, its claims and the messages it names."""
+    return _stream(
+        tx,
+        """
+        SELECT t.*, p.item AS proposal,
+          (SELECT jsonb_agg(jsonb_build_array(e.version, e.state, e.event, e.entry_id) ORDER BY e.version)
+             FROM transfer_event e WHERE e.transfer_id = t.id) AS events,
+          (SELECT jsonb_object_agg(s.step, s.entry_id) FROM transfer_step s WHERE s.transfer_id = t.id) AS steps,
+          (SELECT jsonb_agg(jsonb_build_array(u.registry, u.series, c.first, c.last, c.released_by IS NULL))
+             FROM claim c JOIN unit_series u ON u.id = c.series_id WHERE c.transfer_id = t.id) AS claims,
+          (SELECT jsonb_object_agg(m.message_id, jsonb_build_array(m.entry_id, m.peer, m.type)) FROM message m
+             WHERE m.direction = 'out' AND m.message_id IN (t.offer_id, t.commit_id, t.cancel_id, t.settle_id,
+                                                            t.closed_source_id, t.closed_acquirer_id)) AS sent
+        FROM transfer t LEFT JOIN transfer_step p ON p.transfer_id = t.id AND p.step = 'propose'
+        ORDER BY t.id
+        """,
+        FEW,
+    )
+
+
+def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every message with the statements kept from it, and what it answers.
+
+    ``answered`` holds [hash, leaf hash] of each stored message it may answer, ``verdict`` the entry of the answer
+    kept for that message.
+    """
+    return _stream(
+        tx,
+        """
+        WITH kept AS (
+          SELECT s.entry_id, jsonb_agg(jsonb_build_array(s.transfer_id, s.step, encode(s.sha256, 'hex'), s.whole,
+                                                         t.source, t.acquirer)) AS steps
+          FROM (SELECT entry_id, transfer_id, step, sha256, sha256 = sha256(convert_to(item, 'UTF8')) AS whole
+                FROM transfer_step) s
+          JOIN transfer t ON t.id = s.transfer_id GROUP BY s.entry_id
+        )
+        SELECT m.entry_id, m.direction, m.peer, CAST(m.message_id AS text) AS message_id, m.type, m.seq,
+          CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps,
+          CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
+            (SELECT jsonb_agg(jsonb_build_array(encode(a.sha256, 'hex'), encode(e.leaf_hash, 'hex')))
+             FROM message a JOIN log_entry e ON e.id = a.entry_id
+             WHERE a.message_id = m.in_reply_to AND a.direction = 'in' AND a.peer = m.peer) END AS answered,
+          CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
+            (SELECT k.answer FROM replay_key k WHERE k.sender = m.peer AND k.message_id = m.in_reply_to) END AS verdict
+        FROM message m LEFT JOIN kept USING (entry_id) ORDER BY m.entry_id
+        """,
+        FEW,
+    )
+
+
+async def refused_as(tx: db.ReadTx, leaf_hash: bytes, before: int) -> bool:
+    """Whether the log has this leaf for a message that was refused and not kept, in an entry ``before``.
+
+    Looked for backwards: the answer to such a message is stored right after its entry.
+    """
+    found = await db.one(
+        tx,
+        """
+        SELECT id FROM log_entry WHERE id < :before AND kind = 'refused' AND leaf_hash = :leaf ORDER BY id DESC LIMIT 1
+        """,
+        {"before": before, "leaf": leaf_hash},
+    )
+    return found is not None
+
+
+async def kept_steps(tx: db.ReadTx, transfers: Sequence[str]) -> set[tuple[str, str]]:
+    """Which statements are kept of these transfers, by (transfer, step)."""
+    found = await db.rows(
+        tx,
+        "SELECT transfer_id, step FROM transfer_step WHERE transfer_id = ANY(CAST(:ids AS text[]))",
+        {"ids": list(transfers)},
+    )
+    return {(r.transfer_id, r.step) for r in found}
+
+
+def entries(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every entry of the log with its record, and the message it records if that is kept."""
+    return _stream(
+        tx,
+        """
+        SELECT e.id, e.kind, e.leaf, e.leaf_hash, r.salt, r.record, m.direction, m.peer, m.type, m.sha256,
+               CAST(m.message_id AS text) AS message_id
+        FROM log_entry e LEFT JOIN log_record r ON r.entry_id = e.id LEFT JOIN message m ON m.entry_id = e.id
+        ORDER BY e.id
+        """,
+        MANY,
+    )
+
+
+def replay_keys(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every message id that was ever used, with the answer kept for it and whether its message is kept."""
+    return _stream(
+        tx,
+        """
+        SELECT k.sender, CAST(k.message_id AS text) AS message_id, k.answer, m.direction, m.peer, m.type,
+               CAST(m.in_reply_to AS text) AS in_reply_to,
+               EXISTS (SELECT FROM message a WHERE a.message_id = k.message_id AND a.direction = 'in'
+                       AND a.peer = k.sender AND a.sha256 = k.sha256) AS kept
+        FROM replay_key k LEFT JOIN message m ON m.entry_id = k.answer ORDER BY k.sender, k.message_id
+        """,
+        MANY,
+    )
+
+
+def streams(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Each peer's stream in each direction: its highest number, what ours should be, and where it is not gapless.
+
+    ``broken`` holds [first missing, last missing] of gaps, and [number] of a number that two messages have.
+    """
+    return _stream(
+        tx,
+        f"""
+        WITH numbered AS (
+          SELECT DISTINCT direction, peer, seq, message_id, sha256 FROM message WHERE seq IS NOT NULL
+        ), placed AS (
+          SELECT *, lag(seq, 1, CAST(0 AS bigint)) OVER (PARTITION BY direction, peer ORDER BY seq) AS before
+          FROM numbered
+        ), breaks AS (
+          SELECT direction, peer, max(seq) AS highest, count(*) FILTER (WHERE seq <> before + 1) AS number,
+            (array_agg(CASE WHEN seq = before THEN jsonb_build_array(seq) ELSE jsonb_build_array(before + 1, seq - 1)
+               END ORDER BY seq) FILTER (WHERE seq <> before + 1))[1:{GAPS_NAMED}] AS broken
+          FROM placed GROUP BY direction, peer
+        )
+        SELECT d.direction, l.code AS peer, coalesce(b.highest, 0) AS highest, o.last_seq,
+               coalesce(b.number, 0) AS number, coalesce(to_jsonb(b.broken), '[]') AS broken
+        FROM link l CROSS JOIN (VALUES ('in'), ('out')) AS d(direction)
+        LEFT JOIN breaks b ON b.peer = l.code AND b.direction = d.direction
+        LEFT JOIN outgoing_stream o ON o.peer = l.code AND d.direction = 'out'
+        ORDER BY l.code, d.direction
+        """,
+        FEW,
+    )
+
+
+def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every request, and where its message is if that is kept."""
+    return _stream(
+        tx,
+        """
+        SELECT CAST(q.id AS text) AS id, q.source, q.state, q.next_at, q.leased_until, q.waiting, m.type, m.peer
+        FROM transfer_request q LEFT JOIN message m ON m.message_id = q.message_id AND m.direction = 'out'
+        ORDER BY q.id
+        """,
+        MANY,
+    )
+
+
+def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every block that an entry opened or closed in the book, or should have, by entry.
+
+    ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *credited* for the
+    units of a transfer that the entry completed (without serials when nothing is known of its claims).
+    """
+    return _stream(
+        tx,
+        """
+        SELECT w.entry_id, w.what, u.registry AS origin, u.series, w.first, w.last, w.registry, w.party,
+               w.account_type, w.transfer
+        FROM (
+          SELECT opened_by AS entry_id, 'opened' AS what, series_id, first, last, registry, party, account_type,
+                 CAST(NULL AS text) AS transfer FROM position
+          UNION ALL
+          SELECT closed_by, 'closed', series_id, first, last, registry, party, account_type, NULL FROM position
+          WHERE closed_by IS NOT NULL
+          UNION ALL
+          SELECT a.entry_id, CASE WHEN a.type = ANY(CAST(:entering AS text[])) THEN 'entered' ELSE 'left' END,
+                 b.series_id, b.first, b.last, a.registry, NULL, b.account_type, NULL
+          FROM action a JOIN action_block b ON b.action_id = a.id
+          UNION ALL
+          SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
+                 t.id
+          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id LEFT JOIN claim c ON c.transfer_id = t.id
+          WHERE e.event = 'credited'
+        ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
+        ORDER BY w.entry_id
+        """,
+        MANY,
+        {"entering": list(ENTERING)},
+    )
+
+
+def series(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Each series: units announced, units in live positions, and the first block that overlaps one before it."""
+    return _stream(
+        tx,
+        f"""
+        WITH entered AS (
+          SELECT b.series_id, sum(b.last - b.first + 1) AS units FROM action a JOIN action_block b ON b.action_id = a.id
+          WHERE a.type = ANY(CAST(:entering AS text[])) GROUP BY b.series_id
+        ), positions AS ({_overlaps("position", "closed_by")}), claims AS ({_overlaps("claim", "released_by")})
+        SELECT u.registry, u.series, coalesce(e.units, 0) AS entered, coalesce(p.units, 0) AS live,
+               p.overlap AS position_overlap, c.overlap AS claim_overlap
+        FROM unit_series u LEFT JOIN entered e ON e.series_id = u.id LEFT JOIN positions p ON p.series_id = u.id
+        LEFT JOIN claims c ON c.series_id = u.id ORDER BY u.registry, u.series
+        """,
+        MANY,
+        {"entering": list(ENTERING)},
+    )
+
+
+def _overlaps(table: str, ended_by: str) -> str:
+    """Units of the live rows of ``table`` by series, and the first serial that two of them have."""
+    return f"""
+      SELECT series_id, sum(last - first + 1) AS units, min(first) FILTER (WHERE first <= reach) AS overlap
+      FROM (SELECT series_id, first, last, max(last) OVER (PARTITION BY series_id ORDER BY first, last
+                                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach
+            FROM {table} WHERE {ended_by} IS NULL) AS x
+      GROUP BY series_id
+    """
