@@ -16,6 +16,7 @@ from tests.stage import AUTHORISATION
 UNDER_WAY = 20
 #: Accounts of KOR01: units may not go into the first, the second does not exist.
 USED, NO_ACCOUNT = "200-1", "100-9"
+TOGETHER = 6
 ORDINARY, REFUSED, REJECTED, WITHDRAWN, LATE, REQUESTED = 24, 2, 2, 2, 2, 1
 
 
@@ -26,9 +27,10 @@ def wish(quantity: int, account: str = "100-1", **changes: Any) -> dict[str, Any
 
 
 async def propose(network: Network, wishes: Sequence[dict[str, Any]]) -> None:
-    """Let MEC01 propose, each in a message of its own, as soon as it can."""
-    body = {"transfers": list(wishes), "one_message_each": True}
-    await network.insist(lambda: network.admin("MEC01", "POST", "transfers", **body), "MEC01 proposes")
+    """Let MEC01 propose, some together in each message, as soon as it can."""
+    for nr in range(0, len(wishes), TOGETHER):
+        body = {"transfers": wishes[nr : nr + TOGETHER]}
+        await network.insist(lambda body=body: network.admin("MEC01", "POST", "transfers", **body), "MEC01 proposes")
 
 
 async def decide(network: Network, yes: bool) -> None:
@@ -70,12 +72,6 @@ async def end(network: Network) -> None:
     await asyncio.gather(*(withdraw(network, t) for t in open_here[:WITHDRAWN]))
     await let_a_day_pass(network, open_here[WITHDRAWN : WITHDRAWN + LATE])
     await decide(network, True)
-
-
-async def everything(network: Network) -> None:
-    """The whole load."""
-    await begin(network)
-    await end(network)
 
 
 async def withdraw(network: Network, transfer: str) -> None:

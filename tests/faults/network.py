@@ -271,7 +271,7 @@ def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
     folder, server, books = network.folder, network.postgres.server, network.books_of(code)
     server.create_database(books, books)
     address = f"127.0.0.1:{free_port()}"
-    arguments = ["connectors.sandbox", kind, "--code", code, "--database", server.dsn(books, books)]
+    arguments = ["tests.faults.registry", kind, "--code", code, "--database", server.dsn(books, books)]
     arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
     arguments += ["--gateway-keys", str(_jwks(folder, "GWY01")), "--answer", answer, "--listen", address]
     arguments += ["--peer", f"{other}={_jwks(folder, other)}", *(["--party", party] if party else [])]

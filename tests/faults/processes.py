@@ -61,6 +61,8 @@ class Part:
     #: Whether its end is somebody's wish: a test killed it, or armed it to kill itself.
     may_end: bool = False
     process: "subprocess.Popen[bytes] | None" = None
+    #: The crash points it has died at.
+    deaths: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -72,10 +74,11 @@ class Part:
         return self.process.pid
 
     def start(self, armed: str = "") -> None:
-        """Start it where it was; ``armed`` names the crash point at which the gateway's processes kill themselves."""
+        """Start it where it was; ``armed`` names the crash point at which it kills itself."""
+        assert self.ended(), f"{self.name} runs already"
         self.armed, self.may_end = armed, bool(armed)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        crash = {"GATEWAY_CRASH": armed} if armed else {}
+        crash = {"GATEWAY_CRASH": armed, "FAULTS_CRASH": armed} if armed else {}
         with self.log.open("ab") as log:
             log.write(f"--- {self.name} starts{f', armed with {armed}' if armed else ''}\n".encode())
             log.flush()
@@ -111,7 +114,9 @@ class Part:
         return self.process is not None and self.process.poll() == -signal.SIGKILL
 
     async def has_died(self) -> bool:
-        """The same, to be waited for."""
+        """The same, to be waited for; a death at a crash point is remembered."""
+        if self.died() and self.armed and self.armed not in self.deaths:
+            self.deaths.append(self.armed)
         return self.died()
 
     def kill(self) -> None:

@@ -1,9 +1,10 @@
 """Property: whichever commit or send a process dies at, nothing is lost and nothing happens twice.
 
-Method: every declared point once. One process is told to kill itself there (SIGKILL) while at least twenty transfers
-are under way on every course; everybody else stays up. It is started again, and everything comes to its end: final,
-or with a person. Then all books must agree. A point that no load passes fails, so the list cannot grow silently.
-Scope: the points are tried in some lanes side by side, each a network of its own, because most of the time is
+Method: every declared point once. A process is told to kill itself just before a commit or a send (SIGKILL) while at
+least twenty transfers are under way on every course, is started again and dies just after the same; everybody else
+stays up. Then it is left alive, and everything comes to its end: final, or with a person; all books must agree. A
+point that nothing passes fails, so the list cannot grow silently.
+Scope: the points are tried in some lanes side by side, each a network of its own, because much of the time is
 waiting; the tests below look at what came of each. After a failure a lane goes on with a fresh network.
 """
 
@@ -14,47 +15,67 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway import crash
-from tests.faults import load
+from connectors.sandbox import crash as registry
+from gateway import crash as gateway
+from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
-from tests.faults.courses import Act, course_to
+from tests.faults.courses import Act, Course
 from tests.faults.network import MIRRORED, USUAL, Network
 from tests.faults.postgres import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-#: Networks side by side, by how their registries answer.
+#: Networks side by side: whether the registries answer in the usual way, or mirrored.
 LANES = (False, False, True)
 #: How long a victim may take to come to its point.
 REACH_SECONDS = 30.0
-#: What whom kills.
+#: Who dies at the gateway's points, by their names.
 VICTIMS = {
-    **dict.fromkeys(crash.SERVING, "serve"),
-    **dict.fromkeys(crash.WORKING, "worker"),
-    **dict.fromkeys(crash.SENDING, "worker"),
+    **dict.fromkeys(gateway.SERVING, "serve"),
+    **dict.fromkeys(gateway.WORKING, "worker"),
+    **dict.fromkeys(gateway.SENDING, "worker"),
 }
-POINTS = tuple(point for point in crash.POINTS if point.rpartition(".")[0] in VICTIMS)
+Case = tuple[str, str, Course]
 
 
-@pytest.mark.parametrize("point", POINTS)
+def cases() -> dict[str, Case]:
+    """Name of a pair of points → who dies there, the name itself, and what leads there."""
+    found = {f"gateway-{n}": (VICTIMS[n], n, courses.GATEWAY.get(n, Course())) for n in VICTIMS}
+    for name in (*registry.COMMITS, *registry.SENDS):
+        victim, course = courses.REGISTRY.get(name, ("MEC01", Course()))
+        found[f"registry-{name}"] = (victim, name, course)
+    return found
+
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("name", CASES)
 async def test_nothing_is_lost_and_nothing_happens_twice_when_a_process_dies_at(
-    point: str, campaign: dict[str, "asyncio.Future[None]"]
+    name: str, campaign: dict[str, "asyncio.Future[None]"]
 ) -> None:
-    await campaign[point]
+    await campaign[name]
+
+
+def test_every_declared_point_is_a_case_or_of_a_command() -> None:
+    ours = {point.rpartition(".")[0] for point in gateway.POINTS} - set(gateway.COMMANDS)
+    theirs = {point.rpartition(".")[0] for point in registry.POINTS}
+    assert set(CASES) == {f"gateway-{n}" for n in ours} | {f"registry-{n}" for n in theirs}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def campaign(
     request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, "asyncio.Future[None]"]]:
-    """What comes of each point that was asked for."""
-    asked = [i.callspec.params["point"] for i in request.session.items if i.path == request.path]  # type: ignore[attr-defined]
-    outcome = {point: asyncio.get_running_loop().create_future() for point in asked}
-    todo = [[p for p in asked if course_to(p).mirrored is mirrored] for mirrored in (False, True)]
+    """What comes of each pair of points that was asked for."""
+    here = [i for i in request.session.items if i.path == request.path and isinstance(i, pytest.Function)]
+    asked = [i.callspec.params["name"] for i in here if hasattr(i, "callspec")]
+    outcome = {name: asyncio.get_running_loop().create_future() for name in asked}
+    todo = [[name for name in asked if CASES[name][2].mirrored is mirrored] for mirrored in (False, True)]
     lanes = [
         asyncio.create_task(_lane(postgres, tmp_path_factory.mktemp("lane"), todo, outcome, mirrored=mirrored))
-        for mirrored in LANES[: len(asked)]
+        for mirrored in LANES
     ]
     yield outcome
     for left in todo:
@@ -70,50 +91,50 @@ async def _lane(
     *,
     mirrored: bool,
 ) -> None:
-    """Try points until none is left; those that need the other kind of network are left to it."""
-    nr = 0
-    while mine := todo[mirrored] or todo[False]:
-        nr += 1
-        inside = folder / str(nr)
+    """Try what is left to be tried; what needs mirrored registries only where they are."""
+    fresh = 0
+    while todo[mirrored] or todo[False]:
+        fresh += 1
+        inside = folder / str(fresh)
         inside.mkdir()
         async with networks.opened(postgres, inside, answers=MIRRORED if mirrored else USUAL) as network:
-            while mine := todo[mirrored] or todo[False]:
-                point = mine.pop(0)
+            sound = True
+            while sound and (mine := todo[mirrored] or todo[False]):
+                name = mine.pop(0)
                 try:
-                    await _die_at(network, VICTIMS[point.rpartition(".")[0]], point)
+                    await _die_at(network, *CASES[name])
                     await agree(network, doctor=not (todo[mirrored] or todo[False]))
-                    outcome[point].set_result(None)
+                    outcome[name].set_result(None)
                 except BaseException as error:  # whoever waits for the outcome is told
-                    outcome[point].set_exception(error)
-                    break
+                    outcome[name].set_exception(error)
+                    sound = False
 
 
-async def _both(network: Network, first: Act, then: Act) -> None:
-    await asyncio.gather(first(network), then(network))
-
-
-async def _die_at(network: Network, victim: str, point: str) -> None:
-    """Let the victim die at its point with everything under way, start it again, and wait until all is at rest."""
-    course = course_to(point)
+async def _die_at(network: Network, victim: str, name: str, course: Course) -> None:
+    """Let the victim die before and after what ``name`` is, with everything under way; wait until all is at rest."""
+    act = "send" if name.startswith("send.") else "commit"
     if victim == "worker":
         network[victim].kill()
-        await load.begin(network)
-        await network.until(lambda: network.count("transfer WHERE state = 'proposed'"), "the load has arrived")
-        await course.before(network)
-        await network.start(victim, armed=point)
-        rest = load.end
-    else:
-        await course.before(network)
-        await network.restart(victim, armed=point)
-        rest = load.everything
-    working = asyncio.create_task(_both(network, rest, course.after))
+    await load.begin(network)
+    await network.until(lambda: network.count("transfer WHERE state = 'proposed' OR state = 'checked'"), "it has begun")
+    await course.before(network)
+    network[victim].kill()
+    working = None
     try:
-        await network.until(network[victim].has_died, f"{victim} dies at {point}", patience_seconds=REACH_SECONDS)
-        under_way = await network.under_way()
-        assert len(under_way) >= load.UNDER_WAY, f"only {len(under_way)} transfers under way"
+        for point in (f"{name}.before-{act}", f"{name}.after-{act}"):
+            network[victim].start(armed=point)
+            working = working or asyncio.create_task(_together(network, load.end, course.after))
+            await network.until(network[victim].has_died, f"{victim} dies at {point}", patience_seconds=REACH_SECONDS)
+            under_way = await network.under_way()
+            assert len(under_way) >= load.UNDER_WAY, f"only {len(under_way)} transfers under way at {point}"
         await network.start(victim)
         await working
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        if working is not None:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
     await network.settle()
+
+
+async def _together(network: Network, *acts: Act) -> None:
+    await asyncio.gather(*(act(network) for act in acts))
