@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .app import build
 from .database import Database
-from .keys import Trust, load_or_make
+from .keys import Trust
 from .registry import Registry
 
 
@@ -69,9 +70,17 @@ def _registry(options: argparse.Namespace) -> Registry:
         gateway=options.gateway_code,
         gateway_url=options.gateway_url.rstrip("/"),
         at_once=options.answer == "reply",
-        trust=Trust(options.code, load_or_make(options.key), files),
+        trust=Trust(options.code, options.key, files),
         database=Database(options.database),
     )
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP as ever; a fault (``arrivals.Cut``) can close the connection its request came on."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["cut"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
 
 class _Server(uvicorn.Server):
@@ -90,6 +99,7 @@ async def _serve(registry: Registry, host: str, port: int) -> None:
         build(registry),
         host=host,
         port=port,
+        http=_Protocol,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,

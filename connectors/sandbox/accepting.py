@@ -1,7 +1,8 @@
 """Whether an offer is accepted: decided by the account, the units and a small policy, never by a person.
 
-The policy is a setting of the registry: ``decide`` (false: offers wait until their time is over) and
-``refuse_parties`` (first transferring Parties whose units are refused, 5904).
+The policy is a setting of the registry: ``decide`` (false: offers wait until their time is over),
+``refuse_parties`` (first transferring Parties whose units are refused, 5904) and, for a source,
+``refuse_release`` (acquiring Parties to which nothing is released any more, 5904).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ UNIT_TYPES = {"A6.4ER"}
 #: Offers decided in one transaction.
 DECIDE_ROWS = 1000
 
-_POLICY: dict[str, Any] = {"decide": True, "refuse_parties": []}
+_POLICY: dict[str, Any] = {"decide": True, "refuse_parties": [], "refuse_release": []}
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def terms_of(proposal: Item) -> dict[str, Any]:
     return {name: proposal.value[name] for name in names}
 
 
-def closed_here(offer: Item) -> str:
-    """Write the answer to an offer of a transfer that was closed here before."""
-    return _answer(offer, "closed-here", [finding(3003, "closed here")])
+def closed_here(transfer: str, offer_sha256: str) -> str:
+    """Write the answer to an offer, or a settle, of a transfer that was closed here before."""
+    return _answer(transfer, offer_sha256, "closed-here", [finding(3003, "closed here")])
 
 
 async def decide(tx: Tx, offers: Mapping[str, tuple[Item, Item]]) -> dict[str, Answer]:
@@ -78,7 +79,7 @@ async def decide(tx: Tx, offers: Mapping[str, tuple[Item, Item]]) -> dict[str, A
     for transfer, (offer, proposal) in offers.items():
         findings = _findings(offer, proposal, accounts, refused)
         state = "rejected" if findings else "accepted"
-        answers[transfer] = Answer(state, _answer(offer, state, findings))
+        answers[transfer] = Answer(state, _answer(transfer, offer.sha256, state, findings))
     for state in ("accepted", "rejected"):
         moved = [transfer for transfer, answer in answers.items() if answer.state == state]
         await transfers.advance(tx, ACQUIRER, state, moved, ["offered"])
@@ -107,8 +108,8 @@ def _stored(text: str) -> Item:
     return Item(text, digest(text), strictjson.loads(text))
 
 
-def _answer(offer: Item, answer: str, findings: Sequence[Finding]) -> str:
-    members = {"kind": "answer", "transfer": offer.value["transfer"], "offer": offer.sha256, "answer": answer}
+def _answer(transfer: str, offer_sha256: str, answer: str, findings: Sequence[Finding]) -> str:
+    members = {"kind": "answer", "transfer": transfer, "offer": offer_sha256, "answer": answer}
     return strictjson.dumps({**members, "findings": list(findings)})
 
 

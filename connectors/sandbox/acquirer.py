@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import books, clock, strictjson, transfers
+from . import books, clock, post, strictjson, transfers
 from .accepting import closed_here, decide, deciding, terms_of
 from .database import Row, Tx
 from .envelope import Message
@@ -17,6 +17,7 @@ from .evidence import Evidence, Item
 from .keys import KeysMissing
 from .outcomes import Outcome, finding, later, said
 from .registry import Registry
+from .signature import digest
 from .transfers import ACQUIRER
 from .units import name_blocks
 
@@ -69,7 +70,7 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
         if state in ("credited", "done"):
             outcome[transfer] = said(item, state, "credited", words[transfer, "credited"])
         elif state == "void":
-            outcome[transfer] = Outcome(item, "void", [finding(3003, "closed here")])
+            outcome[transfer] = await _gone(tx, registry, message, item)
         else:
             proof = _prove(registry, item, message.evidence)
             if isinstance(proof, Outcome):
@@ -77,7 +78,8 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
             else:
                 proven[transfer] = proof
     texts = await _credit(tx, registry, message, rows, proven)
-    await transfers.keep(tx, ACQUIRER, message.id, [(i.value["transfer"], "settle", i.text) for i in message.own])
+    settled = [(i.value["transfer"], "settle", i.text) for i in message.own if i.value["transfer"] in texts]
+    await transfers.keep(tx, ACQUIRER, message.id, settled)
     for item in message.own:
         transfer = item.value["transfer"]
         if transfer in texts:
@@ -85,6 +87,16 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
         elif transfer in proven:
             outcome[transfer] = later(item, 4007, "units are already held here")
     return [outcome[item.value["transfer"]] for item in message.own]
+
+
+async def refuse(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
+    """Credit nothing and say only where each transfer stands: what a registry in trouble does with a settle."""
+    rows, _ = await _situation(tx, message.own, [])
+    states = {transfer: row["state"] for transfer, row in rows.items()}
+    return [
+        Outcome(item, states.get(item.value["transfer"], "not known here"), [finding(3001, "refused")], kept=False)
+        for item in message.own
+    ]
 
 
 async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
@@ -117,6 +129,22 @@ async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     return [outcome.get(t) or Outcome(i, states[t]) for i in message.own if (t := i.value["transfer"])]
 
 
+async def accept_again(tx: Tx, registry: Registry, transfer: str, row: Row | None, evidence: Evidence) -> None:
+    """Stand by an acceptance of our own that was forgotten: the gateway counts on it."""
+    source = transfer[:5]
+    answer = evidence.of_transfer(transfer, "answer", "transfer.answer", registry.code)
+    proposal = evidence.of_transfer(transfer, "propose", "transfer.propose", source)
+    offer = evidence.of_transfer(transfer, "offer", "transfer.offer", registry.gateway)
+    state = row["state"] if row else None
+    if answer is None or answer[0].value["answer"] != "accepted" or state not in (None, "offered"):
+        return
+    for step, found in (("offer", offer), ("propose", proposal), ("answer", answer)):
+        if found is not None:
+            await transfers.keep(tx, ACQUIRER, await post.witness(tx, found[1]), [(transfer, step, found[0].text)])
+    terms = (terms_of(proposal[0]), proposal[0].sha256) if proposal else None
+    await _advance_or_insert(tx, {transfer: row} if row else {}, "accepted", {transfer: terms})
+
+
 async def _situation(
     tx: Tx, items: Sequence[Item], names: Sequence[str]
 ) -> tuple[dict[str, Row], dict[tuple[str, str], str]]:
@@ -128,8 +156,19 @@ def _word(item: Item, row: Row, words: Mapping[tuple[str, str], str]) -> Outcome
     if row["state"] == "offered":
         return Outcome(item, "offered")
     if row["state"] == "void":
-        return said(item, "void", "answer", closed_here(item))
+        return said(item, "void", "answer", closed_here(item.value["transfer"], item.sha256))
     return said(item, row["state"], "answer", words[item.value["transfer"], "answer"])
+
+
+async def _gone(tx: Tx, registry: Registry, message: Message, item: Item) -> Outcome:
+    """Answer a settle of a transfer that was closed here: it is told so, with the gateway's own closing."""
+    transfer = item.value["transfer"]
+    offered = (await transfers.steps(tx, ACQUIRER, [transfer], ["offer"])).get((transfer, "offer"))
+    accepted = message.evidence.find(item.value["answer"], "answer", "transfer.answer", registry.code)
+    offer_sha256 = digest(offered) if offered else accepted.value["offer"] if accepted else None
+    if offer_sha256 is None:
+        return Outcome(item, "void", [finding(3003, "closed here")])
+    return said(item, "void", "answer", closed_here(transfer, offer_sha256))
 
 
 def _belongs(registry: Registry, transfer: str, proposal: Item) -> bool:
@@ -181,7 +220,7 @@ def _prove(registry: Registry, item: Item, evidence: Evidence) -> Proof | Outcom
 
 
 def _unproven(item: Item, detail: str) -> Outcome:
-    return Outcome(item, "not known here", [finding(3006, detail)], kept=False)
+    return Outcome(item, "not known here", [finding(3001, detail)], kept=False)
 
 
 async def _credit(
@@ -201,6 +240,9 @@ async def _credit(
         if transfer in into and (transfer not in rows or rows[transfer]["state"] != "accepted"):
             await transfers.alarm(tx, transfer, 3006, "settled without an acceptance on record here")
             await transfers.keep(tx, ACQUIRER, message.id, [(transfer, "answer", proof.answer.text)])
+    heard = [(t, "released", proven[t].release.text) for t in into]
+    heard += [(t, "propose", proven[t].proposal.text) for t in into if t not in rows]
+    await transfers.keep(tx, ACQUIRER, message.id, heard)
     terms = {t: (terms_of(proven[t].proposal), proven[t].proposal.sha256) for t in into}
     await _advance_or_insert(tx, rows, "credited", terms)
     return {t: _credited(t, message, account[1], proven[t]) for t, account in into.items()}
@@ -273,7 +315,9 @@ async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item, ro
         return later(item, 1007, f"the keys of {source} are not at hand")
     credited = evidence.of_transfer(transfer, "credited", "transfer.credited", registry.code)
     if credited is None or found[0] is None or found[1] is None or found[2] is None:
-        return _unproven(item, "our own credit is not inside")
+        return replace(
+            _unproven(item, "our own credit is not inside"), findings=[finding(3006, "no own credit inside")]
+        )
     proof = Proof(found[0][0], found[1][0], found[2][0])
     if not await _credit(tx, registry, message, rows, {transfer: proof}):
         return later(item, 4007, "units are already held here")

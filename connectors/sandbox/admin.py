@@ -8,9 +8,9 @@ What the books refuse is a 409 problem document with the code of the check table
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 
-from . import accepting, actions, books, listing, proposing, shapes, status
+from . import accepting, actions, backup, books, listing, proposing, shapes, status
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
@@ -28,12 +28,23 @@ ACTIVATION_SECONDS = 30.0
 
 def router(registry: Registry, sender: Sender) -> APIRouter:
     """Make the routes of one registry."""
+    changing = APIRouter(dependencies=[in_service(registry)])
+    _operate(changing, registry, sender)
+    _keep_books(changing, registry)
+    _move(changing, registry)
     routes = APIRouter(prefix="/admin")
-    _operate(routes, registry, sender)
-    _keep_books(routes, registry)
-    _move(routes, registry)
+    routes.include_router(changing)
     _look(routes, registry)
     return routes
+
+
+def in_service(registry: Registry) -> Any:
+    """Make the condition of a route that changes something: not between a restore and asking the gateway (R15)."""
+
+    async def serving() -> None:
+        await registry.database.run("admin.look", backup.serving)
+
+    return Depends(serving)
 
 
 def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:

@@ -237,6 +237,19 @@ async def name_units(tx: Tx, quantities: Mapping[str, int]) -> dict[str, int]:
     return {row["stem"]: row["first"] for row in found}
 
 
+async def skip_names(tx: Tx, given: Sequence[Mapping[str, Any]]) -> None:
+    """Set the counters behind identifiers that were given before and forgotten: none is given twice."""
+    stems = {shapes.split_itmo(entry["itmo"]["last"])[0] for entry in given}
+    ids = await _itmo_ids(tx, stems)
+    lasts = [shapes.split_itmo(entry["itmo"]["last"]) for entry in given]
+    await tx.execute(
+        "UPDATE itmo_series i SET next_serial = greatest(i.next_serial, g.next) FROM (SELECT id, max(last) + 1 AS next"
+        " FROM unnest(%s::int[], %s::bigint[]) AS n (id, last) GROUP BY id) AS g WHERE i.id = g.id",
+        [ids[stem] for stem, _ in lasts],
+        [serial for _, serial in lasts],
+    )
+
+
 async def _series_ids(tx: Tx, origins: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     arrays = columns(sorted(origins), 2)
     await tx.execute(

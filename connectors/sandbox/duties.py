@@ -1,14 +1,14 @@
 """What a registry does of its own accord: deciding offers it has receipted, and asking after long silence.
 
 One task per process, woken by the transactions that leave something to decide. It only repeats work that
-the database says is open, so it may die at any place.
+the database says is open, so it may die at any place. ``Background`` runs it and the outbox beside the requests.
 """
 
 import asyncio
 import contextlib
 import logging
 
-from . import accepting, status
+from . import accepting, backup, status
 from .registry import Registry
 from .sender import NoAnswer, Sender
 
@@ -16,6 +16,28 @@ from .sender import NoAnswer, Sender
 ROUND_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
+
+
+class Background:
+    """What a registry does beside answering: sending, deciding, asking."""
+
+    def __init__(self, registry: Registry, sender: Sender) -> None:
+        self._registry, self._sender = registry, sender
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def begin(self) -> None:
+        """Begin, unless the registry was restored and has not asked yet (R15)."""
+        await self.end()
+        if await self._registry.database.run("duties.begin", backup.restored) is None:
+            work = (self._sender.run(), run(self._registry, self._sender))
+            self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
+
+    async def end(self) -> None:
+        """Stop; what is under way is given up like by a process that ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
 
 
 async def run(registry: Registry, sender: Sender) -> None:

@@ -15,7 +15,7 @@ from . import shapes, strictjson
 from .clock import stamp, uuid7
 from .evidence import Evidence, Item, carry
 from .keys import OwnKey, Trust
-from .signature import Unattributable, digest, is_compact, prove, sign
+from .signature import Unattributable, digest, is_compact, prove, segment, sign
 from .strictjson import Malformed
 
 #: How far a sender's clock may be ahead of ours.
@@ -119,7 +119,6 @@ def compose(draft: Draft, key: OwnKey, sender: str, receiver: str, seq: int | No
     """Sign ``draft``: the only place where a message of this registry gets its bytes."""
     now = datetime.now(UTC)
     texts = [*draft.items, *draft.carried]
-    expires_at = stamp(now + draft.expires_in) if draft.expires_in else None
     members = {
         "v": 1,
         "id": uuid7(),
@@ -128,17 +127,38 @@ def compose(draft: Draft, key: OwnKey, sender: str, receiver: str, seq: int | No
         "from": sender,
         "to": receiver,
         "sent_at": stamp(now),
-        "expires_at": expires_at,
+        "expires_at": stamp(now + draft.expires_in) if draft.expires_in else None,
         "in_reply_to": draft.in_reply_to,
         "items": [digest(text) for text in texts] or None,
     }
     payload = {name: value for name, value in members.items() if value is not None} | {"body": draft.body}
+    return _written(payload, texts, key)
+
+
+def _written(payload: Mapping[str, Any], texts: Sequence[str], key: OwnKey) -> Outgoing:
     compact = sign(strictjson.dumps(payload), key)
     if texts:
         content_type, body = ITEMS_TYPE, strictjson.dumps({"jws": compact, "items": texts}).encode()
     else:
         content_type, body = BARE_TYPE, compact.encode()
-    return Outgoing(str(members["id"]), draft.type, seq, compact, content_type, body, expires_at)
+    expires_at = payload.get("expires_at")
+    return Outgoing(payload["id"], payload["type"], payload.get("seq"), compact, content_type, body, expires_at)
+
+
+def signed_anew(message: Outgoing, key: OwnKey) -> Outgoing:
+    """Give the same message under the signature of another key."""
+    payload, texts = segment(message.jws.split(".")[1]), []
+    if message.content_type == ITEMS_TYPE:
+        texts = strictjson.loads(message.body)["items"]
+    return _written(payload, texts, key)
+
+
+def claimed_type(content_type: str, body: bytes) -> str:
+    """Give the type a message says it has, proving nothing; empty for what is no message."""
+    try:
+        return str(segment(_unwrap(content_type, body)[0].split(".")[1]).get("type"))
+    except (Unattributable, Malformed, ValueError):
+        return ""
 
 
 def read(content_type: str, body: bytes, sender: str, trust: Trust, types: Mapping[str, str | None]) -> Message:

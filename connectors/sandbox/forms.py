@@ -28,6 +28,7 @@ def named(names: Collection[str], what: str) -> AfterValidator:
 
 
 LinkCode = Annotated[str, shaped(shapes.is_link_code, "a registry code")]
+TransferId = Annotated[str, shaped(shapes.is_transfer, "a transfer id")]
 PartyCode = Annotated[str, shaped(shapes.is_party, "a Party code")]
 AccountNumber = Annotated[str, shaped(shapes.is_account, "an account")]
 Series = Annotated[str, shaped(shapes.is_series, "a series")]
@@ -126,7 +127,8 @@ class Move(Closed):
 
 
 class Policy(Closed):
-    """What the registry accepts."""
+    """What the registry accepts, and releases."""
 
     decide: bool | None = None
     refuse_parties: list[PartyCode] | None = None
+    refuse_release: list[PartyCode] | None = None

@@ -5,10 +5,10 @@ the stored answer, also after their time is over; other bytes under the same id 
 change nothing and are not stored. A refusal of a whole message is no verdict and is not stored (R23).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from . import acquirer, envelope, outcomes, post, proposing, source, status
+from . import acquirer, backup, envelope, outcomes, post, proposing, source, status
 from .clock import stamp
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
@@ -16,31 +16,6 @@ from .outcomes import Outcome
 from .registry import Registry
 
 Handler = Callable[[Tx, Registry, Message], Awaitable[Sequence[Outcome]]]
-
-
-async def receive(registry: Registry, content_type: str, body: bytes) -> Outgoing:
-    """Answer one message; raises ``Unattributable`` or ``KeysMissing`` where nothing can be signed."""
-    try:
-        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
-        if message.type in ("status.query", "time.query"):
-            envelope.check_times(message)
-            return await _answer_query(registry, message)
-        return await registry.database.run(f"receive.{message.type}", lambda tx: _handle(tx, registry, message))
-    except Refusal as refusal:
-        body_members = {"findings": [outcomes.finding(refusal.code, refusal.detail)]}
-        named = {"id": refusal.message_id, "sha256": refusal.sha256}
-        return _sign(registry, Draft("refusal", body=body_members, in_reply_to=named))
-
-
-async def _handle(tx: Tx, registry: Registry, message: Message) -> Outgoing:
-    agree, stored = await post.claim(tx, message)
-    if not agree:
-        raise Refusal(2002, "another message had this id", message.id, message.body_sha256)
-    if stored is not None:
-        return stored
-    envelope.check_times(message)
-    judged = await _HANDLERS[message.type](tx, registry, message)
-    return await outcomes.conclude(tx, registry, message, judged)
 
 
 async def _closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
@@ -54,21 +29,8 @@ async def _closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]
     return [judged[item.sha256] for item in message.own]
 
 
-async def _answer_query(registry: Registry, message: Message) -> Outgoing:
-    named = {"id": message.id, "sha256": message.body_sha256}
-    if message.type == "time.query":
-        time = {"time": stamp(datetime.now(UTC))}
-        return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
-    draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
-    return _sign(registry, draft)
-
-
-def _sign(registry: Registry, draft: Draft) -> Outgoing:
-    """Sign what is not stored and has no number."""
-    return envelope.compose(draft, registry.key, registry.code, registry.gateway, None)
-
-
-_HANDLERS: dict[str, Handler] = {
+#: What each type of message is handled by.
+HANDLERS: Mapping[str, Handler] = {
     "transfer.request": proposing.request,
     "transfer.offer": acquirer.offer,
     "transfer.commit": source.commit,
@@ -76,3 +38,61 @@ _HANDLERS: dict[str, Handler] = {
     "transfer.settle": acquirer.settle,
     "transfer.closed": _closed,
 }
+
+
+async def receive(
+    registry: Registry, content_type: str, body: bytes, handlers: Mapping[str, Handler] = HANDLERS
+) -> Outgoing:
+    """Answer one message; raises ``Unattributable`` or ``KeysMissing`` where nothing can be signed."""
+    try:
+        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
+        if message.type in ("status.query", "time.query"):
+            envelope.check_times(message)
+            return await _answer_query(registry, message)
+        return await registry.database.run(
+            f"receive.{message.type}", lambda tx: _handle(tx, registry, message, handlers)
+        )
+    except Refusal as refusal:
+        return await _refusal(registry, refusal)
+
+
+async def refuse(registry: Registry, content_type: str, body: bytes, code: int) -> Outgoing:
+    """Refuse a message unread, whatever it says; raises like ``receive``."""
+    try:
+        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
+        return await _refusal(registry, Refusal(code, "not now", message.id, message.body_sha256))
+    except Refusal as refusal:
+        return await _refusal(registry, refusal)
+
+
+async def _handle(tx: Tx, registry: Registry, message: Message, handlers: Mapping[str, Handler]) -> Outgoing:
+    agree, stored = await post.claim(tx, message)
+    if not agree:
+        raise Refusal(2002, "another message had this id", message.id, message.body_sha256)
+    if stored is not None:
+        return stored
+    envelope.check_times(message)
+    judged = await handlers[message.type](tx, registry, message)
+    return await outcomes.conclude(tx, registry, message, judged)
+
+
+async def _answer_query(registry: Registry, message: Message) -> Outgoing:
+    named = {"id": message.id, "sha256": message.body_sha256}
+    if message.type == "time.query":
+        await registry.database.run("receive.time.query", backup.serving)
+        time = {"time": stamp(datetime.now(UTC))}
+        return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
+    draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
+    return _sign(registry, draft)
+
+
+async def _refusal(registry: Registry, refusal: Refusal) -> Outgoing:
+    await registry.database.run("receive.refused", backup.serving)
+    body = {"findings": [outcomes.finding(refusal.code, refusal.detail)]}
+    named = {"id": refusal.message_id, "sha256": refusal.sha256}
+    return _sign(registry, Draft("refusal", body=body, in_reply_to=named))
+
+
+def _sign(registry: Registry, draft: Draft) -> Outgoing:
+    """Sign what is not stored and has no number."""
+    return envelope.compose(draft, registry.key, registry.code, registry.gateway, None)

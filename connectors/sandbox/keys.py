@@ -5,6 +5,8 @@ may appear later. A sender's key is looked up under that sender alone; ``kid`` i
 ``KeysMissing`` means "cannot judge yet", which is never the same as "bad signature".
 """
 
+import contextlib
+import glob
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,18 +38,30 @@ class OwnKey:
         return {**members, "alg": self.alg, "kid": self.kid, "use": "sig"}
 
 
+def make() -> OwnKey:
+    """Make an Ed25519 key that nobody knows yet."""
+    return _own(OKPKey.generate_key("Ed25519", private=True))
+
+
 def load_or_make(path: Path) -> OwnKey:
     """Read a PKCS #8 PEM (Ed25519 or P-256), or make an Ed25519 one (0600) if there is no file."""
     if not path.exists():
-        made = OKPKey.generate_key("Ed25519", private=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(made.as_pem(private=True))
+        write(path, make())
     pem = path.read_bytes()
     try:
-        key: Key = OKPKey.import_key(pem)
+        return _own(OKPKey.import_key(pem))
     except JoseError:
-        key = ECKey.import_key(pem)
+        return _own(ECKey.import_key(pem))
+
+
+def write(path: Path, key: OwnKey) -> None:
+    """Write a private key to a new file that its owner alone can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.key.as_pem(private=True))
+
+
+def _own(key: Key) -> OwnKey:
     return OwnKey(key, algorithm_of(key), key.thumbprint())
 
 
@@ -62,13 +76,43 @@ def algorithm_of(key: Key) -> str:
 
 @dataclass
 class Trust:
-    """Who may sign what: one key set per sender code."""
+    """Who may sign what: one key set per sender code.
+
+    A new key of this registry's own replaces the file of the old one, which stays beside it, ``.<thumbprint>``
+    added to its name: what it signed stays provable as evidence.
+    """
 
     own_code: str
-    own: OwnKey
+    own_file: Path
     files: dict[str, Path]
     pinned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    own: OwnKey = field(init=False)
+    _earlier: dict[str, Key] = field(default_factory=dict)
     _read: dict[str, tuple[tuple[int, int], dict[str, Key]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.own = load_or_make(self.own_file)
+        kept = self.own_file.parent.glob(f"{glob.escape(self.own_file.name)}.*")
+        self._earlier = {key.kid: key.key for path in kept if path != self._prepared for key in [load_or_make(path)]}
+
+    @property
+    def _prepared(self) -> Path:
+        return self.own_file.with_name(f"{self.own_file.name}.next")
+
+    def prepare(self) -> OwnKey:
+        """Make the key that ``renew`` will put in place of the present one."""
+        self._prepared.unlink(missing_ok=True)
+        new = make()
+        write(self._prepared, new)
+        return new
+
+    def renew(self) -> None:
+        """Sign with the prepared key from now on; the old one is kept for what it signed (R16)."""
+        old = self.own
+        with contextlib.suppress(FileExistsError):  # it died right after this line before
+            os.link(self.own_file, self.own_file.with_name(f"{self.own_file.name}.{old.kid}"))
+        os.replace(self._prepared, self.own_file)
+        self._earlier[old.kid], self.own = old.key, load_or_make(self.own_file)
 
     def pin(self, sender: str, key_set: dict[str, Any]) -> None:
         """Trust a key set that was fetched once; a file for the same sender wins over it."""
@@ -78,7 +122,7 @@ class Trust:
     def key(self, sender: str, kid: str) -> Key | None:
         """Give the key ``kid`` of ``sender``, or nothing; raises ``KeysMissing`` without any key set."""
         if sender == self.own_code:
-            return self.own.key if kid == self.own.kid else None
+            return self.own.key if kid == self.own.kid else self._earlier.get(kid)
         return self._keys(sender).get(kid)
 
     def _keys(self, sender: str) -> dict[str, Key]:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import post, strictjson, transfers
+from . import post, retelling, strictjson, transfers
 from .database import Tx
 from .envelope import Draft, Message, Outgoing
 from .evidence import Item
 from .registry import Registry
+from .retelling import Shown
 
 #: Message type and role of each statement a registry makes about a transfer.
 STATEMENTS = {
@@ -71,38 +72,58 @@ def said(
 async def conclude(tx: Tx, registry: Registry, message: Message, outcomes: Sequence[Outcome]) -> Outgoing:
     """Store the answer to ``message`` and what is said beside it; gives the answer."""
     made = [outcome.statement for outcome in outcomes if outcome.statement]
-    names = sorted({statement.step for statement in made})
     reply_to = {"id": message.id, "sha256": message.body_sha256}
-    complete = len(made) == len(outcomes) and len(names) == 1
+    complete = len(made) == len(outcomes) and len({statement.step for statement in made}) == 1
     if registry.at_once and complete and message.type in ANSWERED_AT_ONCE:
-        return await _say(tx, registry, made, reply_to, answers=message.id)
+        shown = await _shown(tx, made, answering=message.id)
+        if shown.fits:
+            return await _store(tx, registry, made, shown, in_reply_to=reply_to, answers=message.id)
     draft = Draft("receipt", [_receipt(outcome) for outcome in outcomes], in_reply_to=reply_to)
     kept = all(outcome.kept for outcome in outcomes)
     receipt = await post.store(tx, registry, draft, answers=message.id if kept else None)
-    waiting = await _waiting(tx, made)
-    for name in names:
-        unsaid = [s for s in made if s.step == name and (s.new or (s.transfer, name) not in waiting)]
-        if unsaid:
-            await say(tx, registry, unsaid)
+    await say_unsaid(tx, registry, made)
     return receipt
 
 
-async def say(tx: Tx, registry: Registry, statements: Sequence[Statement]) -> Outgoing:
-    """Store statements of one kind as a message of this registry's own, sent until there is a receipt."""
-    return await _say(tx, registry, statements, None, owed=True)
+async def say_unsaid(tx: Tx, registry: Registry, statements: Sequence[Statement]) -> None:
+    """Say, as messages of this registry's own, what is not being said already."""
+    waiting = await _waiting(tx, statements)
+    for name in sorted({statement.step for statement in statements}):
+        unsaid = [s for s in statements if s.step == name and (s.new or (s.transfer, name) not in waiting)]
+        if unsaid:
+            await say(tx, registry, unsaid)
 
 
-async def _say(
+async def say(tx: Tx, registry: Registry, statements: Sequence[Statement]) -> None:
+    """Store statements of one kind as messages of this registry's own, each sent until there is a receipt."""
+    shown = await _shown(tx, statements)
+    half = len(statements) // 2
+    if shown.fits or not half:
+        await _store(tx, registry, statements, shown, owed=True)
+    else:
+        await say(tx, registry, statements[:half])
+        await say(tx, registry, statements[half:])
+
+
+async def _shown(tx: Tx, statements: Sequence[Statement], answering: str | None = None) -> Shown:
+    # R24, R26: what is said again shows what it rests on, unless that is the very message being answered.
+    again = [(s.transfer, s.step, s.text) for s in statements if not s.new and s.step != "voided"]
+    return await retelling.shown(tx, STATEMENTS[statements[0].step][1], again, answering) if again else Shown()
+
+
+async def _store(
     tx: Tx,
     registry: Registry,
     statements: Sequence[Statement],
-    in_reply_to: Mapping[str, str] | None,
+    shown: Shown,
     *,
+    in_reply_to: Mapping[str, str] | None = None,
     answers: str | None = None,
     owed: bool = False,
 ) -> Outgoing:
     message_type, role = STATEMENTS[statements[0].step]
-    draft = Draft(message_type, [statement.text for statement in statements], in_reply_to=in_reply_to)
+    texts = [statement.text for statement in statements]
+    draft = Draft(message_type, texts, shown.body, in_reply_to=in_reply_to, carried=list(shown.items))
     message = await post.store(tx, registry, draft, answers=answers, owed=owed)
     new = [(s.transfer, s.step, s.text) for s in statements if s.new]
     await transfers.record(tx, role, message.id, new)

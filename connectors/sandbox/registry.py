@@ -1,8 +1,9 @@
 """What one registry process holds: who it is, whom it trusts, where its books are, how it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .database import Database
+from .faults import Faults
 from .keys import OwnKey, Trust
 
 
@@ -18,6 +19,7 @@ class Registry:
     at_once: bool
     trust: Trust
     database: Database
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def key(self) -> OwnKey:

@@ -97,9 +97,10 @@ CREATE TABLE IF NOT EXISTS sent (
   at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS sent_owed ON sent (next_at, seq) WHERE owed;
+-- Without sha256: a message seen only as it was carried inside another.
 CREATE TABLE IF NOT EXISTS received (
   id uuid PRIMARY KEY,
-  sha256 text NOT NULL,
+  sha256 text,
   jws_sha256 text NOT NULL,
   type text NOT NULL,
   jws text NOT NULL,

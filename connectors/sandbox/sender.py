@@ -10,13 +10,14 @@ a name of ``crash``.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import envelope, strictjson
+from . import envelope, faults, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -40,6 +41,24 @@ class NoAnswer(Exception):
     """No signed answer came back: whether the message arrived is unknown."""
 
 
+#: The gateway's answer, and the texts of its items.
+Answer = tuple[Message, list[str]]
+
+
+@dataclass(frozen=True)
+class _Departure:
+    """A message on its way out."""
+
+    type: str
+    send: Callable[[], Awaitable[Answer]]
+
+    def go(self) -> Awaitable[Answer]:
+        return self.send()
+
+    def lost(self) -> Answer:
+        raise NoAnswer("a fault that was set: lost on its way")
+
+
 @dataclass(frozen=True)
 class _Result:
     id: str
@@ -58,7 +77,8 @@ class Sender:
         self._results: list[_Result] = []
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send until cancelled; what came back and was not written yet is forgotten, and is sent again."""
+        self._results.clear()
         wake = self._registry.database.sender_wake
         try:
             while True:
@@ -74,10 +94,17 @@ class Sender:
             for task in self._flying.values():
                 task.cancel()
             await asyncio.gather(*self._flying.values(), return_exceptions=True)
-            await self._client.aclose()
 
-    async def post(self, message_type: str, content_type: str, body: bytes) -> tuple[Message, list[str]]:
+    async def close(self) -> None:
+        """Close the connections to the gateway."""
+        await self._client.aclose()
+
+    async def post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         """Send bytes to the gateway; gives its proven answer to exactly these, or raises ``NoAnswer``."""
+        departure = _Departure(message_type, lambda: self._post(message_type, content_type, body))
+        return await faults.suffer(self._registry.faults, faults.BOTH_WAYS, "out", departure)
+
+    async def _post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         registry = self._registry
         try:
             response = await self._exchange(

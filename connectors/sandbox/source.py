@@ -6,10 +6,11 @@ are proven debits. Whichever of commit and withdrawal locks the row first decide
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from . import books, clock, strictjson, transfers
+from . import books, clock, post, strictjson, transfers
+from .accepting import policy, terms_of
 from .database import Row, Tx
 from .envelope import Message
 from .evidence import Evidence, Item
@@ -17,56 +18,46 @@ from .keys import KeysMissing
 from .outcomes import Finding, Outcome, finding, later, said
 from .registry import Registry
 from .transfers import SOURCE
-from .units import Holding, itmo_range, itmo_stem
-
-
-@dataclass(frozen=True)
-class Order:
-    """A proven or still unproven order to debit: the commit item, the JWS that says it, what it carries."""
-
-    item: Item
-    commit_id: str
-    commit_sha256: str
-    evidence: Evidence
+from .units import Declined, Holding, itmo_range, itmo_stem
 
 
 async def commit(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Debit every locked transfer whose commit is proven; repeat the word of the others."""
-    orders = [Order(item, message.id, message.jws_sha256, message.evidence) for item in message.own]
-    return await follow_commit(tx, registry, message.id, orders)
-
-
-async def follow_commit(tx: Tx, registry: Registry, message_id: str, orders: Sequence[Order]) -> list[Outcome]:
-    """Carry out orders to debit, from a commit itself or from the answer to a question."""
-    rows, words = await _situation(tx, [order.item for order in orders])
+    rows, words = await _situation(tx, message.own)
+    shut = set((await policy(tx))["refuse_release"])
     outcome: dict[str, Outcome] = {}
-    debits: dict[str, Order] = {}
-    for order in orders:
-        transfer = order.item.value["transfer"]
+    debits: dict[str, Item] = {}
+    for item in message.own:
+        transfer = item.value["transfer"]
         row = rows.get(transfer)
         if row is None:
             # Our own proposal is inside: data was lost here. Nothing is decided by saying so (R5).
-            outcome[transfer] = Outcome(order.item, "unknown-here", [finding(3001, "no such transfer")], kept=False)
+            outcome[transfer] = Outcome(item, "unknown-here", [finding(3001, "no such transfer")], kept=False)
         elif row["state"] != "locked":
-            outcome[transfer] = _word(order.item, row["state"], words)
-        elif (unproven := _judge(registry, row, order)) is not None:
+            outcome[transfer] = _word(item, row["state"], words)
+        elif (unproven := _judge(registry, row, item, message.evidence)) is not None:
             outcome[transfer] = unproven
+            if unproven.state == "locked":
+                await transfers.alarm(tx, transfer, unproven.findings[0]["code"], "a commit that is not proven")
+        elif row["terms"]["acquiring"]["party"] in shut:
+            # By its own checks a source may still refuse: for ever, and with the code (R13).
+            refused = [finding(5904, "no release to this Party")]
+            text = (await void(tx, [transfer], refused))[transfer]
+            outcome[transfer] = said(item, "void", "voided", text, new=True)
         else:
-            debits[transfer] = order
-    texts = await _debit(tx, registry, rows, debits, message_id)
+            debits[transfer] = item
+    texts = await _debit(tx, registry, rows, debits, message)
     for transfer, text in texts.items():
-        outcome[transfer] = said(debits[transfer].item, "released", "released", text, new=True)
-    return [outcome[order.item.value["transfer"]] for order in orders]
+        outcome[transfer] = said(debits[transfer], "released", "released", text, new=True)
+    return [outcome[item.value["transfer"]] for item in message.own]
 
 
 async def cancel(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Void what is not released, unknown transfers included; the answer binds either way."""
     rows, words = await _situation(tx, message.own)
     await transfers.keep(tx, SOURCE, message.id, [(i.value["transfer"], "cancel", i.text) for i in message.own])
-    unknown = [item.value["transfer"] for item in message.own if item.value["transfer"] not in rows]
-    await transfers.insert(tx, SOURCE, "void", [(transfer, None, None) for transfer in unknown])
     voided = await void(tx, [t for t, row in rows.items() if row["state"] == "locked"])
-    voided |= {transfer: _voided(transfer) for transfer in unknown}
+    voided |= await void_unknown(tx, [t for i in message.own if (t := i.value["transfer"]) not in rows])
     return [
         said(item, "void", "voided", voided[transfer], new=True)
         if (transfer := item.value["transfer"]) in voided
@@ -114,6 +105,12 @@ async def void(tx: Tx, locked: Sequence[str], findings: Sequence[Finding] = ()) 
     return {transfer: _voided(transfer, findings) for transfer in locked}
 
 
+async def void_unknown(tx: Tx, unknown: Sequence[str]) -> dict[str, str]:
+    """Void, for ever, transfers without a row; gives the text of each ``voided`` item."""
+    await transfers.insert(tx, SOURCE, "void", [(transfer, None, None) for transfer in unknown])
+    return {transfer: _voided(transfer) for transfer in unknown}
+
+
 def _voided(transfer: str, findings: Sequence[Finding] = ()) -> str:
     return strictjson.dumps({"kind": "voided", "transfer": transfer, "findings": list(findings)})
 
@@ -130,9 +127,8 @@ def _word(item: Item, state: str, words: Mapping[tuple[str, str], str], findings
     return said(item, state, step, words[item.value["transfer"], step], findings=findings)
 
 
-def _judge(registry: Registry, row: Row, order: Order) -> Outcome | None:
+def _judge(registry: Registry, row: Row, item: Item, evidence: Evidence) -> Outcome | None:
     """Say why a commit is not proven: our proposal as we stored it, and the acquirer's acceptance of it."""
-    item, evidence = order.item, order.evidence
     acquirer = row["terms"]["acquiring"]["registry"]
     try:
         proposal = evidence.find(item.value["proposal"], "propose", "transfer.propose", registry.code)
@@ -149,8 +145,9 @@ def _judge(registry: Registry, row: Row, order: Order) -> Outcome | None:
 
 
 async def _debit(
-    tx: Tx, registry: Registry, rows: Mapping[str, Row], orders: Mapping[str, Order], message_id: str
+    tx: Tx, registry: Registry, rows: Mapping[str, Row], orders: Mapping[str, Item], message: Message
 ) -> dict[str, str]:
+    # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
         transfer: [u for u in gone[transfer] if registry.names_units and _first_transfer(rows[transfer], u)]
@@ -159,20 +156,22 @@ async def _debit(
     named = await _name(tx, first_named)
     now = clock.now()
     texts = {}
-    for transfer, order in orders.items():
+    for transfer in orders:
         if sum(unit.quantity for unit in gone[transfer]) != rows[transfer]["terms"]["quantity"]:
             raise RuntimeError(f"the lock of {transfer} does not hold what was proposed")
         released = {
             "kind": "released",
             "transfer": transfer,
-            "commit": {"id": order.commit_id, "sha256": order.commit_sha256},
+            "commit": {"id": message.id, "sha256": message.jws_sha256},
             "released_at": now,
             "first_transfer": bool(first_named[transfer]),
             "itmo": named[transfer],
         }
         texts[transfer] = strictjson.dumps(released)
     await transfers.advance(tx, SOURCE, "released", list(orders), ["locked"])
-    await transfers.keep(tx, SOURCE, message_id, [(t, "commit", o.item.text) for t, o in orders.items()])
+    heard = [(t, "commit", item.text) for t, item in orders.items()]
+    heard += [(t, "answer", message.evidence.texts[item.value["answer"]]) for t, item in orders.items()]
+    await transfers.keep(tx, SOURCE, message.id, heard)
     return texts
 
 
@@ -204,11 +203,44 @@ async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, lis
 async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item) -> Outcome:
     """Completed, but only locked here: data was lost, and our own signed release is inside."""
     transfer = item.value["transfer"]
-    release = message.evidence.of_transfer(transfer, "released", "transfer.released", registry.code)
-    if release is None:
+    if not await debit_as_released(tx, registry, transfer, message.evidence):
         return Outcome(item, "locked", [finding(3006, "our own release is not inside")], kept=False)
     await transfers.alarm(tx, transfer, 3006, "completed elsewhere; debited from our own signed release")
-    await books.debit(tx, [transfer])
-    await transfers.keep(tx, SOURCE, message.id, [(transfer, "released", release[0].text)])
-    await transfers.advance(tx, SOURCE, "done", [transfer], ["locked"])
+    await transfers.advance(tx, SOURCE, "done", [transfer], ["released"])
     return Outcome(item, "done")
+
+
+async def debit_as_released(tx: Tx, registry: Registry, transfer: str, evidence: Evidence) -> bool:
+    """Debit a locked transfer as our own release says that was forgotten; gives whether it is inside."""
+    found = evidence.of_transfer(transfer, "released", "transfer.released", registry.code)
+    if found is None:
+        return False
+    release, jws = found
+    row = (await transfers.lock(tx, SOURCE, [transfer]))[transfer]
+    gone = (await books.debit(tx, [transfer])).get(transfer, [])
+    if sum(unit.quantity for unit in gone) != row["terms"]["quantity"]:
+        await transfers.alarm(tx, transfer, 4003, "released before, but the lock does not hold those units")
+    await books.skip_names(tx, release.value["itmo"])
+    await transfers.keep(tx, SOURCE, await post.witness(tx, jws), [(transfer, "released", release.text)])
+    await transfers.advance(tx, SOURCE, "released", [transfer], ["locked"])
+    return True
+
+
+async def relock(tx: Tx, registry: Registry, transfer: str, evidence: Evidence) -> bool:
+    """Lock the units of a proposal of our own that was forgotten; gives whether that is possible."""
+    found = evidence.of_transfer(transfer, "propose", "transfer.propose", registry.code)
+    if found is None:
+        return False
+    proposal, jws = found
+    value, address = proposal.value, proposal.value["transferring"]
+    try:
+        (units,) = await books.take_ranges(tx, address["party"], address["account"], [value["blocks"]])
+    except Declined as error:
+        await transfers.alarm(tx, transfer, error.code, f"proposed before, but not to be locked: {error.detail}")
+        return False
+    await books.put(tx, [replace(unit, locked_by=transfer) for unit in units])
+    entry = ("lock", transfer, address["party"], address["account"], value["quantity"])
+    await books.write_journal(tx, [entry])
+    await transfers.insert(tx, SOURCE, "locked", [(transfer, terms_of(proposal), proposal.sha256)])
+    await transfers.keep(tx, SOURCE, await post.witness(tx, jws), [(transfer, "propose", proposal.text)])
+    return True

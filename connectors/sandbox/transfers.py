@@ -6,6 +6,7 @@ other; a row that two transactions would both insert makes one of them start aga
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from .books import plain
@@ -13,6 +14,9 @@ from .database import Row, Tx, columns
 
 SOURCE = "source"
 ACQUIRER = "acquirer"
+
+#: R26: states in which a registry waits to hear, and how long until it asks for the first time.
+ASK_FIRST = {state: timedelta(hours=1) for state in ("locked", "released", "accepted", "credited")}
 
 
 async def lock(tx: Tx, role: str, transfers: Iterable[str]) -> dict[str, Row]:
@@ -33,12 +37,11 @@ async def insert(
     arrays = columns([(t, plain(terms) if terms else None, proposal) for t, terms, proposal in rows], 3)
     await tx.execute(
         "INSERT INTO transfer (transfer, terms, proposal, role, state, ask_at)"
-        " SELECT t, terms, proposal, %s::text, %s::text, CASE WHEN %s::text IN ('locked', 'accepted')"
-        " THEN now() + interval '1 hour' END"
+        " SELECT t, terms, proposal, %s::text, %s::text, now() + %s::interval"
         " FROM unnest(%b::text[], %b::text[]::jsonb[], %b::text[]) AS n (t, terms, proposal)",
         role,
         state,
-        state,
+        ASK_FIRST.get(state),
         *arrays,
     )
 
@@ -46,11 +49,10 @@ async def insert(
 async def advance(tx: Tx, role: str, state: str, transfers: Sequence[str], leaves: Sequence[str]) -> None:
     """Take locked rows from one of the states ``leaves`` to ``state``; none may be anywhere else."""
     moved = await tx.execute(
-        "UPDATE transfer SET state = %s::text, changed_at = now(), ask_at = CASE WHEN %s::text IN"
-        " ('locked', 'released', 'accepted') THEN now() + interval '1 hour' END"
+        "UPDATE transfer SET state = %s::text, changed_at = now(), ask_at = now() + %s::interval"
         " WHERE role = %s AND transfer = ANY(%s) AND state = ANY(%s)",
         state,
-        state,
+        ASK_FIRST.get(state),
         role,
         list(transfers),
         list(leaves),
@@ -81,8 +83,15 @@ async def keep(tx: Tx, role: str, message: str, heard: Sequence[tuple[str, str, 
 
 
 async def alarm(tx: Tx, transfer: str, code: int, detail: str) -> None:
-    """Note what a person has to look at."""
-    await tx.execute("INSERT INTO alarm (transfer, code, detail) VALUES (%s, %s, %s)", transfer, code, detail)
+    """Note what a person has to look at; the same thing once."""
+    await tx.execute(
+        "INSERT INTO alarm (transfer, code, detail) SELECT n.* FROM (VALUES (%s::text, %s::int, %s::text))"
+        " AS n (transfer, code, detail) WHERE NOT EXISTS (SELECT FROM alarm a"
+        " WHERE a.transfer = n.transfer AND a.code = n.code AND a.detail = n.detail)",
+        transfer,
+        code,
+        detail,
+    )
 
 
 # %b: a thousand item texts as a text array would be escaped twice over, at a third of the whole cost.

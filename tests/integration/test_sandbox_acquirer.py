@@ -156,7 +156,7 @@ async def test_a_settle_without_own_acceptance_or_release_credits_nothing(
         proposed, _, released = body["evidence"]
         for evidence in ([proposed, forged, released], [proposed, answer.jws, unreleased]):
             receipt = await korea.send(kind, own, {"evidence": evidence}, carried)
-            assert receipt.type == "receipt" and receipt.items[0]["findings"][0]["code"] == 3006
+            assert receipt.type == "receipt" and receipt.items[0]["findings"][0]["code"] == 3001
         assert (await korea.books())["held"] == 0
         assert (await korea.send(kind, own, body, carried)).type == "transfer.credited"
 
@@ -198,12 +198,16 @@ async def test_a_closed_that_overtakes_its_offer_is_remembered(server: Any, gate
     source, deals = Party("MEC01"), [Deal(1, 10), Deal(11, 20)]
     async with korea_of(server, gateway, tmp_path, source) as korea:
         answer = await accept(korea, source, deals[1:])
-        receipt = await korea.send(*closed(deals, "cancelled"))
+        kind, receipted = closed(deals, "cancelled")
+        receipt = await korea.send(kind, receipted)
         assert [item["state"] for item in receipt.items] == ["void", "void"]
         late = await korea.send(*offers(source, deals))
         assert [item["answer"] for item in late.items] == ["closed-here", "closed-here"]
+        # The settle of a transfer that was closed here: said so, with the gateway's own closing.
         settled = await korea.send(*settles(source, deals[1:], answer.jws))
-        assert (settled.type, settled.items[0]["state"]) == ("receipt", "void")
+        assert (settled.type, settled.items[0]["answer"]) == ("transfer.answer", "closed-here")
+        assert settled.items[0]["offer"] == sha(deals[1].offer)
+        assert settled.carried == receipted[1:]
         assert (await korea.books())["held"] == 0
         told = await korea.send("status.query", None, {"transfer": deals[0].transfer, "my_state": "checked"})
         assert told.payload["body"]["state"] == "void"

@@ -42,6 +42,7 @@ EXPIRING = {
     "time.query",
     "time.answer",
 }
+STATED = {"answer", "released", "voided", "credited"}
 ROOT = Path(__file__).parents[2]
 CONTRACT = yaml.safe_load((ROOT / "openapi" / "link.yaml").read_text())
 # A thousand items are alike; checking each would be most of what a test does.
@@ -83,6 +84,12 @@ class Heard:
     payload: dict[str, Any]
     texts: list[str]
     raw: bytes
+    #: Items of earlier messages that a statement said again shows, and those messages are in ``evidence``.
+    carried: list[str] = field(default_factory=list)
+
+    @property
+    def evidence(self) -> list[str]:
+        return list(self.payload["body"].get("evidence", []))
 
     @property
     def type(self) -> str:
@@ -181,7 +188,10 @@ def read(content_type: str, raw: bytes, keys: KeySet) -> Heard:
         schema(f"Item.{item['kind']}").validate(item)
     assert payload.get("items", []) == [sha(t) for t in texts]
     assert ("expires_at" in payload) == (payload["type"] in EXPIRING)
-    return Heard(compact, payload, texts, raw)
+    kind = payload["type"].removeprefix("transfer.")
+    own = [t for t in texts if kind not in STATED or json.loads(t)["kind"] == kind]
+    assert texts[: len(own)] == own
+    return Heard(compact, payload, own, raw, texts[len(own) :])
 
 
 @dataclass

@@ -1,0 +1,113 @@
+"""Falling back to a backup, unnoticed or known, and coming back from it.
+
+Known (R15, R16): the registry signs with a new key, serves and sends nothing, asks the gateway about everything
+that may have moved since, and goes forward only: what is released, done, void or credited here stays. Unnoticed:
+it goes on under the same key as if nothing had happened. Either way what was under way in this process ends
+first, as it would if a machine had been restored.
+"""
+
+from collections.abc import Sequence
+
+from . import acquirer, backup, hearing, keys, outcomes, post, source, status, transfers
+from .database import Row, Tx
+from .duties import Background
+from .envelope import Message
+from .hearing import ATTENTION, NOT_KNOWN
+from .outcomes import Statement
+from .registry import Registry
+from .sender import Sender
+from .transfers import ACQUIRER, SOURCE
+from .units import Declined
+
+#: States of the gateway in which it has ended a transfer, or is ending it.
+_ENDING = {"ending", "refused", "rejected", "cancelled"}
+#: ... and in which a commit was stored.
+_COMMITTED = {"committing", "released", "completed"}
+
+
+async def restore(registry: Registry, background: Background, *, known: bool) -> keys.OwnKey:
+    """Put the last backup back; gives the key in use from now on. Raises ``Declined``."""
+    new = registry.trust.prepare() if known else None
+    await background.end()
+    try:
+        await registry.database.run("admin.restore", lambda tx: backup.put_back(tx, new.kid if new else None))
+        if new is not None:
+            registry.trust.renew()
+    finally:
+        await background.begin()
+    return registry.key
+
+
+async def synchronise(
+    registry: Registry, sender: Sender, background: Background, named: Sequence[str]
+) -> dict[str, str]:
+    """Ask about the transfers named and those open here, go forward, then serve; gives their states here.
+
+    Raises ``Declined`` when nothing was restored, ``NoAnswer`` when the gateway is silent (and nothing is served).
+    """
+    asked = await registry.database.run("admin.synchronise", lambda tx: _to_ask(tx, named))
+    states = {}
+    for transfer in asked:
+        role, unknown = status.role_in(registry, transfer)
+        row = await registry.database.run("admin.look", lambda tx, t=transfer, r=role: _find(tx, r, t))  # type: ignore[misc]
+        told = await status.ask(registry, sender, transfer, row["state"] if row else unknown)
+        row = await registry.database.run(
+            "admin.synchronise",
+            lambda tx, t=transfer, r=role, told=told: _forward(tx, registry, t, r, told),  # type: ignore[misc]
+        )
+        states[transfer] = row["state"] if row else unknown
+    await registry.database.run("admin.synchronise", backup.serve_again)
+    await background.begin()
+    return states
+
+
+async def _to_ask(tx: Tx, named: Sequence[str]) -> list[str]:
+    if await backup.restored(tx) is None:
+        raise Declined(3002, "this registry was not restored")
+    still_open = await tx.rows("SELECT transfer FROM transfer WHERE state NOT IN ('done', 'void') ORDER BY transfer")
+    return list(dict.fromkeys([*named, *(row["transfer"] for row in still_open)]))
+
+
+async def _find(tx: Tx, role: str, transfer: str) -> Row | None:
+    return (await transfers.lock(tx, role, [transfer])).get(transfer)
+
+
+async def _forward(tx: Tx, registry: Registry, transfer: str, role: str, told: Message) -> Row | None:
+    row = await _find(tx, role, transfer)
+    state = told.body["state"]
+    if state == NOT_KNOWN:
+        if row is not None:
+            await hearing.say_again(tx, registry, {**row, "role": role})
+    elif state != ATTENTION:
+        await (_source if role == SOURCE else _acquirer)(tx, registry, transfer, row, told)
+    return await _find(tx, role, transfer)
+
+
+async def _source(tx: Tx, registry: Registry, transfer: str, row: Row | None, told: Message) -> None:
+    state = told.body["state"]
+    if state in _ENDING:
+        if row is None or row["state"] == "locked":
+            await _void(tx, registry, transfer, row, told)
+    elif row is not None or await source.relock(tx, registry, transfer, told.evidence):
+        if state in _COMMITTED:
+            await hearing.hear(tx, registry, transfer, SOURCE, told)
+            row = await _find(tx, SOURCE, transfer)
+            if row is not None and row["state"] == "locked":
+                await source.debit_as_released(tx, registry, transfer, told.evidence)
+
+
+async def _void(tx: Tx, registry: Registry, transfer: str, row: Row | None, told: Message) -> None:
+    texts = await (source.void if row else source.void_unknown)(tx, [transfer])
+    before = told.evidence.of_transfer(transfer, "voided", "transfer.voided", registry.code)
+    if before is None:
+        await outcomes.say(tx, registry, [Statement(transfer, "voided", texts[transfer], True)])
+    else:
+        item, jws = before
+        await transfers.keep(tx, SOURCE, await post.witness(tx, jws), [(transfer, "voided", item.text)])
+
+
+async def _acquirer(tx: Tx, registry: Registry, transfer: str, row: Row | None, told: Message) -> None:
+    if told.body["state"] in ("accepted", "committing"):
+        await acquirer.accept_again(tx, registry, transfer, row, told.evidence)
+    else:
+        await hearing.hear(tx, registry, transfer, ACQUIRER, told)

@@ -1,0 +1,253 @@
+"""The fault channel of a sandbox registry: each fault once in each direction, and what it leaves behind.
+
+The property: a fault changes what the other side sees, and never what is stored once. The gateway and the other
+registry are played here (see ``test_sandbox_play``).
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from joserfc.errors import InvalidKeyIdError
+
+from tests.integration import test_sandbox_play as play
+from tests.integration.test_sandbox_acquirer import Deal, accept, korea_of, settles
+from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry
+from tests.integration.test_sandbox_source import KOREA, Proposed, commit, issue, propose, simple, state
+
+server, gateway = play.server, play.gateway
+
+
+async def fault(sandbox: Sandbox, name: str, **members: Any) -> int:
+    return int((await sandbox.admin("POST", "/faults", {"fault": name, **members}, 201))["id"])
+
+
+async def struck(sandbox: Sandbox) -> list[tuple[int, int]]:
+    return [(f["left"], f["fired"]) for f in (await sandbox.admin("GET", "/faults"))["faults"]]
+
+
+async def has_struck(sandbox: Sandbox) -> bool:
+    return all(not left for left, _ in await struck(sandbox))
+
+
+async def is_in(mechanism: Sandbox, proposed: Proposed, expected: str) -> bool:
+    return await state(mechanism, proposed) == expected
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(1000):
+        if await holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it has not come about in ten seconds")
+
+
+async def wish_for(mechanism: Sandbox, quantity: int) -> list[str]:
+    wish = {"party": "MMR", "to": KOREA, "quantity": quantity}
+    ids: list[str] = (await mechanism.admin("POST", "/transfers", {"transfers": [wish]}, 201))["transfers"]
+    return ids
+
+
+async def committed(mechanism: Sandbox, korea: Party) -> tuple[Proposed, str, bytes]:
+    """Give a locked transfer, and the commit for it as it goes over the wire."""
+    await issue(mechanism)
+    (proposed,) = await propose(mechanism, [10])
+    _, kind, raw = mechanism.gateway.compose("MEC01", *commit(korea, [proposed]))
+    return proposed, kind, raw
+
+
+async def test_a_lost_reply_leaves_the_effect_and_the_same_answer_waiting(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "lose-reply", type="transfer.commit")
+        with pytest.raises(httpx.TransportError):
+            await mechanism.post(kind, raw)
+        assert await state(mechanism, proposed) == "released"
+        assert (await mechanism.send_bytes(kind, raw)).type == "transfer.released"
+        assert (await mechanism.books())["moved_out"] == 10
+        assert await struck(mechanism) == [(0, 1)]
+
+
+async def test_a_lost_request_leaves_nothing(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "lose-request", skip=1)
+        assert (await mechanism.send("time.query")).type == "time.answer"
+        with pytest.raises(httpx.TransportError):
+            await mechanism.post(kind, raw)
+        assert await state(mechanism, proposed) == "locked"
+        assert (await mechanism.send_bytes(kind, raw)).type == "transfer.released"
+
+
+async def test_what_is_delayed_comes_late(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for name in ("delay", "delay-reply"):
+            await fault(mechanism, name, type="time.query", seconds=0.5)
+            begun = time.monotonic()
+            assert (await mechanism.send("time.query")).type == "time.answer"
+            assert time.monotonic() - begun >= 0.5
+
+
+async def test_a_delayed_reply_is_stored_before_the_delay(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "delay-reply", type="transfer.commit", seconds=60)
+        answer = asyncio.create_task(mechanism.send_bytes(kind, raw))
+        await until(lambda: is_in(mechanism, proposed, "released"))
+        assert not answer.done()
+        # Clearing the faults lets go of what they hold.
+        assert await mechanism.admin("DELETE", "/faults", status=200) == {"faults": []}
+        assert (await asyncio.wait_for(answer, 10)).type == "transfer.released"
+
+
+async def test_a_repeated_message_has_one_effect_and_one_answer(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        _, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "repeat", type="transfer.commit")
+        released = await mechanism.send_bytes(kind, raw)
+        assert (await mechanism.send_bytes(kind, raw)).raw == released.raw
+        assert (await mechanism.books())["moved_out"] == 10
+        passed = (await mechanism.admin("GET", "/crash"))["passed"]
+        assert passed["receive.transfer.commit.after-commit"] == 3
+
+
+async def test_a_message_is_overtaken_by_the_next_one(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "reorder", type="transfer.commit")
+        held = asyncio.create_task(mechanism.send_bytes(kind, raw))
+        await until(lambda: has_struck(mechanism))
+        assert (await mechanism.send(*simple("cancel", [proposed], outcome="cancelled"))).type == "transfer.voided"
+        assert (await held).type == "transfer.voided"
+        assert (await mechanism.books())["moved_out"] == 0
+
+
+async def test_a_refusal_is_no_verdict(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        _, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "refuse", type="transfer.commit", code=9002)
+        refusal = await mechanism.send_bytes(kind, raw)
+        assert (refusal.type, "seq" in refusal.payload) == ("refusal", False)
+        assert refusal.payload["body"]["findings"][0]["code"] == 9002
+        await fault(mechanism, "refuse-unsigned", type="transfer.commit")
+        problem = await mechanism.post(kind, raw)
+        assert (problem.status_code, problem.headers["retry-after"], problem.json()["code"]) == (503, "1", 9003)
+        assert problem.headers["content-type"] == "application/problem+json"
+        # Nothing was stored of either (R23): the same bytes are carried out now.
+        assert (await mechanism.send_bytes(kind, raw)).type == "transfer.released"
+
+
+async def test_an_answer_that_proves_nothing_comes_after_the_effect(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "garbage", type="transfer.commit")
+        garbage = await mechanism.post(kind, raw)
+        assert (garbage.status_code, b"." in garbage.content) == (200, False)
+        assert garbage.headers["content-type"].startswith("application/a6link+json")
+        assert await state(mechanism, proposed) == "released"
+        await fault(mechanism, "wrong-signature", type="transfer.commit")
+        forged = await mechanism.post(kind, raw)
+        with pytest.raises(InvalidKeyIdError):
+            play.read(forged.headers["content-type"], forged.content, mechanism.key_set)
+        assert json.loads(forged.content)["items"] == (await mechanism.send_bytes(kind, raw)).texts
+
+
+async def test_one_answer_comes_by_message(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        _, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "by-message", type="transfer.commit")
+        receipt = await mechanism.send_bytes(kind, raw)
+        assert (receipt.type, receipt.items[0]["state"]) == ("receipt", "released")
+        assert "in_reply_to" not in (await gateway.wait("transfer.released"))[0].payload
+
+
+async def test_a_refused_settle_changes_nothing(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    source, deals = Party("MEC01"), [Deal(1, 10)]
+    async with korea_of(server, gateway, tmp_path, source) as korea:
+        answer = await accept(korea, source, deals)
+        _, kind, raw = gateway.compose("KOR01", *settles(source, deals, answer.jws))
+        await fault(korea, "refuse-settle", type="transfer.settle", times=2)
+        for _ in range(2):
+            receipt = await korea.send_bytes(kind, raw)
+            assert (receipt.type, receipt.items[0]["state"]) == ("receipt", "accepted")
+            assert receipt.items[0]["findings"][0]["code"] == 3001
+        assert (await korea.books())["held"] == 0
+        assert (await korea.send_bytes(kind, raw)).type == "transfer.credited"
+
+
+async def copies(gateway: Gateway, message_type: str, count: int) -> list[Heard]:
+    """Wait until so many copies of one message have come."""
+    for _ in range(1000):
+        found = [m for m in gateway.heard if m.type == message_type]
+        if len(found) >= count:
+            return found
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{message_type} has not come {count} times")
+
+
+async def test_what_is_lost_on_the_way_out_is_sent_again(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        await issue(mechanism)
+        await mechanism.drained()
+        for name, sent in (("lose-reply", 2), ("lose-request", 1), ("repeat", 2)):
+            gateway.heard.clear()
+            await fault(mechanism, name, direction="out", type="transfer.propose")
+            await propose(mechanism, [1])
+            await mechanism.drained()
+            found = await copies(gateway, "transfer.propose", sent)
+            assert (len(found), len({m.raw for m in found})) == (sent, 1), name
+        assert await struck(mechanism) == [(0, 1)] * 3
+
+
+async def test_what_goes_out_is_late_or_overtaken(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        await issue(mechanism)
+        await mechanism.drained()
+        await fault(mechanism, "delay", direction="out", type="transfer.propose", seconds=0.5)
+        begun = time.monotonic()
+        await propose(mechanism, [1])
+        assert time.monotonic() - begun >= 0.5
+        gateway.heard.clear()
+        await mechanism.admin("DELETE", "/faults")
+        await fault(mechanism, "reorder", direction="out", type="transfer.propose")
+        ids = await wish_for(mechanism, 1)
+        await until(lambda: has_struck(mechanism))
+        ids += await wish_for(mechanism, 2)
+        await mechanism.drained()
+        assert [m.items[0]["transfer"] for m in gateway.heard if m.type == "transfer.propose"] == ids[::-1]
+
+
+async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for wrong in (
+            {"fault": "earthquake"},
+            {"fault": "garbage", "direction": "out"},
+            {"fault": "delay", "type": "transfer.propose"},
+            {"fault": "delay", "direction": "out", "type": "transfer.commit"},
+            {"fault": "delay", "seconds": -1},
+            {"fault": "delay", "times": 0},
+            {"fault": "refuse-settle"},
+            {"fault": "delay", "extra": 1},
+        ):
+            await mechanism.admin("POST", "/faults", wrong, 422)
+        assert (await mechanism.admin("GET", "/faults"))["faults"] == []
+        one = await fault(mechanism, "lose-request", type="time.query")
+        shown = {"id": one, "fault": "lose-request", "direction": "in", "type": "time.query", "left": 1, "fired": 0}
+        assert (await mechanism.admin("GET", "/faults"))["faults"] == [shown]
