@@ -43,11 +43,13 @@ def make_template(server: embedded.Server) -> None:
     migrations.apply(server.dsn("gateway", "gateway_owner"))
 
 
-def fresh_database(server: embedded.Server) -> str:
-    """A new migrated database; its name."""
+def fresh_database(server: embedded.Server, template: str = "gateway") -> str:
+    """A new migrated database, or a copy of one that nobody is connected to; its name."""
     name = f"gateway_{secrets.token_hex(4)}"
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE gateway OWNER gateway_owner").format(sql.Identifier(name))
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER gateway_owner").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
         connection.execute(made)
         connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO gateway_app").format(sql.Identifier(name)))
     return name

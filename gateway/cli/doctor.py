@@ -1,6 +1,7 @@
 """``gateway doctor``: whether everything in the database fits together; changes nothing, and may run at any time."""
 
 import json
+from collections.abc import Sequence
 
 import typer
 from rich import box
@@ -10,13 +11,13 @@ from rich.table import Table
 from gateway import db
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.doctor.examination import examine
-from gateway.doctor.report import Report
+from gateway.doctor.report import Remark, Report
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError
 from gateway.settings import Settings, signer
 
-#: Findings, and notes, of one check that are printed for people.
-SHOWN = 20
+#: Findings, and notes, of one check that are printed for people; machines get more of them.
+FINDINGS_SHOWN, NOTES_SHOWN = 20, 5
 
 
 def doctor(as_json: AsJson = False, keep: Keep = None) -> None:
@@ -55,13 +56,14 @@ def _print(console: Console, report: Report) -> None:
         table.add_row(result.name, f"{result.examined:,}", f"{result.found:,}", f"{result.noted:,}")
     console.print(table)
     for result in report.results:
-        for title, remarks, total in (
-            ("", result.findings, result.found),
-            ("note: ", result.notes, result.noted),
-        ):
-            for remark in remarks[:SHOWN]:
-                console.print(f"{title}{result.name}: {remark}", soft_wrap=True)
-            if total > SHOWN:
-                console.print(f"{title}{result.name}: and {total - SHOWN:,} more", soft_wrap=True)
+        _list(console, result.name, result.findings[:FINDINGS_SHOWN], result.found)
+        _list(console, f"note: {result.name}", result.notes[:NOTES_SHOWN], result.noted)
     told = "everything fits" if report.fits else "something does not fit"
     console.print(f"{told}, as it was at {report.at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _list(console: Console, title: str, shown: Sequence[Remark], total: int) -> None:
+    for remark in shown:
+        console.print(f"{title}: {remark}", soft_wrap=True)
+    if total > len(shown):
+        console.print(f"{title}: and {total - len(shown):,} more", soft_wrap=True)

@@ -82,8 +82,14 @@ def positions(movement: Movement, _scene: Scene) -> Iterable[Remark]:
             yield finding(what, entry=movement.entry, units=f"{name} {_shown(_serials(of['opened'] + of['closed']))}")
             continue
         yield from _arrived(movement.entry, name, of["opened"], due)
-        before, after = _serials(of["closed"] + of["entered"]), _serials(of["opened"])
-        for what, units in (("vanished", _minus(before, after)), ("appeared from nowhere", _minus(after, before))):
+        was, now = of["closed"] + of["entered"], of["opened"]
+        before, after = _serials(was), _serials(now)
+        for what, units in (
+            ("vanished", _minus(before, after)),
+            ("appeared from nowhere", _minus(after, before)),
+            ("were in two places before", _doubled(was)),
+            ("are in two places since", _doubled(now)),
+        ):
             if units:
                 yield finding(f"units {what}", entry=movement.entry, units=f"{name} {_shown(units)}")
         if not movement.unclaimed:
@@ -131,6 +137,17 @@ def _serials(pieces: Iterable[Piece]) -> list[Serials]:
         else:
             joined.append((first, last))
     return joined
+
+
+def _doubled(pieces: Iterable[Piece]) -> list[Serials]:
+    """The serials that several of the pieces have."""
+    found: list[Serials] = []
+    reach = 0
+    for first, last in sorted(piece.serials for piece in pieces):
+        if first <= reach:
+            found.append((first, min(last, reach)))
+        reach = max(reach, last)
+    return found
 
 
 def _minus(these: Sequence[Serials], those: Sequence[Serials]) -> list[Serials]:

@@ -44,6 +44,7 @@ WALKS: tuple[Walk[Any], ...] = (
             transfers.words_said,
             transfers.commit_and_cancel,
             transfers.claims,
+            transfers.units_held,
             transfers.due,
             transfers.leases,
             transfers.attention,

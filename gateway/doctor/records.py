@@ -72,8 +72,11 @@ def streams(stream: Any, _scene: Scene) -> Iterable[Remark]:
         if len(numbers) == 1:
             yield remark(f"number {numbers[0]} {to} was given to several messages", peer=peer)
         else:
-            missing = f"message {numbers[0]}" if numbers[0] == numbers[1] else f"messages {numbers[0]}-{numbers[1]}"
-            have = "is not stored" if out else "has not arrived (3007)"
+            one = numbers[0] == numbers[1]
+            missing = f"message {numbers[0]}" if one else f"messages {numbers[0]}-{numbers[1]}"
+            have = (
+                ("is" if one else "are") + " not stored" if out else ("has" if one else "have") + " not arrived (3007)"
+            )
             yield remark(f"{missing} {to} {have}", peer=peer)
     if stream.number > len(stream.broken):
         yield remark(f"there are {stream.number - len(stream.broken)} more such places {to}", peer=peer)

@@ -11,7 +11,9 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from gateway import db
+from gateway.domain.identifiers import AccountType, Standing
 from gateway.holdings.actions import ENTERING
+from gateway.holdings.book import OVERLAP
 
 #: Rows fetched at once where a row may be megabytes (a message, a proposal), and where it is small.
 FEW, MANY = 10, 500
@@ -48,10 +50,13 @@ async def revocations(tx: db.ReadTx) -> dict[str, datetime]:
 
 
 def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every transfer with its events, the entries of its statements, its claims and the messages it names."""
+    """Every transfer with its events, the entries of its statements, its claims and the messages it names.
+
+    ``held`` is how many of the units it claims the book shows as held at its source.
+    """
     return _stream(
         tx,
-        """
+        f"""
         SELECT t.*, p.item AS proposal,
           (SELECT jsonb_agg(jsonb_build_array(e.version, e.state, e.event, e.entry_id) ORDER BY e.version)
              FROM transfer_event e WHERE e.transfer_id = t.id) AS events,
@@ -60,11 +65,16 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
              FROM claim c JOIN unit_series u ON u.id = c.series_id WHERE c.transfer_id = t.id) AS claims,
           (SELECT jsonb_object_agg(m.message_id, jsonb_build_array(m.entry_id, m.peer, m.type)) FROM message m
              WHERE m.direction = 'out' AND m.message_id IN (t.offer_id, t.commit_id, t.cancel_id, t.settle_id,
-                                                            t.closed_source_id, t.closed_acquirer_id)) AS sent
+                                                            t.closed_source_id, t.closed_acquirer_id)) AS sent,
+          (SELECT coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1), 0)
+             FROM claim b JOIN position x ON {OVERLAP} AND x.closed_by IS NULL
+             WHERE b.transfer_id = t.id AND b.released_by IS NULL AND x.registry = t.transferring_registry
+               AND x.party = t.transferring_party AND x.account_type = ANY(CAST(:held AS smallint[]))) AS held
         FROM transfer t LEFT JOIN transfer_step p ON p.transfer_id = t.id AND p.step = 'propose'
         ORDER BY t.id
         """,
         FEW,
+        {"held": [account_type.value for account_type in AccountType if account_type.standing is Standing.HELD]},
     )
 
 

@@ -280,6 +280,17 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
             yield finding(what, transfer=row.id, units=f"{registry} {series} {first}-{last}")
 
 
+def units_held(case: Case, _scene: Scene) -> Iterable[Remark]:
+    """From the moment its checks have passed until it is final, the units a transfer claims are held at its source."""
+    claimed = sum(c.quantity for c in case.claims if c.live)
+    if case.row.state in _CHECKED and case.plain and case.columns["held"] != claimed:
+        what = f"its source holds {case.columns['held']:,} of the {claimed:,} units it claims"
+        yield finding(f"{what} in state {case.row.state}", transfer=case.row.id)
+
+
+_CHECKED = frozenset({State.CHECKED, State.ACCEPTED, State.COMMITTING, State.RELEASED, State.ATTENTION})
+
+
 def due(case: Case, _scene: Scene) -> Iterable[Remark]:
     """Whatever is not finished is looked at again: an open transfer, and a final one that a side is not told of."""
     row = case.row

@@ -1,0 +1,153 @@
+"""A gateway's database with a transfer in every state, and copies of it in which something is made wrong.
+
+The registries are played, so nobody answers what the gateway sends: everything that can wait does. A test spoils
+a copy of the database as only the superuser can: triggers and foreign keys do not hold for a replica's writes.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from gateway import db, embedded
+from gateway.doctor.examination import examine
+from gateway.doctor.report import Report
+from gateway.doctor.scene import Own
+from gateway.links import commands
+from gateway.links.store import Link
+from gateway.messages import store as messages
+from gateway.signing.keys import SoftwareKey
+from tests import stage as staging
+from tests.integration.test_sandbox_play import sha, text
+from tests.played import NOWHERE, Course, Played, block
+from tests.stage import Stage
+
+#: The serials of a transfer are ten from ten times its place here on.
+STANDING = (
+    "told", "completed", "cancelled", "rejected", "twice", "unheld", "attention", "released", "committing", "checked",
+    "accepted", "proposed",
+)  # fmt: skip
+
+
+def units(name: str) -> tuple[int, int]:
+    """The serials of the transfer of this name; of *twice*, those of *checked* as well."""
+    first = STANDING.index("checked" if name == "twice" else name) * 10 + 1
+    return (first + 1_000 if name == "unheld" else first), (first + 1_009 if name == "unheld" else first + 9)
+
+
+@dataclass
+class Original:
+    """The database, who its gateway is, and the ids of its transfers by name."""
+
+    server: embedded.Server
+    database: str
+    own: Own
+    transfers: dict[str, str]
+
+    @asynccontextmanager
+    async def copied(self) -> AsyncIterator["Copy"]:
+        """A copy to be spoiled; dropped afterwards."""
+        name = staging.fresh_database(self.server, self.database)
+        database = db.Database(self.server.dsn(name, "gateway_app"))
+        try:
+            yield Copy(self, name, database)
+        finally:
+            await database.close()
+            with psycopg.connect(self.server.dsn(), autocommit=True) as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@dataclass
+class Copy:
+    """A copy of the database."""
+
+    original: Original
+    name: str
+    database: db.Database
+
+    def spoil(self, *statements: str) -> None:
+        """Run statements that no rule of the schema stops; ``{name}`` is the id of a transfer, quoted."""
+        ids = {name: f"'{transfer}'" for name, transfer in self.original.transfers.items()}
+        with psycopg.connect(self.original.server.dsn(self.name), autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                done = connection.execute(statement.format(**ids).encode())
+                assert done.rowcount != 0, f"nothing was spoiled by {statement}"
+
+    async def examined(self, own: Own | None = None) -> Report:
+        return await examine(self.database, own or self.original.own)
+
+
+async def made(server: embedded.Server, folder: Path) -> Original:
+    """Play transfers to every state, with a request, a link that is not active and one that is suspended."""
+    async with staging.opened(server, folder) as stage:
+        course = await Course.begun(stage)
+        transfers = await _played(course)
+        await _surroundings(stage)
+        own = Own.of(stage.gateway.node)
+    return Original(server, stage.database_name, own, transfers)
+
+
+async def _played(course: Course) -> dict[str, str]:
+    await course.issue(*(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
+    await course.issue(block(501, 550))
+    await course.use(block(511, 520))
+    items = {name: course.proposal(block(*units(name))) for name in STANDING}
+    ids = {name: str(item["transfer"]) for name, item in items.items()}
+    await course.complete(items["told"], items["completed"])
+    for side, column in ((course.source, "closed_source_id"), (course.acquirer, "closed_acquirer_id")):
+        await receipted(course.stage, side, ids["told"], column, "done")
+    early = [name for name in STANDING[2:] if name not in ("accepted", "proposed")]
+    await course.propose(*(items[name] for name in early if name != "twice"))
+    await course.propose(items["twice"])
+    await course.turn()
+    await _rejected(course, ids["rejected"])
+    await course.accept([ids[name] for name in ("attention", "released", "committing")])
+    await course.turn()
+    await course.void([ids[name] for name in ("cancelled", "rejected", "twice")])
+    await course.release([ids["released"]])
+    await receipted(course.stage, course.source, ids["attention"], "commit_id", "unknown-here")
+    await course.propose(items["accepted"])
+    await course.turn()
+    await course.accept([ids["accepted"]])
+    await course.propose(items["proposed"])
+    return ids
+
+
+async def _rejected(course: Course, transfer: str) -> None:
+    offers = await course.said([transfer], "offer")
+    said = {"kind": "answer", "transfer": transfer, "offer": sha(offers[transfer]), "answer": "rejected"}
+    await course.acquirer.say("transfer.answer", [{**said, "findings": [{"code": 5904}]}])
+
+
+async def receipted(stage: Stage, side: Played, transfer: str, column: str, state: str) -> None:
+    """Let a registry answer, in its HTTP response, what the row names in ``column``."""
+    [(message_id,)] = await stage.rows(f"SELECT {column}::text FROM transfer WHERE id = '{transfer}'")
+    async with stage.gateway.database.reading() as tx:
+        [sent] = await messages.outgoing(tx, [message_id])
+    item = {"kind": "receipt", "item": sha("-"), "transfer": transfer, "state": state, "findings": []}
+    named = {"id": sent.message_id, "sha256": sha(sent.body)}
+    _, answer = side.compose("receipt", [text(item)], in_reply_to=named)
+    await stage.gateway.inbox.absorb(answer, sent)
+
+
+async def _surroundings(stage: Stage) -> None:
+    ends = {f"{side}ing": {"registry": r, "party": p, "account": "100-1"} for side, r, p in
+            (("transferr", "MEC01", "MMR"), ("acquir", "KOR01", "KOR"))}  # fmt: skip
+    for key in ("open", "answered"):
+        wish = {**ends, "purpose": "NDC", "quantity": 3}
+        asked = await stage.http.post(
+            f"{stage.operator_url}/api/v1/transfers", json=wish, headers={"Idempotency-Key": key}
+        )
+        assert asked.status_code == 202, asked.text
+    await stage.rows("UPDATE transfer_request SET state = 'refused', next_at = NULL WHERE idempotency_key = 'answered'")
+    for code in ("JPN01", "CHE01"):
+        link = Link(code, "party", NOWHERE, "requested", 24, (code,))
+        jwk = SoftwareKey.generate().public_jwk()
+        await stage.gateway.database.run(
+            lambda tx, link=link, jwk=jwk: commands.register(tx, stage.gateway.node, link, {}, [jwk])
+        )
+    await stage.rows("UPDATE link SET state = 'suspended' WHERE code IN ('CHE01', 'KOR01')")
