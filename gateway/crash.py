@@ -33,10 +33,10 @@ WORKING = (
     *_named("decide", "end_overdue check commit"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer other"),
-    *("put-off", "lease", "renew", "wait", "take-over", "sleep", "wake", "leave"),
+    *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
 #: What single commands commit.
-COMMANDS = (*_named("links", "register readdress add-keys revoke-key restored"), "migrate")
+COMMANDS = (*_named("links", "register readdress limit-time add-keys revoke-key restored"), "migrate")
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
     "send", "transfer.closed status.query"

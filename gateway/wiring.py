@@ -35,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
             "transfer.credited": commands.credited,
             "receipt": commands.receipt,
             "refusal": commands.refusal,
+            "status.answer": commands.status_answer,
         }
     ),
 }

@@ -31,7 +31,7 @@ from gateway.web import server as web_server
 from gateway.wiring import Gateway
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -114,6 +114,22 @@ class Stage:
     async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
         """Run a test's own work in a transaction of the gateway's; the name of its commit does not matter."""
         return await self.gateway.database.run(work, "request")
+
+    async def back_up(self) -> None:
+        """Copy the gateway's database as it stands; no worker may run."""
+        await self._copy(self.database_name, f"{self.database_name}_backup")
+
+    async def fall_back(self) -> None:
+        """Put the copy in the place of the gateway's database, which loses all that came after it."""
+        await self._copy(f"{self.database_name}_backup", self.database_name)
+
+    async def _copy(self, source: str, target: str) -> None:
+        await self.gateway.database.close()
+        names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
+        with psycopg.connect(self.server.dsn(), autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE IF EXISTS {target} WITH (FORCE)").format(**names))
+            server.execute(sql.SQL("CREATE DATABASE {target} TEMPLATE {source} OWNER gateway_owner").format(**names))
+            server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
 
     async def link(
         self, code: str, kind: str, party: str = "", *, answer: str = "reply", activate: bool = True

@@ -24,6 +24,7 @@ _COMMANDS = {
     "keys": "keys:app",
     "links": "links:app",
     "transfers": "transfers:app",
+    "alarms": "alarms:alarms",
     "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}

@@ -17,7 +17,7 @@ from gateway.signing.trust import PeerKey, Revocation
 app = typer.Typer(help="The keys that vouch for a linked system.", no_args_is_help=True)
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
     """A time with its offset from UTC; without one it would mean another moment on another machine."""
     try:
         found = datetime.fromisoformat(text)
@@ -29,7 +29,7 @@ def _moment(text: str) -> datetime:
 
 
 Code = Annotated[str, typer.Argument(help="Link code of the system, for example KOR01.")]
-Moment = Annotated[datetime | None, typer.Option(parser=_moment, metavar="TIME", help="For example 2026-03-01T12:00Z.")]
+Moment = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="For example 2026-03-01T12:00Z.")]
 
 
 @app.command("add")

@@ -9,15 +9,21 @@ import typer
 from rich.table import Table
 
 from gateway import db, wiring
+from gateway.alarms import store as alarms
 from gateway.cli import link_keys
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.links import commands, store
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.settings import signer
+from gateway.transfers import view
 
 app = typer.Typer(help="The links with registries.", no_args_is_help=True)
 app.add_typer(link_keys.app, name="keys")
+
+Hours = Annotated[
+    int, typer.Option(min=1, max=commands.MAX_HOURS, help="Hours a transfer may take to reach its commit.")
+]
 
 
 @app.command("add")
@@ -27,12 +33,13 @@ def add(
     url: Annotated[str, typer.Option(help="Link address of the system.")],
     keys: Annotated[Path, typer.Option(help="Its public keys: a JWK set file.", exists=True, dir_okay=False)],
     party: Annotated[str | None, typer.Option(help="The Party whose registry it is.")] = None,
+    time_limit: Hours = 24,
     keep: Keep = None,
 ) -> None:
     """Register a system and its keys. The link becomes active when the system itself says so, signed."""
     wiring.require_kind(kind)
     jwks = link_keys.read(keys)
-    link = Link(code, kind, url, "requested", 24, (code,))
+    link = Link(code, kind, url, "requested", time_limit, (code,))
     with chosen(keep) as settings:
         node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
 
@@ -44,21 +51,63 @@ def add(
     print(json.dumps({"link": code, "state": "requested", "keys": kids}))
 
 
-@app.command("list")
-def listing(as_json: AsJson = False, keep: Keep = None) -> None:
-    """List the links with their states."""
+@app.command("time-limit")
+def limit_time(code: link_keys.Code, hours: int, keep: Keep = None) -> None:
+    """Set how many hours transfers proposed from now on may take to reach their commit."""
+    with chosen(keep) as settings:
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
 
-    async def work(database: db.Database) -> list[Link]:
-        async with database.reading() as tx:
-            return await store.links(tx)
+        async def work(database: db.Database) -> None:
+            await database.run(lambda tx: commands.limit_time(tx, node, code, hours), "links.limit-time")
+
+        on_database(settings, work)
+    print(json.dumps({"link": code, "time_limit_hours": hours}))
+
+
+@app.command("restored")
+def restored(
+    code: link_keys.Code,
+    keys: Annotated[Path, typer.Option(help="Its new public keys: a JWK set file.", exists=True, dir_okay=False)],
+    since: Annotated[datetime, typer.Option(parser=link_keys.moment, metavar="TIME", help="When its backup was made.")],
+    keep: Keep = None,
+) -> None:
+    """Take note that a system came back from a backup: its earlier keys count no longer, its new ones do.
+
+    Prints the transfers it must ask about before it serves again.
+    """
+    jwks, now = link_keys.read(keys), datetime.now(UTC)
+
+    async def work(database: db.Database) -> list[tuple[str, str]]:
+        async def both(tx: db.Tx) -> list[tuple[str, str]]:
+            await commands.restored(tx, code, jwks, now=now)
+            return await view.since(tx, code, since)
+
+        return await database.run(both, "links.restored")
 
     with chosen(keep) as settings:
         found = on_database(settings, work)
+    print(json.dumps({"link": code, "transfers": [{"transfer": t, "state": s} for t, s in found]}))
+
+
+@app.command("list")
+def listing(as_json: AsJson = False, keep: Keep = None) -> None:
+    """List the links with their states, and how many alarms each has raised."""
+
+    async def work(database: db.Database) -> tuple[list[Link], dict[str, int]]:
+        async with database.reading() as tx:
+            return await store.links(tx), await alarms.counts(tx)
+
+    with chosen(keep) as settings:
+        found, raised = on_database(settings, work)
     if as_json:
-        rows = [{"code": x.code, "kind": x.kind, "state": x.state, "url": x.url} for x in found]
+        rows = [
+            {"code": x.code, "kind": x.kind, "state": x.state, "url": x.url, "time_limit_hours": x.time_limit_hours,
+             "alarms": raised.get(x.code, 0)}
+            for x in found
+        ]  # fmt: skip
         print(json.dumps({"links": rows}))
         return
-    table = Table("Link", "Kind", "State", "Address")
+    table = Table("Link", "Kind", "State", "Alarms", "Address")
     for link in found:
-        table.add_row(link.code, link.kind, link.state, link.url)
+        table.add_row(link.code, link.kind, link.state, str(raised.get(link.code, 0)), link.url)
     plain_console().print(table)

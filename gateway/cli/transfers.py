@@ -1,7 +1,9 @@
 """``gateway transfers``: the transfers as they stand, and one with its whole course."""
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,10 @@ from rich.text import Text
 from gateway import db
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.domain.transfers import State
-from gateway.transfers import view
+from gateway.messages.outbox import Node
+from gateway.settings import signer
+from gateway.transfers import interventions, view
+from gateway.transfers.interventions import Intervention
 
 #: A transfer's id: a link code, a hyphen and a UUID.
 ID_WIDTH = 42
@@ -68,6 +73,39 @@ def show(transfer: str, as_json: AsJson = False, keep: Keep = None) -> None:
         print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=datetime.isoformat))
         return
     _print(plain_console(), course)
+
+
+Person = Annotated[str, typer.Option("--by", help="Who decides this; the log names them.")]
+
+
+@app.command("end")
+def end(
+    transfer: str,
+    by: Person,
+    reason: Annotated[str, typer.Option(help="Why; the source and the acquirer are told.")],
+    keep: Keep = None,
+) -> None:
+    """End a transfer that has no commit yet. It is final when its source has confirmed that the units stay."""
+    _intervene(keep, lambda tx, node: interventions.end(tx, node, transfer, person=by, reason=reason), "end")
+
+
+@app.command("resume")
+def resume(transfer: str, by: Person, keep: Keep = None) -> None:
+    """Agree that a transfer in attention asks again; it does once two different persons have agreed."""
+    _intervene(keep, lambda tx, node: interventions.resume(tx, node, transfer, person=by), "resume")
+
+
+def _intervene(keep: Path | None, act: Callable[[db.Tx, Node], Awaitable[Intervention]], commit: str) -> None:
+    with chosen(keep) as settings:
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+
+        async def work(database: db.Database) -> Intervention:
+            done = await database.run(lambda tx: act(tx, node), commit)
+            await database.ring()
+            return done
+
+        done = on_database(settings, work)
+    print(json.dumps({"transfer": done.transfer, "state": done.state, "persons_awaited": done.awaited}))
 
 
 def _print(console: Console, course: view.Course) -> None:

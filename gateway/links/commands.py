@@ -5,7 +5,8 @@ brings the opening balance of its holdings into the book, in one message or in p
 link to *active*, once; if any position of a message cannot be taken, none of it is and the link stays as it was.
 A message of any type over a link that is not active is refused by ``require_open`` (1002, 1003), but what is
 committed drains over a suspended link. ``add_keys`` and ``revoke_key`` change which keys vouch for a system; what
-a revocation does to messages is ``signing.trust.judge``'s to say. Each change is one entry of the log.
+a revocation does to messages is ``signing.trust.judge``'s to say; ``restored`` does both for a registry that came
+back from a backup. Each change is one entry of the log.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,13 +27,15 @@ from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.trust import PeerKey, Revocation
 
+#: The longest time limit of a transfer: acceptance may take a ministry more than a week, but not without end.
+MAX_HOURS = 240
 #: Most messages an opening balance may be divided into.
 MAX_PARTS = 10_000
 #: What may still pass over a suspended link: everything from the acceptance on, so that nothing stays half done, and
 #: what a registry asks to find out where it stands.
 DRAINS = frozenset(
     {"transfer.answer", "transfer.released", "transfer.voided", "transfer.credited", "receipt", "refusal"}
-    | {"status.query", "time.query"}
+    | {"status.query", "status.answer", "time.query"}
 )
 T = TypeVar("T")
 Applied = Callable[[db.Tx, Node, Inbound], Awaitable[T]]
@@ -100,10 +103,32 @@ async def revoke_key(
     await log.append(tx, [log.draft("key.revoked", now, record)])
 
 
-async def keys(tx: db.ReadTx, code: str) -> list[PeerKey]:
+async def restored(tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], *, now: datetime) -> list[str]:
+    """Take note that a registry was restored to an earlier state: from now on only these new keys of it count (R16).
+
+    What it said before and has not arrived by now never will. Returns the key ids; raises as ``add_keys`` does.
+    """
+    earlier = [key for key in await keys(tx, code) if key.revoked_at is None]
+    added = await add_keys(tx, code, jwks, now=now, not_before=now, not_after=None)
+    for key in earlier:
+        await revoke_key(tx, code, key.kid, Revocation.RESTORED, now=now, since=None)
+    return added
+
+
+async def keys(tx: db.Tx | db.ReadTx, code: str) -> list[PeerKey]:
     """Every key ever registered for ``code``; raises NOT_FOUND without such a link."""
     await _require_link(tx, code)
     return await store.keys(tx, [code])
+
+
+async def limit_time(tx: db.Tx, node: Node, code: str, hours: int) -> None:
+    """Set how long transfers proposed over a link from now on may take to reach a commit: 1 to 240 hours."""
+    if not 1 <= hours <= MAX_HOURS:
+        raise GatewayError(Kind.MALFORMED, f"a time limit is 1 to {MAX_HOURS} hours")
+    await _require_link(tx, code)
+    record = {"link": code, "time_limit_hours": hours}
+    [entry_id] = await log.append(tx, [log.draft("link.time-limited", node.clock(), record)])
+    await store.limit_time(tx, code, hours, entry_id)
 
 
 async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:

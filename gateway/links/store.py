@@ -192,6 +192,13 @@ async def readdress(tx: db.Tx, code: str, url: str, entry_id: int) -> None:
     await tx.execute(update(LinkRow).where(col(LinkRow.code) == code).values(url=url, changed_by=entry_id))
 
 
+async def limit_time(tx: db.Tx, code: str, hours: int, entry_id: int) -> None:
+    """Change the time limit of a link."""
+    await tx.execute(
+        update(LinkRow).where(col(LinkRow.code) == code).values(time_limit_hours=hours, changed_by=entry_id)
+    )
+
+
 async def revoke_key(
     tx: db.Tx, code: str, kid: str, at: datetime, reason: Revocation, compromised_since: datetime | None
 ) -> bool:

@@ -1,29 +1,28 @@
 """What arrives about transfers: one function a message type, called inside the transaction of that message.
 
 Each reads its items, locks the rows concerned, asks the transition table what the word of this registry does
-to each, lets ``steps`` take those steps, and says per item in which state the transfer is now. A word that has
-no effect is logged all the same (the message is) and answered with the state and 3002, or 3003 when the
-transfer is final; a transfer that is not the sender's is answered like one that does not exist.
+to each, lets ``steps`` take those steps, and says per item in which state the transfer is now. Proposals begin rows
+(``beginning``); every other word is heard in one place (``hearing``). A transfer that is not the sender's is answered
+like one that does not exist.
 
 Raises ``GatewayError`` with 2001 or 2005 for a message that is not of the protocol.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import takewhile
+from typing import Any
 
 from gateway import db
 from gateway.domain import checks, integrity, wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import LinkCode
 from gateway.domain.proposals import MAX_BLOCKS, FaultyProposal, parse_proposal
-from gateway.domain.transfers import FINAL, UNHAPPY, Event, Proposal, State, advance, begin
-from gateway.domain.units import UnitRange
+from gateway.domain.transfers import UNHAPPY, Event, Proposal, State, advance, begin
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import claims
-from gateway.holdings.claims import Claim
 from gateway.links import store as links
-from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -31,16 +30,25 @@ from gateway.requests import commands as requests
 from gateway.requests import store as requested
 from gateway.signing import compact
 from gateway.signing.envelope import Item
-from gateway.transfers import statements, steps, store
-from gateway.transfers.judge import judge
+from gateway.transfers import beginning, evidence, hearing, statements, store, withdrawals
+from gateway.transfers.beginning import Parsed
+from gateway.transfers.hearing import Heard
 from gateway.transfers.statements import NOT_KNOWN, Word
 from gateway.transfers.steps import Taken, utf8_bytes
-from gateway.transfers.store import New, Row, Step
+from gateway.transfers.store import Row, Step
+
+#: The longest items taken: 3,000 ordinary blocks, or their identifiers, fit, and still do in a settle or a closing
+#: with everything that travels with it. What cannot be passed on must not be let in.
+MAX_ITEM_BYTES = {"propose": 3 * 1024 * 1024, "released": 2 * 1024 * 1024}
+MAX_WORD_BYTES = 512 * 1024
+#: What a registry's receipt of a final state says when it has taken note; anything else leaves it due.
+CLOSED_THERE = frozenset({"done", "void"})
 
 
 async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.propose``: rows and claims for what is new; what cannot be is ended, each alone."""
     items = _own(inbound, "propose")
+    wire.nothing(inbound.message.body)
     parsed = {item.sha256: parse_proposal(item.value) for item in items}
     _within_limits(items)
     sender = LinkCode(inbound.message.sender)
@@ -49,12 +57,12 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     faults |= {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
     faults |= _overlaps(fresh)
     rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
-    sound = [p for _, p in fresh if isinstance(p, Proposal) and str(p.transfer) not in faults]
-    faults |= await _claim(tx, sender, sound, inbound.at)
+    withdrawn = await withdrawals.of(tx, [str(p.transfer) for _, p in fresh])
+    sound = [p for _, p in fresh if isinstance(p, Proposal) and str(p.transfer) not in faults.keys() | withdrawn.keys()]
+    faults |= await beginning.claim(tx, sender, sound, inbound.at)
     if faults:
         await claims.release(tx, list(faults), inbound.entry_id)
-    ending = [(rows[transfer], Word(transfer, Event.CHECKS_FAILED, f), None) for transfer, f in faults.items()]
-    after = await _take(tx, node, inbound, ending)
+    after = await hearing.take(tx, node, inbound, list(_endings(rows, withdrawn, faults)))
     known = set(rows) - {str(p.transfer) for _, p in fresh}
     kept = await store.steps(tx, known, ("propose",)) if known else {}
     return [_proposed(item, str(parsed[item.sha256].transfer), rows, after, kept, faults) for item in items]
@@ -62,56 +70,44 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
 
 async def answer(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.answer``: the acquirer accepts or rejects what it was offered."""
-    words = [(i, statements.read_answer(i.value)) for i in _own(inbound, "answer")]
-    rows = await store.lock(tx, [w.transfer for _, w in words])
-    offers = await store.steps(tx, rows, ("offer",))
-    named: dict[str, str | None] = {t: compact.encode(step.sha256) for (t, _), step in offers.items()}
-    return await _hear(tx, node, inbound, words, rows, by_source=False, named=named)
+    return await _hear(tx, node, inbound, "answer")
 
 
 async def released(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.released``: the source has debited what the commit it names authorised."""
-    words = [(i, statements.read_released(i.value)) for i in _own(inbound, "released")]
-    rows = await store.lock(tx, [w.transfer for _, w in words])
-    named = await _referred(tx, {row.id: row.commit_id for row in rows.values()})
-    return await _hear(tx, node, inbound, words, rows, by_source=True, named=named)
+    return await _hear(tx, node, inbound, "released")
 
 
 async def voided(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.voided``: the source has not released, and never will."""
-    words = [(i, statements.read_voided(i.value)) for i in _own(inbound, "voided")]
-    rows = await store.lock(tx, [w.transfer for _, w in words])
-    return await _hear(tx, node, inbound, words, rows, by_source=True)
+    return await _hear(tx, node, inbound, "voided")
 
 
 async def credited(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.credited``: the acquirer has credited what the settle it names told it to."""
-    words = [(i, statements.read_credited(i.value)) for i in _own(inbound, "credited")]
-    rows = await store.lock(tx, [w.transfer for _, w in words])
-    named = await _referred(tx, {row.id: row.settle_id for row in rows.values()})
-    return await _hear(tx, node, inbound, words, rows, by_source=False, named=named)
+    return await _hear(tx, node, inbound, "credited")
 
 
 async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``receipt``: a final state was acknowledged, a request recorded, or a commit found nothing to release."""
+    """``receipt``: a final state was acknowledged, a request recorded, a commit or a settle found nothing to act on."""
+    wire.nothing(inbound.message.body)
     read = [statements.read_receipt(item.value) for item in _own(inbound, "receipt")]
     answered = inbound.message.in_reply_to
     assert answered is not None  # a receipt answers something, or it would not have been verified
     if len(read) == 1:  # a request is sent alone
         await requests.answered(tx, answered.id, read[0][1], read[0][2])
-    states = {transfer: state for transfer, state, _ in read if transfer is not None}
-    rows = await store.lock(tx, list(states))
+    said = {transfer: (state, findings) for transfer, state, findings in read if transfer is not None}
+    rows = await store.lock(tx, list(said))
     sender = inbound.message.sender
-    told = [r for r in rows.values() if states[r.id] in CLOSED_THERE]
+    told = [r for r in rows.values() if said[r.id][0] in CLOSED_THERE]
     # Its own voided has settled the matter for a source: it may have forgotten the transfer when it hears of the end.
-    settled = [r for r in rows.values() if r.state in UNHAPPY and states[r.id] != "later"]
+    settled = [r for r in rows.values() if r.state in UNHAPPY and said[r.id][0] != "later"]
     source = {r.id for r in (*told, *settled) if r.source == sender and r.closed_source_id == answered.id}
     acquirer = {r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id}
     await store.tell(tx, sorted(source), source=True, now=inbound.at)
     await store.tell(tx, sorted(acquirer), source=False, now=inbound.at)
-    unknown = [r for r in rows.values() if r.source == sender and states[r.id] == "unknown-here"]
-    lost = [r for r in unknown if r.commit_id == answered.id]
-    await _take(tx, node, inbound, [(row, Word(row.id, Event.UNKNOWN_HERE), None) for row in lost])
+    lost = [_taken(row, word) for row in rows.values() if (word := _refused(row, answered.id, sender, *said[row.id]))]
+    await hearing.take(tx, node, inbound, [taken for taken in lost if taken is not None])
     return ()
 
 
@@ -120,13 +116,87 @@ async def refusal(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     return ()
 
 
-#: The longest items taken: 3,000 ordinary blocks, or their identifiers, fit, and still do in a settle or a closing
-#: with everything that travels with it. What cannot be passed on must not be let in.
-MAX_ITEM_BYTES = {"propose": 3 * 1024 * 1024, "released": 2 * 1024 * 1024}
-MAX_WORD_BYTES = 512 * 1024
-#: What a registry's receipt of a final state says when it has taken note; anything else leaves it due.
-CLOSED_THERE = frozenset({"done", "void"})
-Parsed = Proposal | FaultyProposal
+async def status_answer(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    """``status.answer``: where a registry stands, heard as if the statement it shows had arrived by itself.
+
+    A source that does not know what it proposed has lost data (R5: that ends nothing); a settle that meets a closed
+    transfer goes to persons. Everything else allows sending again and proves nothing.
+    """
+    body = wire.members(
+        inbound.message.body, "body", frozenset({"transfer", "state", "evidence"}), frozenset({"message"})
+    )
+    transfer, state, sender = (
+        wire.text(body["transfer"], "transfer"),
+        wire.text(body["state"], "state"),
+        inbound.message.sender,
+    )
+    shown = await evidence.of(tx, node, inbound)
+    heard = []
+    for kind, read in _READ.items():
+        found = shown.find(kind, transfer, sender)
+        if found is not None:
+            step = await shown.keep(tx, found, kind)
+            heard.append(Heard(found.item, read(found.item.value), step.entry_id))
+    if heard:
+        await hearing.hear(tx, node, inbound, heard, shown)
+        return ()
+    row = (await store.lock(tx, [transfer])).get(transfer)
+    if row is not None and (said := row.commit_id if row.source == sender else row.settle_id):
+        word = _refused(row, said, sender, state, ())
+        taken = _taken(row, word) if word else None
+        await hearing.take(tx, node, inbound, [taken] if taken else [])
+    return ()
+
+
+_READ: Mapping[str, Callable[[dict[str, Any]], Word]] = {
+    "answer": statements.read_answer,
+    "released": statements.read_released,
+    "voided": statements.read_voided,
+    "credited": statements.read_credited,
+}
+
+
+async def _hear(tx: db.Tx, node: Node, inbound: Inbound, kind: str) -> Sequence[ItemReceipt]:
+    """Hear the words of a message, with the evidence it may carry (``body.evidence``, and further items)."""
+    if inbound.message.body:
+        wire.members(inbound.message.body, "body", frozenset({"evidence"}))
+    heard = [Heard(item, _READ[kind](item.value), inbound.entry_id) for item in _own(inbound, kind)]
+    return await hearing.hear(tx, node, inbound, heard, await evidence.of(tx, node, inbound))
+
+
+def _refused(row: Row, answered: str, sender: str, state: str, findings: tuple[Finding, ...]) -> Word | None:
+    """What a receipt, or an answer to a question, says against our commit or settle, where it does."""
+    if row.source == sender and row.commit_id == answered and state == "unknown-here":
+        return Word(
+            row.id, Event.UNKNOWN_HERE, (Finding(3001, detail=f"{sender} does not know the transfer it proposed"),)
+        )
+    if row.acquirer == sender and row.settle_id == answered:
+        if state == "void":
+            return Word(row.id, Event.CLOSED_HERE, (Finding(3003, detail=f"{sender} has closed it before the settle"),))
+        if findings and state not in ("later", "credited", "done"):
+            why = Finding(3006, detail=f"{sender} refuses the settle")
+            return Word(row.id, Event.SETTLE_REFUSED, (why, *findings))
+    return None
+
+
+def _taken(row: Row, word: Word) -> Taken | None:
+    after = advance(row.progress, word.event)
+    return Taken(row, word.event, after, word.findings) if after is not None else None
+
+
+def _endings(
+    rows: Mapping[str, Row], withdrawn: Mapping[str, Step], faults: Mapping[str, tuple[Finding, ...]]
+) -> Iterator[Taken]:
+    """Proposals that end as they arrive: withdrawn before they came, or with units or data that cannot be."""
+    for transfer, step in withdrawn.items():
+        taken = _taken(rows[transfer], Word(transfer, Event.VOIDED))
+        if taken is not None:
+            yield replace(taken, causes=(step,))
+    for transfer, findings in faults.items():
+        if transfer not in withdrawn and (
+            taken := _taken(rows[transfer], Word(transfer, Event.CHECKS_FAILED, findings))
+        ):
+            yield taken
 
 
 async def _begin(
@@ -147,7 +217,7 @@ async def _begin(
     for item, proposal in mine:
         request = proposal.request if proposal.request in asked else None
         asked.discard(str(request))
-        new.append(_new(sender, item, proposal, reached, request, deadline))
+        new.append(beginning.new(sender, item, proposal, reached, request, deadline))
         if request != proposal.request:
             unasked.add(str(proposal.transfer))
     progress = begin(Event.PROPOSED)
@@ -159,54 +229,10 @@ async def _begin(
     return fresh, {transfer: nobody for transfer in unasked & inserted}
 
 
-def _new(
-    sender: str,
-    item: Item,
-    proposal: Parsed,
-    reached: dict[str, links.Link],
-    request: str | None,
-    deadline: datetime,
-) -> New:
-    raw = item.value
-    acquirer = reached.get(raw["acquiring"]["registry"])
-    return New(
-        str(proposal.transfer),
-        sender,
-        acquirer.code if acquirer else None,
-        request,
-        _address(raw["transferring"]),
-        _address(raw["acquiring"]),
-        raw["purpose"],
-        raw["quantity"],
-        len(raw["blocks"]),
-        deadline,
-    )
-
-
-def _address(raw: dict[str, str]) -> tuple[str, str, str]:
-    return raw["registry"], raw["party"], raw["account"]
-
-
 def _overlaps(fresh: Sequence[tuple[Item, Parsed]]) -> dict[str, tuple[Finding, ...]]:
     """The findings of proposals that name units twice: these cannot be claimed."""
     found = {str(p.transfer): integrity.overlaps_2008(p.blocks) for _, p in fresh if isinstance(p, Proposal)}
     return {transfer: tuple(findings) for transfer, findings in found.items() if findings}
-
-
-async def _claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:
-    """Claim the units of sound proposals; the findings of those that cannot have them, judged at once."""
-    wanted = [Claim(str(p.transfer), block) for p in sound for block in p.blocks]
-    refused: dict[str, list[UnitRange]] = {}
-    for nr in sorted(await claims.take(tx, wanted, sender)):
-        refused.setdefault(wanted[nr].transfer, []).append(wanted[nr].block.range)
-    if not refused:
-        return {}
-    failed = [p for p in sound if str(p.transfer) in refused]
-    found = {
-        str(p.transfer): f for p, f in zip(failed, await judge(tx, [(sender, p) for p in failed], now), strict=True)
-    }
-    taken = {t: (Finding(4005, tuple(units), "claimed by another transfer"),) for t, units in refused.items()}
-    return {t: taken[t] if checks.passed(found[t]) else found[t] for t in refused}
 
 
 def _proposed(
@@ -226,72 +252,16 @@ def _proposed(
     return ItemReceipt(item, after.get(transfer, row.state), faults.get(transfer, ()), transfer)
 
 
-async def _referred(tx: db.Tx, said: Mapping[str, str | None]) -> dict[str, str | None]:
-    """What a word must name, by transfer: the message we said it in, by id and hash of its JWS; None if not said."""
-    sent = await messages.outgoing(tx, sorted(set(filter(None, said.values()))))
-    names = {m.message_id: statements.name_of(m.message_id, compact.digest(steps.jws_of(m.body))) for m in sent}
-    return {transfer: names.get(message) if message else None for transfer, message in said.items()}
-
-
-async def _hear(
-    tx: db.Tx,
-    node: Node,
-    inbound: Inbound,
-    words: Sequence[tuple[Item, Word]],
-    rows: Mapping[str, Row],
-    *,
-    by_source: bool,
-    named: Mapping[str, str | None] | None = None,
-) -> Sequence[ItemReceipt]:
-    """Take the steps that ``words`` of the source or the acquirer lead to, and answer each.
-
-    ``named`` holds what a word MUST name to count: our offer, commit or settle.
-    """
-    kept = await store.steps(tx, rows, sorted({word.step for _, word in words}))
-    heard, answers = [], []
-    for item, word in words:
-        row = rows.get(word.transfer)
-        if row is None or inbound.message.sender != (row.source if by_source else row.acquirer):
-            answers.append(ItemReceipt(item, NOT_KNOWN, (Finding(3001),), word.transfer))
-            continue
-        if word.faults:
-            answers.append(ItemReceipt(item, row.state, word.faults, row.id))
-            continue
-        earlier = kept.get((row.id, word.step))
-        in_turn = named is None or named.get(row.id) == word.names
-        if earlier is None and in_turn and advance(row.progress, word.event) is not None:
-            heard.append((row, word, item))
-            answers.append(ItemReceipt(item, row.state, (), row.id))
-        elif earlier is not None and earlier.item == item.text:
-            answers.append(ItemReceipt(item, row.state, (), row.id))
-        else:
-            answers.append(ItemReceipt(item, row.state, (Finding(3003 if row.state in FINAL else 3002),), row.id))
-    after = await _take(tx, node, inbound, heard)
-    return [replace(a, state=after.get(str(a.transfer), a.state)) for a in answers]
-
-
-async def _take(
-    tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[tuple[Row, Word, Item | None]]
-) -> dict[str, State]:
-    """Take the step each word leads to; the states afterwards."""
-    taken = []
-    for row, word, item in heard:
-        after = advance(row.progress, word.event)
-        if after is not None:
-            cause = _step(row.id, word.step, item, inbound) if item else None
-            taken.append(Taken(row, word.event, after, word.findings, cause))
-    await steps.take(tx, node, taken, inbound.at, cause_entry=inbound.entry_id, answering=inbound.message.sender)
-    return {t.row.id: t.after.state for t in taken}
-
-
 def _step(transfer: str, step: str, item: Item, inbound: Inbound) -> Step:
     return Step(transfer, step, item.text, compact.decode(item.sha256), inbound.entry_id)
 
 
 def _own(inbound: Inbound, kind: str) -> list[Item]:
-    """The message's own items: of one kind, about different transfers, and not too many. Its body is empty."""
-    wire.nothing(inbound.message.body)
-    items = list(inbound.message.items)
+    """The message's own items: of one kind, about different transfers, and not too many. Carried ones follow them."""
+    carrying = bool(inbound.message.evidence)
+    items = list(
+        takewhile(lambda item: item.kind == kind, inbound.message.items) if carrying else inbound.message.items
+    )
     if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)
     if not items and kind != "receipt":

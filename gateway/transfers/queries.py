@@ -19,7 +19,7 @@ from gateway.transfers import statements, steps, store
 from gateway.transfers.statements import NOT_KNOWN
 from gateway.transfers.store import Row
 
-#: How long an answer to a query may be read as the present.
+#: How long a query, or the answer to one, may be read as the present.
 ANSWER_LIFE = timedelta(seconds=300)
 
 
@@ -57,15 +57,23 @@ def _without_items(inbound: Inbound) -> None:
 
 
 async def _due(tx: db.Tx, row: Row, *, asked_by_source: bool) -> tuple[list[str], list[str]]:
-    """The item texts and the messages of what the gateway says to this side in this state."""
-    for said in statements.SAID.get(row.state, ()):
-        if said.to_source == asked_by_source and getattr(row, said.column) is not None:
-            names = (said.step, *said.carries)
-            kept = await store.steps(tx, [row.id], names)
-            found = [kept[row.id, name] for name in names if (row.id, name) in kept]
-            bodies = await messages.bodies(tx, [step.entry_id for step in found])
-            return [step.item for step in found], [steps.jws_of(bodies[step.entry_id]) for step in found]
-    return [], []
+    """The item texts and the messages that the asker can go on from: what we say to it now, or else its own last word.
+
+    A registry that was restored finds in the latter what it had signed (protocol.md, sections 4 and 5).
+    """
+    said = (s for s in statements.SAID.get(row.state, ()) if s.to_source == asked_by_source)
+    due = next((s for s in said if getattr(row, s.column) is not None), None)
+    if due is not None:
+        names: tuple[str, ...] = (due.step, *due.carries)
+    elif asked_by_source:
+        names = ("propose", "released")
+    else:
+        names = ("propose", "offer", "answer")
+    kept = await store.steps(tx, [row.id], names)
+    found = [kept[row.id, name] for name in names if (row.id, name) in kept]
+    bodies = await messages.bodies(tx, [step.entry_id for step in found])
+    evidence = dict.fromkeys(steps.jws_of(bodies[step.entry_id]) for step in found)
+    return [step.item for step in found], list(evidence)
 
 
 def _answer(

@@ -13,22 +13,25 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from gateway import crash, db
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
-from gateway.domain.registry import Accepted, OutgoingMessage, Registry, Rejected
+from gateway.domain.registry import Accepted, Outcome, OutgoingMessage, Registry, Rejected, Unknown
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
+from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbox
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Node, Wait
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Draft, Lease, Node, Wait
 from gateway.requests import store as requests
 from gateway.signing.envelope import VerifiedMessage
-from gateway.transfers import steps, store
+from gateway.transfers import leases, steps, store
 from gateway.transfers.judge import judge
+from gateway.transfers.queries import ANSWER_LIFE as QUERY_LIFE
 from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
@@ -37,6 +40,9 @@ from gateway.transfers.store import Row
 LEASE = timedelta(seconds=60)
 #: After a bare receipt the peer has the matter in hand and sends its own message; ask again only after this long.
 RECEIPT_WAIT_SECONDS = 15.0
+#: From which attempt on a peer that receipts but does not answer is asked where a transfer stands, and about how many
+#: transfers at once. A silent peer is not asked: sending it the same bytes says more.
+ASK_FROM, ASKED_AT_ONCE = 3, 10
 #: Messages under way at once from one worker to one peer: a peer that hangs delays nobody else's transfers.
 SENDS_AT_ONCE = 8
 #: The states in which something said waits for its answer.
@@ -52,6 +58,17 @@ class Sending:
     peer: str
     message_id: str
     transfers: tuple[str, ...]
+    #: How often it has been sent since the last of these transfers moved, this time included.
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """What came of a send that left its statement due: why that waits, how long at least, and whether it was taken."""
+
+    why: str
+    floor_seconds: float = 1.0
+    receipted: bool = False
 
 
 #: Locks what is due for a decision, at most so many rows; decides on them.
@@ -119,7 +136,7 @@ class Relay:
         now = self._node.clock()
 
         async def freed(tx: db.Tx) -> None:
-            await store.take_over(tx, SPEAKING, now)
+            await leases.take_over(tx, SPEAKING, now)
             await requests.take_over(tx, now)
 
         await self._db.run(freed, "take-over")
@@ -183,7 +200,7 @@ class Relay:
 
         async def leased(tx: db.Tx) -> list[Sending]:
             asked = await requests.lease_due(tx, now, lease, busy)
-            rows = await store.lease_due(tx, SPEAKING, now, lease, busy)
+            rows = await leases.lease_due(tx, SPEAKING, now, lease, busy)
             return [*_due(rows), *(Sending(peer, message, ()) for peer, message in asked)]
 
         sendings = await self._db.run(leased, "lease")
@@ -204,54 +221,84 @@ class Relay:
             now = self._node.clock()
             if now > lease.until - LEASE / 2 and sending.transfers:  # waited long for its turn
                 renewed = now + LEASE
-                mine = await self._db.run(lambda tx: store.renew(tx, sending.transfers, lease, renewed), "renew")
+                mine = await self._db.run(lambda tx: leases.renew(tx, sending.transfers, lease, renewed), "renew")
                 if not mine:
                     return
                 lease = replace(lease, until=renewed)
-            why, floor = await self._deliver(sending)
-        wait = Wait(lease, self._node.clock(), min(floor, LONGEST_WAIT_SECONDS), why)
+            came = await self._deliver(sending)
+            if came.receipted and sending.attempts >= ASK_FROM:
+                await self._ask(sending, lease)
+        wait = Wait(lease, self._node.clock(), min(came.floor_seconds, LONGEST_WAIT_SECONDS), came.why)
         if sending.transfers:
-            await self._db.run(lambda tx: store.wait(tx, sending.transfers, wait), "wait")
+            await self._db.run(lambda tx: leases.wait(tx, sending.transfers, wait), "wait")
         else:
             await self._db.run(lambda tx: requests.wait(tx, sending.message_id, wait), "wait")
 
-    async def _deliver(self, sending: Sending) -> tuple[str, float]:
-        """Send the stored bytes once and apply the answer; why what is still due waits, and how long at least."""
-        registry = await self._registry_of(sending.peer)
-        if registry is None:
-            return f"no connector reaches {sending.peer}", 1.0
+    async def _deliver(self, sending: Sending) -> _Came:
+        """Send the stored bytes once and apply the answer."""
         async with self._db.reading() as tx:
             [stored] = await messages.outgoing(tx, [sending.message_id])
-        message = OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type)
-        crash.passing(f"send.{stored.type}.before-send")
-        outcome = await registry.send(message)
-        crash.passing(f"send.{stored.type}.after-send")
-        match outcome:
+        match await self._post(stored):
+            case None:
+                return _Came(f"no connector reaches {sending.peer}")
             case Accepted(body):
                 return await self._apply(body, stored)
             case Rejected(detail, retry_after):
-                return f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0
-            case _:
-                return f"no answer from {sending.peer} to {stored.type}: {outcome.reason}", 1.0
+                return _Came(f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0)
+            case Unknown(reason):
+                return _Came(f"no answer from {sending.peer} to {stored.type}: {reason}")
 
-    async def _apply(self, body: bytes, stored: messages.Message) -> tuple[str, float]:
+    async def _post(self, stored: messages.Message) -> Outcome | None:
+        registry = await self._registry_of(stored.peer)
+        if registry is None:
+            return None
+        crash.passing(f"send.{stored.type}.before-send")
+        outcome = await registry.send(OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type))
+        crash.passing(f"send.{stored.type}.after-send")
+        return outcome
+
+    async def _apply(self, body: bytes, stored: messages.Message) -> _Came:
         try:
             reply = await self._inbox.absorb(body, stored)
         except GatewayError as error:
             log.warning("answer-refused", peer=stored.peer, message=stored.message_id, why=error.detail)
-            return f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}", 1.0
+            return _Came(f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}")
         return _waiting(stored, reply)
+
+    async def _ask(self, sending: Sending, lease: Lease) -> None:
+        """Ask where some of what was receipted and not answered stands; a statement that is shown is heard at once."""
+
+        async def queries(tx: db.Tx) -> list[messages.Message]:
+            waiting = await leases.held(tx, sending.transfers, lease, ASKED_AT_ONCE)
+            expires = self._node.clock() + QUERY_LIFE
+            bodies = [{"transfer": transfer, "my_state": state} for transfer, state in waiting]
+            drafts = [
+                Draft(sending.peer, "status.query", body=body, expires_at=expires, numbered=False) for body in bodies
+            ]
+            stored = await outbox.store(tx, self._node, drafts)
+            return await messages.outgoing(tx, [s.message.id for s in stored])
+
+        for query in await self._db.run(queries, "ask"):
+            if isinstance(outcome := await self._post(query), Accepted):
+                await self._apply(outcome.body, query)
 
 
 def _named(act: Act) -> str:
     return f"decide.{act.__name__}"
 
 
-def _waiting(stored: messages.Message, reply: VerifiedMessage) -> tuple[str, float]:
+def _waiting(stored: messages.Message, reply: VerifiedMessage) -> _Came:
     if reply.type == "refusal":
-        codes = ", ".join(str(f.get("code")) for f in reply.body.get("findings", []) if isinstance(f, dict))
-        return f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS
-    return f"{stored.peer} has receipted {stored.type}; its own message is awaited", RECEIPT_WAIT_SECONDS
+        codes = ", ".join(str(f.get("code")) for f in _findings(reply.body) if isinstance(f, dict))
+        return _Came(f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS)
+    found = {f["code"] for item in reply.items for f in _findings(item.value) if isinstance(f, dict) and "code" in f}
+    said = f", with {', '.join(map(str, sorted(map(str, found))))}" if found else ""
+    why = f"{stored.peer} has receipted {stored.type}{said}; its own message is awaited"
+    return _Came(why, RECEIPT_WAIT_SECONDS, receipted=True)
+
+
+def _findings(value: dict[str, Any]) -> list[Any]:
+    return value["findings"] if isinstance(value.get("findings"), list) else []
 
 
 def _due(rows: Sequence[Row]) -> list[Sending]:
@@ -264,4 +311,7 @@ def _due(rows: Sequence[Row]) -> list[Sending]:
             peer = said.peer(row)
             if message_id is not None and peer is not None and (row.state not in FINAL or told is None):
                 due.setdefault((peer, message_id), []).append(row.id)
-    return [Sending(peer, message_id, tuple(ids)) for (peer, message_id), ids in due.items()]
+    tried = {row.id: row.attempts for row in rows}
+    return [
+        Sending(peer, message_id, tuple(ids), max(tried[i] for i in ids)) for (peer, message_id), ids in due.items()
+    ]

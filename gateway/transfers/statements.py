@@ -43,7 +43,8 @@ class Said:
         """Whom to tell: the source, or an acquirer that has been offered the transfer."""
         if self.to_source:
             return row.source
-        return row.acquirer if self.step != "closed-acquirer" or row.offer_id is not None else None
+        offered = row.offer_id is not None or row.settle_id is not None
+        return row.acquirer if self.step != "closed-acquirer" or offered else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,19 @@ Name: TypeAlias = tuple[UnitRange, ItmoNaming]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A step that a row takes: where it stands afterwards, why, and the statement that caused it (if one did)."""
+    """A step that a row takes: where it stands afterwards, why, and the statements that caused it (if any did).
+
+    ``messages`` are those of ours that the row names from now on beside what is said in this step, by column: shown
+    by a registry to a gateway that has lost them. ``begins`` is a row that has just been inserted where it stands.
+    """
 
     row: Row
     event: Event
     after: Progress
     findings: tuple[Finding, ...] = ()
-    cause: Step | None = None
+    causes: tuple[Step, ...] = ()
+    messages: dict[str, str] = field(default_factory=dict)
+    begins: bool = False
 
 
 @dataclass(slots=True)
@@ -77,7 +83,7 @@ async def take(
     """
     if not taken:
         return
-    await store.add_steps(tx, [t.cause for t in taken if t.cause is not None])
+    await store.add_steps(tx, [step for t in taken for step in t.causes])
     carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
     known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
     if cause_entry is not None:  # before anything is said: the locks of series come before those of streams
@@ -87,24 +93,28 @@ async def take(
     said: dict[str, list[_Saying]] = defaultdict(list)
     for saying in sayings:
         said[saying.row.id].append(saying)
-    written = await store.apply(tx, [_change(t, said[t.row.id], cause_entry, now) for t in taken], now)
-    invariant(len(written) == len(taken), "a row that was locked has changed all the same")
+    changes = [_change(t, said[t.row.id], cause_entry, now) for t in taken]
+    begun = {t.row.id for t in taken if t.begins}
+    await store.name_messages(tx, [c for c in changes if c.row.id in begun])
+    moved = [c for c in changes if c.row.id not in begun]
+    written = await store.apply(tx, moved, now) if moved else set()
+    invariant(len(written) == len(moved), "a row that was locked has changed all the same")
 
 
 def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
     for t in taken:
-        if t.after.state is t.row.state:
+        if t.after.state is t.row.state and not t.begins:
             continue
         row = _as_it_will_be(t)
         for said in statements.SAID.get(t.after.state, ()):
             peer = said.peer(row)
-            if peer is not None:
+            if peer is not None and getattr(row, said.column) is None:  # what was said is repeated, never signed again
                 yield _Saying(said, row, said.text(row, t.after.state, known), peer)
 
 
 def _as_it_will_be(t: Taken) -> Row:
     found = statements.findings_to_wire(t.findings)
-    return replace(t.row, outcome=t.after.outcome, findings=[*t.row.findings, *found])
+    return replace(t.row, outcome=t.after.outcome, findings=[*t.row.findings, *found]).naming(t.messages)
 
 
 async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answering: str | None) -> None:
@@ -188,7 +198,7 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
         entry_id,
         next_at=None if idle else now,
         findings=statements.findings_to_wire(t.findings),
-        messages={s.said.column: s.message_id for s in mine},
+        messages={**t.messages, **{s.said.column: s.message_id for s in mine}},
     )
 
 

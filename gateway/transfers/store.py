@@ -6,15 +6,14 @@ whatever message brings it. All functions take lists and use a fixed number of s
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
 from gateway import db
 from gateway.domain.transfers import Event, Outcome, Progress, State
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
 
 #: What one message may carry at most: the protocol's limits on transfers and on blocks.
 MAX_TRANSFERS = 1_000
@@ -50,6 +49,11 @@ class Row:
     def progress(self) -> Progress:
         """Where the transfer stands, for the transition table."""
         return Progress(self.state, self.outcome, self.settle_id is not None)
+
+    def naming(self, messages: Mapping[str, str]) -> "Row":
+        """The row with these messages of ours, by column."""
+        changed: dict[str, Any] = dict(messages)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ class Step:
     entry_id: int
 
 
-_ROW = """
+#: What is selected of a transfer ``t`` to make a ``Row`` of it.
+COLUMNS = """
   t.id, t.source, t.acquirer, t.acquiring_registry, t.quantity, t.block_count, t.state, t.version, t.outcome,
   t.findings, t.deadline, CAST(t.offer_id AS text) AS offer_id, CAST(t.commit_id AS text) AS commit_id,
   CAST(t.cancel_id AS text) AS cancel_id, CAST(t.settle_id AS text) AS settle_id,
@@ -117,10 +122,10 @@ async def lock(tx: db.Tx, ids: Sequence[str]) -> dict[str, Row]:
     """Lock and read rows by id, in one order so that two messages about the same rows cannot deadlock."""
     found = await db.rows(
         tx,
-        f"SELECT {_ROW} FROM transfer t WHERE t.id = ANY(CAST(:ids AS text[])) ORDER BY t.id FOR UPDATE",
+        f"SELECT {COLUMNS} FROM transfer t WHERE t.id = ANY(CAST(:ids AS text[])) ORDER BY t.id FOR UPDATE",
         {"ids": list(ids)},
     )
-    return {r.id: _row(r) for r in found}
+    return {r.id: row_of(r) for r in found}
 
 
 async def lock_due(tx: db.Tx, state: State, now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
@@ -146,10 +151,10 @@ async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> l
     """At most ``limit`` rows, and of these as many as have the blocks of one message together."""
     found = await db.rows(
         tx,
-        f"SELECT {_ROW} FROM transfer t WHERE {condition} ORDER BY t.next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        f"SELECT {COLUMNS} FROM transfer t WHERE {condition} ORDER BY t.next_at LIMIT :limit FOR UPDATE SKIP LOCKED",
         parameters,
     )
-    rows = [_row(r) for r in found]
+    rows = [row_of(r) for r in found]
     reach = accumulate(row.block_count for row in rows)
     return [row for nr, (row, blocks) in enumerate(zip(rows, reach, strict=True)) if nr == 0 or blocks <= MAX_BLOCKS]
 
@@ -168,8 +173,8 @@ async def put_off(tx: db.Tx, row: Row, until: datetime, why: str) -> None:
 
 async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:
     """One row, as it is, or nothing."""
-    found = await db.one(tx, f"SELECT {_ROW} FROM transfer t WHERE t.id = :id", {"id": transfer})
-    return _row(found) if found else None
+    found = await db.one(tx, f"SELECT {COLUMNS} FROM transfer t WHERE t.id = :id", {"id": transfer})
+    return row_of(found) if found else None
 
 
 async def insert(
@@ -264,6 +269,29 @@ async def apply(tx: db.Tx, changes: Sequence[Change], now: datetime) -> set[str]
     return {r.id for r in found}
 
 
+async def name_messages(tx: db.Tx, changes: Sequence[Change]) -> None:
+    """Let rows that were inserted in this transaction name what was said as they began, and when they are due."""
+    if not changes:
+        return
+    named = ", ".join(f"{column} = c.{column}" for column in MESSAGE_COLUMNS)
+    arrays = ", ".join(f"CAST(:{column} AS uuid[])" for column in MESSAGE_COLUMNS)
+    await db.execute(
+        tx,
+        f"""
+        UPDATE transfer t SET {named}, next_at = c.next_at, findings = CAST(c.findings AS jsonb)
+        FROM unnest(CAST(:id AS text[]), CAST(:next_at AS timestamptz[]), CAST(:findings AS text[]), {arrays})
+          AS c(id, next_at, findings, {", ".join(MESSAGE_COLUMNS)})
+        WHERE t.id = c.id AND t.version = 1
+        """,
+        {
+            "id": [c.row.id for c in changes],
+            "next_at": [c.next_at for c in changes],
+            "findings": [json.dumps(list(c.findings)) for c in changes],
+            **{column: [c.messages.get(column) for c in changes] for column in MESSAGE_COLUMNS},
+        },
+    )
+
+
 async def add_steps(tx: db.Tx, steps: Sequence[Step]) -> None:
     """Keep statements; one that is kept already, by (transfer, step), stays."""
     await db.execute(
@@ -297,6 +325,25 @@ async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str])
     return {(r.transfer_id, r.step): Step(r.transfer_id, r.step, r.item, bytes(r.sha256), r.entry_id) for r in found}
 
 
+async def agree(tx: db.Tx, row: Row, person: str, entry_id: int, now: datetime) -> int:
+    """Note that a person agrees to resume a row as it stands; how many different persons have."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO resumption (transfer_id, version, person, at, entry_id)
+        VALUES (:id, :version, :person, :now, :entry) ON CONFLICT DO NOTHING
+        """,
+        {"id": row.id, "version": row.version, "person": person, "now": now, "entry": entry_id},
+    )
+    found = await db.one(
+        tx,
+        "SELECT count(*) AS persons FROM resumption WHERE transfer_id = :id AND version = :version",
+        {"id": row.id, "version": row.version},
+    )
+    assert found is not None  # a count always has a row
+    return int(found.persons)
+
+
 async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) -> None:
     """Note that the source (or else the acquirer) has acknowledged the final state of these transfers."""
     column, other = ("told_source_at", "told_acquirer_at") if source else ("told_acquirer_at", "told_source_at")
@@ -317,93 +364,9 @@ async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) ->
     )
 
 
-def _row(r: Any) -> Row:
+def row_of(r: Any) -> Row:
+    """A row as ``COLUMNS`` select it."""
     values = dict(r._mapping)
     values["state"] = State(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     return Row(**values)
-
-
-async def lease_due(tx: db.Tx, states: Sequence[State], now: datetime, lease: Lease, busy: Sequence[str]) -> list[Row]:
-    """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take.
-
-    Rows that wait for a ``busy`` peer are passed over.
-    """
-    found = await db.rows(
-        tx,
-        f"""
-        WITH due AS (
-          SELECT id FROM transfer
-          WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
-            AND state = ANY(CAST(:states AS text[]))
-            AND NOT coalesce(CASE WHEN state IN ('committing', 'ending') THEN source = ANY(CAST(:busy AS text[]))
-                                  WHEN state IN ('checked', 'released') THEN acquirer = ANY(CAST(:busy AS text[]))
-                                  ELSE (told_source_at IS NULL AND source = ANY(CAST(:busy AS text[])))
-                                    OR (told_acquirer_at IS NULL AND acquirer = ANY(CAST(:busy AS text[])))
-                             END, false)
-          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
-        )
-        UPDATE transfer t SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
-        FROM due WHERE t.id = due.id
-        RETURNING {_ROW}
-        """,
-        {
-            "now": now,
-            "until": lease.until,
-            "worker": lease.worker,
-            "states": [s.value for s in states],
-            "busy": list(busy),
-            "limit": MAX_TRANSFERS,
-        },
-    )
-    return [_row(r) for r in found]
-
-
-async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
-    """Put off rows whose sending moved nothing: the wait doubles with each attempt, up to the longest.
-
-    A row that has moved on meanwhile, or was leased by somebody else, is left alone.
-    """
-    await db.execute(
-        tx,
-        """
-        UPDATE transfer SET leased_until = NULL, leased_by = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
-          + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
-        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
-        """,
-        {
-            "ids": list(ids),
-            "until": wait.lease.until,
-            "worker": wait.lease.worker,
-            "now": wait.now,
-            "floor": wait.floor_seconds,
-            "why": wait.why,
-            "longest": LONGEST_WAIT_SECONDS,
-        },
-    )
-
-
-async def renew(tx: db.Tx, ids: Sequence[str], lease: Lease, until: datetime) -> bool:
-    """Renew a lease that waited for its turn; False when all these rows have moved on or are another's by now."""
-    found = await db.rows(
-        tx,
-        """
-        UPDATE transfer SET leased_until = :later
-        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
-        RETURNING id
-        """,
-        {"ids": list(ids), "until": lease.until, "worker": lease.worker, "later": until},
-    )
-    return bool(found)
-
-
-async def take_over(tx: db.Tx, states: Sequence[State], now: datetime) -> None:
-    """Free what workers that are gone have leased (``db.GONE``): their transfers go on at once."""
-    await db.execute(
-        tx,
-        f"""
-        UPDATE transfer SET leased_until = NULL, leased_by = NULL
-        WHERE next_at <= :now AND leased_until > :now AND state = ANY(CAST(:states AS text[])) AND {db.GONE}
-        """,
-        {"now": now, "states": [s.value for s in states]},
-    )

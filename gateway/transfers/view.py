@@ -96,6 +96,20 @@ async def listing(
     return [TransferRow.model_validate(dict(r._mapping)) for r in found]
 
 
+async def since(tx: db.Tx | db.ReadTx, link: str, moment: datetime) -> list[tuple[str, str]]:
+    """Every transfer of a link that is open or has changed since ``moment``, with its state: what it must ask about."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT id, state FROM transfer
+        WHERE (source = :link OR acquirer = :link) AND (changed_at >= :moment OR next_at IS NOT NULL
+          OR state NOT IN ('completed', 'refused', 'rejected', 'cancelled')) ORDER BY id
+        """,
+        {"link": link, "moment": moment},
+    )
+    return [(r.id, r.state) for r in found]
+
+
 async def course(tx: db.ReadTx, transfer: str) -> Course:
     """One transfer; raises NOT_FOUND with 3001."""
     found = (await tx.execute(select(TransferRow).where(TransferRow.id == transfer))).first()

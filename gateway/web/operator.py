@@ -2,7 +2,7 @@
 
 Until people and machines can be told apart, whoever reaches this listener is the operator; so it listens on a
 loopback address or a Unix socket only (``settings``). Nothing here moves units: a request asks the source
-registry, which alone can propose.
+registry, which alone can propose. What is watched, and where persons step in, is in ``watching``.
 """
 
 from typing import Annotated
@@ -22,6 +22,7 @@ from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import problems, schemas
+from gateway.web.watching import stepping_in, watching
 
 #: In whose name requests are made while the operator API has one caller.
 CALLER = "operator"
@@ -32,6 +33,8 @@ def app(database: db.Database, node: Node, inbox: Inbox) -> FastAPI:
     application = FastAPI(title="Article 6 gateway: operator API", version="1")
     application.include_router(_health(database))
     application.include_router(_transfers(database, node), prefix="/api/v1")
+    application.include_router(stepping_in(database, node), prefix="/api/v1")
+    application.include_router(watching(database), prefix="/api/v1")
     application.include_router(_books(database, inbox), prefix="/api/v1")
     problems.install(application)
     return application

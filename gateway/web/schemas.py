@@ -119,6 +119,61 @@ class TransferPage(BaseModel):
     next: str | None
 
 
+class Ending(BaseModel):
+    """End a transfer: in whose name, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    person: str = Field(max_length=64)
+    reason: str = Field(max_length=500)
+
+
+class Agreement(BaseModel):
+    """Agree that a transfer in ``attention`` asks again: in whose name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    person: str = Field(max_length=64)
+
+
+class Intervention(BaseModel):
+    """Where the transfer stands now; ``awaited`` is how many more persons must agree before it asks again."""
+
+    transfer: str
+    state: str
+    awaited: int
+
+
+class Alarm(BaseModel):
+    """What a registry said that cannot be true or shows lost data; the message is log entry ``entry_id``."""
+
+    id: int
+    at: datetime
+    link: str
+    transfer: str
+    code: int
+    detail: str
+    entry_id: int
+
+
+class AlarmPage(BaseModel):
+    """A page of alarms, newest first; ``next`` continues after its last."""
+
+    alarms: list[Alarm]
+    next: int | None
+
+
+class Link(BaseModel):
+    """A link, how long its transfers may take to reach a commit, and how many alarms it has raised."""
+
+    code: str
+    kind: str
+    state: str
+    url: str
+    time_limit_hours: int
+    alarms: int
+
+
 class RegistryTotals(BaseModel):
     """What the gateway's book says of one registry, in tonnes."""
 

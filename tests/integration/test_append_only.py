@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from tests.integration.test_sandbox_play import uuid7
 from tests.played import Course, block
 from tests.stage import Stage
 
@@ -30,6 +31,7 @@ APPEND_ONLY = {
     "link_registry",
     "alarm",
     "resumption",
+    "early_withdrawal",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -64,6 +66,7 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     [transfer] = await course.complete(course.proposal(block(1, 4)))
     await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
     await stage.rows(f"INSERT INTO resumption VALUES ('{transfer}', 1, 'planted', now(), 1)")
+    await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
     yield stage
 
 

@@ -52,7 +52,8 @@ async def test_the_unknown_and_what_is_not_the_senders_are_answered_alike(course
     if kind in ("answer", "credited"):
         speaker, outsider = outsider, speaker
     foreign, unknown = word(kind, transfer), word(kind, f"MEC01-{uuid7()}")
-    for who in (outsider, speaker):
+    # A source's withdrawal may overtake its proposal; it is remembered (test_relay_endings).
+    for who in (outsider, speaker) if kind != "voided" else (outsider,):
         assert await say(who, kind, unknown) == [UNKNOWN]
     heard = [await outsider.say(f"transfer.{kind}", [i]) for i in (foreign, unknown)]
     shown = [{**h.items[0], "item": "", "transfer": ""} for h in heard]

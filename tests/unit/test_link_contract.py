@@ -222,7 +222,7 @@ def test_both_nodes_serve_the_same_two_paths() -> None:
 def test_message_types_and_item_kinds_are_the_closed_set() -> None:
     types, kinds = set(OWN_ITEM), {kind for kind in OWN_ITEM.values() if kind}
     assert named("Payload") == types
-    assert named("Body") == types | {"empty", "evidence"}
+    assert named("Body") == types | {"empty", "evidence", "evidence.or.none"}
     assert named("Item") == kinds
     assert branches("Payload") == sorted(f"Payload.{message_type}" for message_type in types)
     assert branches("Item") == sorted(f"Item.{kind}" for kind in kinds)

@@ -1,6 +1,6 @@
-"""What crash safety needs: whose a lease is, alarms, resumptions, and tombstones of transfers that never were proposed.
+"""What crash safety needs: whose a lease is, alarms, resumptions, and withdrawals that overtook their proposals.
 
-``alarm`` and ``resumption`` stay as they were written, like everything that is evidence.
+The rows of the new tables stay as they were written, like everything that is evidence.
 """
 
 from alembic import op
@@ -38,27 +38,23 @@ CREATE TABLE resumption (
 GRANT SELECT, INSERT ON alarm, resumption TO gateway_app;
 """
 
-#: A withdrawal that overtakes its proposal is remembered by the transfer's id alone.
-TOMBSTONES = """
-ALTER TABLE transfer
-  ALTER COLUMN transferring_registry DROP NOT NULL, ALTER COLUMN transferring_party DROP NOT NULL,
-  ALTER COLUMN transferring_account DROP NOT NULL, ALTER COLUMN acquiring_registry DROP NOT NULL,
-  ALTER COLUMN acquiring_party DROP NOT NULL, ALTER COLUMN acquiring_account DROP NOT NULL,
-  ALTER COLUMN purpose DROP NOT NULL,
-  ADD CONSTRAINT only_a_tombstone_lacks_its_proposal CHECK (
-    (num_nulls(transferring_registry, transferring_party, transferring_account, acquiring_registry, acquiring_party,
-               acquiring_account, purpose) = 0 AND quantity >= 1)
-    OR (num_nonnulls(transferring_registry, transferring_party, transferring_account, acquiring_registry,
-                     acquiring_party, acquiring_account, purpose, acquirer) = 0
-        AND quantity = 0 AND block_count = 0 AND state = 'cancelled'));
+#: A withdrawal that overtakes its proposal waits here for it: the proposal then ends as it arrives.
+WITHDRAWALS = """
+CREATE TABLE early_withdrawal (
+  transfer_id text PRIMARY KEY,
+  item text NOT NULL,
+  sha256 bytea NOT NULL CHECK (octet_length(sha256) = 32),
+  entry_id bigint NOT NULL REFERENCES message
+);
+GRANT SELECT, INSERT ON early_withdrawal TO gateway_app;
 """
 
 
 def upgrade() -> None:
     """Add the columns and tables, and what the serving role may do with them."""
-    for part in (LEASES, ALARMS, TOMBSTONES):
+    for part in (LEASES, ALARMS, WITHDRAWALS):
         op.execute(part)
-    for table in ("alarm", "resumption"):
+    for table in ("alarm", "resumption", "early_withdrawal"):
         op.execute(
             f"CREATE TRIGGER {table}_rows_stay BEFORE UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
@@ -71,4 +67,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: evidence is not thrown away by a command."""
-    raise NotImplementedError("alarms and tombstones are evidence and are not taken back")
+    raise NotImplementedError("alarms are evidence and are not taken back")

@@ -1,0 +1,1 @@
+"""Alarms: what a registry said that cannot be true, or that shows that somebody has lost data."""

@@ -1,0 +1,201 @@
+"""Hears what registries say about transfers: the step each word leads to, and what else it shows.
+
+A word counts once per (transfer, step), from the registry whose word it is, and where it answers something of ours
+only if it names that: as we keep it, or as the message itself shows it with our own signature, which proves that this
+gateway has lost data (R26). A word that has no effect is logged all the same (its message is) and answered with the
+state and 3002, or 3003 when the transfer is final. What cannot be true raises an alarm beside that: another word on
+the same step (R10), the opposite of an earlier one, one that names what we never said, one about a transfer that is
+the speaker's in no way. An alarm delays nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway import db
+from gateway.alarms import store as alarms
+from gateway.alarms.store import Alarm
+from gateway.domain.check_codes import Finding
+from gateway.domain.identifiers import parse_transfer_id
+from gateway.domain.transfers import FINAL, Event, State, advance, contradicts, shows_lost_data
+from gateway.messages import store as messages
+from gateway.messages.inbox import Inbound
+from gateway.messages.outbox import Node
+from gateway.messages.receipts import ItemReceipt
+from gateway.signing import compact
+from gateway.signing.envelope import Item
+from gateway.transfers import rebuilding, statements, steps, store, withdrawals
+from gateway.transfers.evidence import Evidence, Shown
+from gateway.transfers.statements import NOT_KNOWN, Known, Word
+from gateway.transfers.steps import Taken
+from gateway.transfers.store import Row, Step
+
+#: What a word must name to count: our statement, and the column of the row that names the message it is in.
+NAMED: Mapping[Event, tuple[str, str]] = {
+    Event.ACCEPTED: ("offer", "offer_id"),
+    Event.REJECTED: ("offer", "offer_id"),
+    Event.CLOSED_HERE: ("offer", "offer_id"),
+    Event.RELEASED: ("commit", "commit_id"),
+    Event.CREDITED: ("settle", "settle_id"),
+}
+#: Whose word each event is; the others are the source's.
+ACQUIRERS = frozenset({Event.ACCEPTED, Event.REJECTED, Event.CLOSED_HERE, Event.CREDITED, Event.SETTLE_REFUSED})
+_LOST = "shows that this gateway has lost data: {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A word as it was said: its item, what it means, and the log entry of the message it came in."""
+
+    item: Item
+    word: Word
+    entry_id: int
+
+    @property
+    def step(self) -> Step:
+        """The word as it is kept."""
+        return Step(self.word.transfer, self.word.step, self.item.text, compact.decode(self.item.sha256), self.entry_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a word comes to: a step (``effect``) or none, what the speaker is told, and what persons are."""
+
+    effect: bool = False
+    findings: tuple[Finding, ...] = ()
+    alarm: str | None = None
+    #: Our own statement that the word names, where only the message shows it.
+    own: Shown | None = None
+
+
+async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], shown: Evidence) -> list[ItemReceipt]:
+    """Take the steps these words lead to; what became of each."""
+    rows = await store.lock(tx, [h.word.transfer for h in heard])
+    own = {h.word.transfer: row for h in heard if (row := rows.get(h.word.transfer)) and _is_own(h, row, inbound)}
+    kept = await store.steps(tx, own, sorted({*(h.word.step for h in heard), "offer"}))
+    named = await _named(tx, own, kept)
+    judged = [_judge(h, own.get(h.word.transfer), kept, named, shown, node.code) for h in heard]
+    taken: list[Taken] = []
+    raised: list[tuple[Heard, str | None]] = []
+    receipts = []
+    for h, verdict in zip(heard, judged, strict=True):
+        row, unknown = own.get(h.word.transfer), rows.get(h.word.transfer) is None
+        if row is None and unknown and (begun := await _of_nothing(tx, node, inbound, h, shown)) is not None:
+            taken += begun.taken
+            raised += [(h, begun.alarm)] if begun.alarm else []
+            receipts.append(ItemReceipt(h.item, begun.state, begun.findings, h.word.transfer))
+            continue
+        step = await _step(tx, h, row, verdict, shown) if row is not None and verdict.effect else None
+        if verdict.effect and step is None:
+            verdict = _Judged(findings=(Finding(3002),), alarm=_LOST.format("what it shows is not enough to go on"))
+        taken += [step] if step is not None else []
+        raised += [(h, verdict.alarm)] if verdict.alarm and not unknown else []
+        receipts.append(ItemReceipt(h.item, row.state if row else NOT_KNOWN, verdict.findings, h.word.transfer))
+    await _sound(tx, inbound, raised)
+    after = await take(tx, node, inbound, taken)
+    return [replace(r, state=after.get(str(r.transfer), r.state)) for r in receipts]
+
+
+async def take(tx: db.Tx, node: Node, inbound: Inbound, taken: Sequence[Taken]) -> dict[str, State]:
+    """Take steps because of a message; the states afterwards. Where persons must look, its sender's link shows it."""
+    waiting = [t for t in taken if t.after.state is State.ATTENTION]
+    sender = inbound.message.sender
+    reasons = {
+        t.row.id: next((f for f in t.findings if f.detail), Finding(3002, detail=t.event.value)) for t in waiting
+    }
+    found = [Alarm(sender, t, reason.code, reason.detail, inbound.entry_id) for t, reason in reasons.items()]
+    await alarms.sound(tx, found, inbound.at)
+    await steps.take(tx, node, taken, inbound.at, cause_entry=inbound.entry_id, answering=sender)
+    return {t.row.id: t.after.state for t in taken}
+
+
+def _is_own(heard: Heard, row: Row, inbound: Inbound) -> bool:
+    side = row.acquirer if heard.word.event in ACQUIRERS else row.source
+    return side == inbound.message.sender
+
+
+async def _named(tx: db.Tx, rows: Mapping[str, Row], kept: Known) -> dict[tuple[str, str], str]:
+    """Each of our statements as a word must name it: an offer by its text, the others by their message."""
+    names = {t: compact.encode(step.sha256) for (t, name), step in kept.items() if name == "offer"}
+    said = {message for row in rows.values() for message in (row.commit_id, row.settle_id) if message}
+    sent = {m.message_id: m for m in await messages.outgoing(tx, sorted(said))}
+    found = {(t, "offer"): name for t, name in names.items()}
+    for row in rows.values():
+        for step, message in (("commit", row.commit_id), ("settle", row.settle_id)):
+            if message in sent:
+                digest = compact.digest(steps.jws_of(sent[message].body))
+                found[row.id, step] = statements.name_of(message, digest)
+    return found
+
+
+def _judge(
+    heard: Heard, row: Row | None, kept: Known, named: Mapping[tuple[str, str], str], shown: Evidence, us: str
+) -> _Judged:
+    """What a word comes to for a transfer of its speaker's (``row``), or for one that is not."""
+    word = heard.word
+    if row is None:
+        return _Judged(findings=(Finding(3001),), alarm="spoke for a transfer that is not its own")
+    if word.faults:
+        return _Judged(findings=word.faults)
+    none = (Finding(3003 if row.state in FINAL else 3002),)
+    if (earlier := kept.get((row.id, word.step))) is not None:
+        if earlier.item == heard.item.text:
+            return _Judged()
+        return _Judged(findings=none, alarm=f"says another {word.step} than before")
+    own = None
+    if word.event in NAMED and word.names != named.get((row.id, NAMED[word.event][0])):
+        own = _shown_own(word, shown, us)
+        if own is None:
+            return _Judged(findings=none, alarm=f"names a {NAMED[word.event][0]} that was not made here")
+    if advance(row.progress, word.event) is None:
+        opposite = f"says {word.step} after the opposite" if contradicts(row.progress, word.event) else None
+        return _Judged(findings=none, alarm=opposite)
+    lost = own is not None or shows_lost_data(row.progress, word.event)
+    return _Judged(True, alarm=_LOST.format(f"{word.step} in state {row.state}") if lost else None, own=own)
+
+
+def _shown_own(word: Word, shown: Evidence, us: str) -> Shown | None:
+    """Our own statement that the word names, if the message shows it."""
+    own = shown.find(NAMED[word.event][0], word.transfer, us)
+    if own is None:
+        return None
+    by_message = statements.name_of(own.message.id, own.message.jws_sha256)
+    return own if word.names in (own.item.sha256, by_message) else None
+
+
+async def _step(tx: db.Tx, heard: Heard, row: Row, verdict: _Judged, shown: Evidence) -> Taken | None:
+    """The step a word leads to; None when what must be said next cannot be, because what it carries is lost."""
+    word = heard.word
+    after = advance(row.progress, word.event)
+    assert after is not None  # or it would have been judged to have no effect
+    causes, named = [heard.step], {}
+    if verdict.own is not None:
+        found = await rebuilding.missing(tx, row, after.state, heard.step, shown)
+        if found is None:
+            return None
+        kind, column = NAMED[word.event]
+        causes += [*found, await shown.keep(tx, verdict.own, kind)]
+        named = {column: verdict.own.message.id}
+    return Taken(row, word.event, after, word.findings, tuple(causes), named)
+
+
+async def _of_nothing(
+    tx: db.Tx, node: Node, inbound: Inbound, heard: Heard, shown: Evidence
+) -> rebuilding.Begun | None:
+    """What a word about a transfer without a row begins, if anything: a tombstone, or the row that was lost."""
+    word = heard.word
+    if word.faults:
+        return None
+    if word.event is Event.VOIDED and parse_transfer_id(word.transfer).source == inbound.message.sender:
+        await withdrawals.remember(tx, [heard.step])
+        return rebuilding.Begun(State.CANCELLED)
+    own = _shown_own(word, shown, node.code) if word.event in NAMED else None
+    if own is None:
+        return None
+    begun = await rebuilding.rebuild(tx, inbound, word, heard.step, own, shown)
+    return replace(begun, alarm=_LOST.format(begun.alarm or "the whole transfer"))
+
+
+async def _sound(tx: db.Tx, inbound: Inbound, raised: Sequence[tuple[Heard, str | None]]) -> None:
+    sender = inbound.message.sender
+    found = [Alarm(sender, h.word.transfer, 3002, f"{sender} {what}", inbound.entry_id) for h, what in raised if what]
+    await alarms.sound(tx, found, inbound.at)

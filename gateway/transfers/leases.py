@@ -1,0 +1,114 @@
+"""Leases: which worker sends what is due, until when, and when it is tried again.
+
+A lease saves work and nothing else: whoever sends without one sends the same bytes, and its late writes are refused
+by state and version (R3, R4, N6 of the protocol). It ends by its time, with its worker's session, or as the row
+moves on. A wait doubles with each attempt that moved nothing and says why.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from gateway import db
+from gateway.domain.transfers import State
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
+from gateway.transfers import store
+
+
+async def lease_due(
+    tx: db.Tx, states: Sequence[State], now: datetime, lease: Lease, busy: Sequence[str]
+) -> list[store.Row]:
+    """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take.
+
+    Rows that wait for a ``busy`` peer are passed over.
+    """
+    found = await db.rows(
+        tx,
+        f"""
+        WITH due AS (
+          SELECT id FROM transfer
+          WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
+            AND state = ANY(CAST(:states AS text[]))
+            AND NOT coalesce(CASE WHEN state IN ('committing', 'ending') THEN source = ANY(CAST(:busy AS text[]))
+                                  WHEN state IN ('checked', 'released') THEN acquirer = ANY(CAST(:busy AS text[]))
+                                  ELSE (told_source_at IS NULL AND source = ANY(CAST(:busy AS text[])))
+                                    OR (told_acquirer_at IS NULL AND acquirer = ANY(CAST(:busy AS text[])))
+                             END, false)
+          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        )
+        UPDATE transfer t SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
+        FROM due WHERE t.id = due.id
+        RETURNING {store.COLUMNS}
+        """,
+        {
+            "now": now,
+            "until": lease.until,
+            "worker": lease.worker,
+            "states": [s.value for s in states],
+            "busy": list(busy),
+            "limit": store.MAX_TRANSFERS,
+        },
+    )
+    return [store.row_of(r) for r in found]
+
+
+async def wait(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
+    """Put off rows whose sending moved nothing: the wait doubles with each attempt, up to the longest.
+
+    A row that has moved on meanwhile, or was leased by somebody else, is left alone.
+    """
+    await db.execute(
+        tx,
+        """
+        UPDATE transfer SET leased_until = NULL, leased_by = NULL, waiting = :why, next_at = CAST(:now AS timestamptz)
+          + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
+        """,
+        {
+            "ids": list(ids),
+            "until": wait.lease.until,
+            "worker": wait.lease.worker,
+            "now": wait.now,
+            "floor": wait.floor_seconds,
+            "why": wait.why,
+            "longest": LONGEST_WAIT_SECONDS,
+        },
+    )
+
+
+async def renew(tx: db.Tx, ids: Sequence[str], lease: Lease, until: datetime) -> bool:
+    """Renew a lease that waited for its turn; False when all these rows have moved on or are another's by now."""
+    found = await db.rows(
+        tx,
+        """
+        UPDATE transfer SET leased_until = :later
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker
+        RETURNING id
+        """,
+        {"ids": list(ids), "until": lease.until, "worker": lease.worker, "later": until},
+    )
+    return bool(found)
+
+
+async def held(tx: db.Tx, ids: Sequence[str], lease: Lease, limit: int) -> list[tuple[str, str]]:
+    """Those of ``ids`` that have not moved on since they were leased, with their states; at most ``limit``."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT id, state FROM transfer
+        WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker ORDER BY id LIMIT :limit
+        """,
+        {"ids": list(ids), "until": lease.until, "worker": lease.worker, "limit": limit},
+    )
+    return [(r.id, r.state) for r in found]
+
+
+async def take_over(tx: db.Tx, states: Sequence[State], now: datetime) -> None:
+    """Free what workers that are gone have leased (``db.GONE``): their transfers go on at once."""
+    await db.execute(
+        tx,
+        f"""
+        UPDATE transfer SET leased_until = NULL, leased_by = NULL
+        WHERE next_at <= :now AND leased_until > :now AND state = ANY(CAST(:states AS text[])) AND {db.GONE}
+        """,
+        {"now": now, "states": [s.value for s in states]},
+    )

@@ -1,0 +1,72 @@
+"""What operators watch and where they step in: alarms, links, and the two things persons may do to a transfer."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from gateway import db
+from gateway.alarms import store as alarms
+from gateway.domain.identifiers import parse_transfer_id
+from gateway.links import store as links
+from gateway.messages.outbox import Node
+from gateway.transfers import interventions
+from gateway.web import schemas
+
+
+def watching(database: db.Database) -> APIRouter:
+    """Alarms and links."""
+    router = APIRouter(tags=["watching"])
+
+    @router.get("/alarms")
+    async def listing(
+        link: Annotated[str | None, Query(max_length=5)] = None,
+        limit: Annotated[int, Query(ge=1, le=alarms.MAX_PAGE)] = 50,
+        before: Annotated[int | None, Query(ge=1)] = None,
+    ) -> schemas.AlarmPage:
+        """What registries said that cannot be true, or that shows lost data; newest first."""
+        async with database.reading() as tx:
+            found = await alarms.listing(tx, link=link, limit=limit, before=before)
+        shown = [schemas.Alarm.model_validate(a, from_attributes=True) for a in found]
+        return schemas.AlarmPage(alarms=shown, next=found[-1].id if len(found) == limit else None)
+
+    @router.get("/links")
+    async def linked() -> list[schemas.Link]:
+        """The links, and which of them have raised alarms."""
+        async with database.reading() as tx:
+            found, raised = await links.links(tx), await alarms.counts(tx)
+        return [
+            schemas.Link(
+                code=x.code, kind=x.kind, state=x.state, url=x.url, time_limit_hours=x.time_limit_hours,
+                alarms=raised.get(x.code, 0),
+            )
+            for x in found
+        ]  # fmt: skip
+
+    return router
+
+
+def stepping_in(database: db.Database, node: Node) -> APIRouter:
+    """End a transfer, or let one ask again."""
+    router = APIRouter(tags=["transfers"])
+
+    @router.post("/transfers/{transfer}/end")
+    async def end(transfer: str, wanted: schemas.Ending) -> schemas.Intervention:
+        """End a transfer that has no commit yet; the source confirms before it is final."""
+        known = str(parse_transfer_id(transfer))
+        done = await database.run(
+            lambda tx: interventions.end(tx, node, known, person=wanted.person, reason=wanted.reason), "end"
+        )
+        return await _shown(done)
+
+    @router.post("/transfers/{transfer}/resume")
+    async def resume(transfer: str, wanted: schemas.Agreement) -> schemas.Intervention:
+        """Agree that a transfer in ``attention`` asks again; it does when two different persons have agreed."""
+        known = str(parse_transfer_id(transfer))
+        done = await database.run(lambda tx: interventions.resume(tx, node, known, person=wanted.person), "resume")
+        return await _shown(done)
+
+    async def _shown(done: interventions.Intervention) -> schemas.Intervention:
+        await database.ring()
+        return schemas.Intervention.model_validate(done, from_attributes=True)
+
+    return router
