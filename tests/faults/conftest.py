@@ -13,10 +13,6 @@ from tests.faults.network import Network
 from tests.faults.postgres import Postgres
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", action="store_true", help="run the long fault tests at their full length")
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server with a migrated database to copy."""
