@@ -1,5 +1,7 @@
 """What must happen, beside the ordinary load, so that a process passes the crash points of one name, twice."""
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from tests.faults import load
+from tests.faults import network as networks
 from tests.faults.network import Network
 from tests.handmade import play
 
@@ -23,13 +26,16 @@ async def nothing(_network: Network) -> None:
 
 @dataclass(frozen=True)
 class Course:
-    """``before``: the load is proposed, the victim lives (a worker is dead); ``after``: the victim is armed.
+    """What is done, one after the other; the victim is armed after the first.
 
-    ``mirrored``: the registries must answer the other way, MEC01 by messages of its own and KOR01 in the reply.
+    ``before``: the load is proposed, the victim lives (a worker is dead). ``during``: nothing is decided yet.
+    ``afterwards``: all is decided. ``mirrored``: the registries must answer the other way, MEC01 by messages of its
+    own and KOR01 in the reply.
     """
 
     before: Act = nothing
-    after: Act = nothing
+    during: Act = nothing
+    afterwards: Act = nothing
     mirrored: bool = False
 
 
@@ -161,46 +167,151 @@ async def activate_until_pinned(network: Network) -> None:
     await calls("MEC01", "POST", "activate")(network)
 
 
-ISSUE = {"activity": "PoA 10471", "party": "MMR", "gross": 1, "vintage": 2021, "series": "MMR-MORE"}
+async def have_them_asked(network: Network) -> None:
+    """The gateway has sent its offers often enough to ask KOR01 where the transfers stand."""
+    await network.until(lambda: network.count("transfer WHERE attempts > 0 AND state = 'checked'"), "offers are sent")
+    often = "UPDATE transfer SET attempts = 5, next_at = now(), leased_until = NULL WHERE state = 'checked'"
+    await network.rows(often)
+
+
+async def end_one(network: Network) -> None:
+    """An operator of the gateway ends a transfer."""
+    [[transfer]] = await network.rows("SELECT id FROM transfer WHERE state = 'checked' ORDER BY id LIMIT 1")
+    await _step_in(network, transfer, "end", person="operator-1", reason="asked by the Party")
+
+
+async def resume_all(network: Network) -> None:
+    """KOR01 would not credit: two persons resume what therefore waits for them, while more is under way."""
+    await network.until(lambda: network.count("transfer WHERE state = 'attention'"), "transfers wait for persons")
+    await load.decide(network, False)
+    await propose_more(network)
+    for (transfer,) in await network.rows("SELECT id FROM transfer WHERE state = 'attention' ORDER BY id"):
+        for person in ("operator-1", "operator-2"):
+            await _step_in(network, transfer, "resume", person=person)
+    await load.decide(network, True)
+
+
+async def _step_in(network: Network, transfer: str, what: str, **body: str) -> None:
+    async def done() -> bool:
+        answer = await network.operator("POST", f"/api/v1/transfers/{transfer}/{what}", json=body)
+        return answer.status_code in (200, 409)
+
+    await network.until(done, f"{what} of {transfer} is taken")
+
+
+async def lie(network: Network) -> None:
+    """MEC01 says of a transfer under way that it has released it."""
+    [[transfer]] = await network.rows("SELECT transfer FROM transfer WHERE state = 'locked' LIMIT 1", "MEC01")
+    await calls("MEC01", "POST", "lies", lie="release-without-commit", transfer=transfer)(network)
+
+
+async def let_a_stranger_answer(network: Network) -> None:
+    """In KOR01's place, and with its key, somebody answers with what is no answer."""
+    party = play.Party("KOR01")
+    party.key = OKPKey.import_key((network.folder / "KOR01.pem").read_bytes())
+    party.seq = 1_000_000
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+        asked = play.read_payload(body)
+        named = {"id": asked["id"], "sha256": play.sha(body)}
+        _, kind, reply = party.compose("GWY01", "transfer.offer", ["{}"], in_reply_to=named)
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(reply)}\r\n\r\n".encode() + reply)
+        await writer.drain()
+        writer.close()
+
+    host, _, port = network["KOR01"].address.rpartition(":")
+    async with await asyncio.start_server(answer, host, int(port)):
+        await has_died_at(network, "absorb.other.after-commit")
+    await network.start("KOR01")
+
+
+async def kill_korea(network: Network) -> None:
+    network["KOR01"].kill()
+
+
+async def be_quiet(network: Network) -> None:
+    """MEC01 has said all it has to say and hears nothing: its books stand still."""
+    await network.until(lambda: _owes_nothing(network), "MEC01 owes nothing")
+    await network.until(lambda: network.count("transfer WHERE state = 'checked'"), "the offers are made")
+
+
+async def _owes_nothing(network: Network) -> bool:
+    return not await network.count("sent WHERE owed", "MEC01")
+
+
+async def back_up(network: Network) -> None:
+    await be_quiet(network)
+    await calls("MEC01", "POST", "backup")(network)
+
+
+async def fall_back(network: Network) -> None:
+    """MEC01 was restored, nothing lost, and must ask about everything before it serves again."""
+    await back_up(network)
+    since = (await network.admin("MEC01", "POST", "backup"))["at"]
+    made = await network.admin("MEC01", "POST", "restore", known=True)
+    keys = network.folder / "MEC01.jwks"
+    earlier = json.loads(keys.read_text())["keys"]
+    keys.write_text(json.dumps({"keys": [made["key"]]}))
+    ended, said = await networks.run(network, "links", "restored", "MEC01", "--keys", str(keys), "--since", since)
+    assert ended == 0, said
+    keys.write_text(json.dumps({"keys": [*earlier, made["key"]]}))
+
+
+ISSUE = {"activity": "PoA 10471", "party": "MMR", "gross": 100, "vintage": 2021, "series": "MMR-MORE"}
 ACCOUNT = {"party": "MMR", "account": "100-7"}
 
 #: Of the gateway: what the ordinary load does not pass.
 GATEWAY = {
-    "receive.link.activate": Course(after=calls("KOR01", "POST", "activate")),
-    "receive.action.notice": Course(after=calls("MEC01", "POST", "issue", **ISSUE)),
-    "receive.transfer.propose": Course(after=propose_more),
+    "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
+    "receive.action.notice": Course(during=calls("MEC01", "POST", "issue", **ISSUE)),
+    "receive.transfer.propose": Course(during=propose_more),
     "receive.transfer.released": Course(mirrored=True),
-    "receive.time.query": Course(after=says("MEC01", "MEC01", "GWY01", "time.query")),
-    "receive.other": Course(after=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
-    "request": Course(after=load.request),
-    "absorb.transfer.answer": Course(after=propose_more, mirrored=True),
+    "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
+    "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
+    "request": Course(during=load.request),
+    "absorb.transfer.answer": Course(afterwards=propose_more, mirrored=True),
     "absorb.transfer.credited": Course(mirrored=True),
     "absorb.refusal": Course(before=meets("KOR01", "refuse", "transfer.offer", 2)),
-    "put-off": Course(before=spoil_one, after=mend_it),
-    "renew": Course(before=store_offers_one_by_one, after=let_the_lease_run),
-    "leave": Course(after=tell_to_end),
+    "absorb.other": Course(before=kill_korea, during=let_a_stranger_answer),
+    "absorb.status.answer": Course(during=have_them_asked),
+    "send.status.query": Course(during=have_them_asked),
+    "ask": Course(during=have_them_asked),
+    "end": Course(during=end_one),
+    "resume": Course(before=meets("KOR01", "refuse-settle", "transfer.settle", 1), afterwards=resume_all),
+    "put-off": Course(before=spoil_one, during=mend_it),
+    "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run),
+    "leave": Course(during=tell_to_end),
 }
 #: Of the registries: at whom it happens, and what the ordinary load does not pass.
 REGISTRY = {
-    "receive.transfer.request": ("MEC01", Course(after=load.request)),
-    "receive.transfer.offer": ("KOR01", Course(after=propose_more)),
+    "receive.transfer.request": ("MEC01", Course(during=load.request)),
+    "receive.transfer.offer": ("KOR01", Course(during=propose_more)),
     "receive.transfer.settle": ("KOR01", Course()),
-    "receive.time.query": ("MEC01", Course(after=says("GWY01", "gateway", "MEC01", "time.query"))),
+    "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
+    "receive.status.query": ("KOR01", Course(during=have_them_asked)),
+    "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
     "duties.decide": ("KOR01", Course()),
-    "duties.ask": ("MEC01", Course(after=calls("MEC01", "POST", "ask"))),
+    "duties.ask": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
+    "duties.heard": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
     "send.transfer.answer": ("KOR01", Course()),
     "send.transfer.credited": ("KOR01", Course()),
-    "send.transfer.propose": ("MEC01", Course(after=propose_more)),
+    "send.transfer.propose": ("MEC01", Course(during=propose_more)),
     "send.transfer.released": ("MEC01", Course(mirrored=True)),
-    "send.link.activate": ("KOR01", Course(after=calls("KOR01", "POST", "activate"))),
-    "send.action.notice": ("MEC01", Course(after=calls("MEC01", "POST", "issue", **ISSUE))),
-    "send.keys": ("MEC01", Course(before=fetch_keys_again, after=activate_until_pinned)),
-    "admin.activate": ("KOR01", Course(after=calls("KOR01", "POST", "activate"))),
-    "admin.transfers": ("MEC01", Course(after=propose_more)),
-    "admin.accounts": ("MEC01", Course(after=calls("MEC01", "POST", "accounts", **ACCOUNT))),
-    "admin.issue": ("MEC01", Course(after=calls("MEC01", "POST", "issue", **ISSUE))),
-    "admin.use": ("MEC01", Course(after=moves("use", "200-1"))),
-    "admin.cancel": ("MEC01", Course(after=moves("cancel", "300-1"))),
+    "send.link.activate": ("KOR01", Course(during=calls("KOR01", "POST", "activate"))),
+    "send.action.notice": ("MEC01", Course(during=calls("MEC01", "POST", "issue", **ISSUE))),
+    "send.keys": ("MEC01", Course(before=fetch_keys_again, during=activate_until_pinned)),
+    "admin.activate": ("KOR01", Course(during=calls("KOR01", "POST", "activate"))),
+    "admin.transfers": ("MEC01", Course(during=propose_more)),
+    "admin.accounts": ("MEC01", Course(during=calls("MEC01", "POST", "accounts", **ACCOUNT))),
+    "admin.issue": ("MEC01", Course(during=calls("MEC01", "POST", "issue", **ISSUE))),
+    "admin.use": ("MEC01", Course(during=moves("use", "200-1"))),
+    "admin.cancel": ("MEC01", Course(during=moves("cancel", "300-1"))),
     "admin.policy": ("KOR01", Course()),
-    "admin.look": ("MEC01", Course(after=calls("MEC01", "GET", "books"))),
+    "admin.lies": ("MEC01", Course(during=lie)),
+    "admin.backup": ("MEC01", Course(during=calls("MEC01", "POST", "backup"))),
+    "admin.restore": ("MEC01", Course(before=back_up, during=calls("MEC01", "POST", "restore", known=False))),
+    "admin.synchronise": ("MEC01", Course(before=fall_back, during=calls("MEC01", "POST", "synchronise"))),
+    "admin.look": ("MEC01", Course(during=calls("MEC01", "GET", "books"))),
 }

@@ -58,7 +58,7 @@ async def test_nothing_is_lost_and_nothing_happens_twice_when_a_process_dies_at(
     await campaign[name]
 
 
-def test_every_declared_point_is_a_case_or_of_a_command() -> None:
+async def test_every_declared_point_is_a_case_or_of_a_command() -> None:
     ours = {point.rpartition(".")[0] for point in gateway.POINTS} - set(gateway.COMMANDS)
     theirs = {point.rpartition(".")[0] for point in registry.POINTS}
     assert set(CASES) == {f"gateway-{n}" for n in ours} | {f"registry-{n}" for n in theirs}
@@ -123,8 +123,8 @@ async def _die_at(network: Network, victim: str, name: str, course: Course) -> N
     try:
         for point in (f"{name}.before-{act}", f"{name}.after-{act}"):
             network[victim].start(armed=point)
-            working = working or asyncio.create_task(_together(network, load.end, course.after))
-            await network.until(network[victim].has_died, f"{victim} dies at {point}", patience_seconds=REACH_SECONDS)
+            working = working or asyncio.create_task(_in_turn(network, course.during, load.end, course.afterwards))
+            await _until_death(network, victim, working)
             under_way = await network.under_way()
             assert len(under_way) >= load.UNDER_WAY, f"only {len(under_way)} transfers under way at {point}"
         await network.start(victim)
@@ -136,5 +136,15 @@ async def _die_at(network: Network, victim: str, name: str, course: Course) -> N
     await network.settle()
 
 
-async def _together(network: Network, *acts: Act) -> None:
-    await asyncio.gather(*(act(network) for act in acts))
+async def _until_death(network: Network, victim: str, working: "asyncio.Task[None]") -> None:
+    async def has_died() -> bool:
+        if working.done():
+            working.result()
+        return await network[victim].has_died()
+
+    await network.until(has_died, f"{victim} dies at {network[victim].armed}", patience_seconds=REACH_SECONDS)
+
+
+async def _in_turn(network: Network, *acts: Act) -> None:
+    for act in acts:
+        await act(network)
