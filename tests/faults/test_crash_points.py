@@ -20,7 +20,7 @@ from gateway import crash as gateway
 from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
-from tests.faults.courses import Act, Course
+from tests.faults.courses import Course
 from tests.faults.network import MIRRORED, USUAL, Network
 from tests.faults.postgres import Postgres
 
@@ -116,14 +116,14 @@ async def _die_at(network: Network, victim: str, name: str, course: Course) -> N
     if victim == "worker":
         network[victim].kill()
     await load.begin(network)
-    await network.until(lambda: network.count("transfer WHERE state = 'proposed' OR state = 'checked'"), "it has begun")
+    await network.until(lambda: _has_arrived(network), "the load has arrived")
     await course.before(network)
     network[victim].kill()
     working = None
     try:
         for point in (f"{name}.before-{act}", f"{name}.after-{act}"):
             network[victim].start(armed=point)
-            working = working or asyncio.create_task(_in_turn(network, course.during, load.end, course.afterwards))
+            working = working or asyncio.create_task(_work(network, course, f"{name}.after-{act}"))
             await _until_death(network, victim, working)
             under_way = await network.under_way()
             assert len(under_way) >= load.UNDER_WAY, f"only {len(under_way)} transfers under way at {point}"
@@ -145,6 +145,14 @@ async def _until_death(network: Network, victim: str, working: "asyncio.Task[Non
     await network.until(has_died, f"{victim} dies at {network[victim].armed}", patience_seconds=REACH_SECONDS)
 
 
-async def _in_turn(network: Network, *acts: Act) -> None:
-    for act in acts:
-        await act(network)
+async def _work(network: Network, course: Course, last: str) -> None:
+    """What leads to the points; nothing is decided until the second death, where that does not need it."""
+    if course.during is not courses.nothing:
+        await course.during(network)
+        await courses.has_died_at(network, last)
+    await load.end(network)
+    await course.afterwards(network)
+
+
+async def _has_arrived(network: Network) -> bool:
+    return await network.count("transfer WHERE state IN ('proposed', 'checked')") >= load.UNDER_WAY
