@@ -30,8 +30,10 @@ LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
 
-#: Code → kind, Party, and who else's keys it needs.
-REGISTRIES = {"MEC01": ("mechanism", "", "KOR01"), "KOR01": ("party", "KOR", "MEC01")}
+#: Code → kind and Party of those that may take part.
+MEMBERS = {"MEC01": ("mechanism", ""), "KOR01": ("party", "KOR"), "JPN01": ("party", "JPN")}
+#: Those that do.
+REGISTRIES = ("MEC01", "KOR01")
 #: How each answers: in the reply, or by a message of its own.
 USUAL, MIRRORED = {"MEC01": "reply", "KOR01": "message"}, {"MEC01": "message", "KOR01": "reply"}
 
@@ -253,6 +255,13 @@ async def opened(
         yield network
 
 
+async def join(network: Network, code: str) -> None:
+    """Another registry, which holds nothing."""
+    _add_registry(network, code, "reply", "serve")
+    await network.start(code)
+    await _link(network, code)
+
+
 def _add_gateway(network: Network, name: str, command: str) -> None:
     serving = command == "serve"
     link, operator = (f"127.0.0.1:{free_port()}" for _ in range(2)) if serving else ("", "")
@@ -267,20 +276,22 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
 
 
 def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
-    kind, party, other = REGISTRIES[code]
+    kind, party = MEMBERS[code]
     folder, server, books = network.folder, network.postgres.server, network.books_of(code)
     server.create_database(books, books)
     address = f"127.0.0.1:{free_port()}"
     arguments = ["tests.faults.registry", kind, "--code", code, "--database", server.dsn(books, books)]
     arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
     arguments += ["--gateway-keys", str(_jwks(folder, "GWY01")), "--answer", answer, "--listen", address]
-    arguments += ["--peer", f"{other}={_jwks(folder, other)}", *(["--party", party] if party else [])]
+    arguments += ["--party", party] if party else []
+    for other in MEMBERS:
+        arguments += ["--peer", f"{other}={_jwks(folder, other)}"] if other != code else []
     network.parts[code] = Part(code, arguments, folder / f"{code}.log", address=address)
 
 
 async def _link(network: Network, code: str) -> None:
     """Pin the registry's keys, register it, and let it activate its link."""
-    kind, party, _ = REGISTRIES[code]
+    kind, party = MEMBERS[code]
     keys = await network.http.get(f"{network.parts[code].url}/keys")
     _jwks(network.folder, code).write_text(keys.text)
     options = ["--kind", kind, "--url", network.parts[code].url, "--keys", str(_jwks(network.folder, code))]

@@ -1,0 +1,157 @@
+"""Property: whatever the network or a registry's front does to messages, every transfer ends as it would have without.
+
+Method: a fault of the sandbox registries is set wherever it bites, on every message that goes that way, while at
+least twenty transfers are under way on every course; afterwards each must have struck. Nobody waits for the gateway's
+back-off: what is due later is made due now. And lies, really signed: the evidence is kept, an alarm names who spoke
+about what, and nothing else happens, to that transfer or to another.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.faults import courses, load
+from tests.faults import network as networks
+from tests.faults.agreement import agree
+from tests.faults.network import Network
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: What the gateway posts to whom while a load goes through, and what each registry posts by itself.
+TO = {
+    "MEC01": ("transfer.request", "transfer.commit", "transfer.cancel", "transfer.closed"),
+    "KOR01": ("transfer.offer", "transfer.settle", "transfer.closed"),
+}
+FROM = {
+    "MEC01": ("transfer.propose", "transfer.voided"),
+    "KOR01": ("transfer.answer", "transfer.credited"),
+}
+#: Faults of the way, in both directions, and of a receiver.
+BOTH_WAYS = ("lose-reply", "lose-request", "delay", "repeat", "reorder")
+RECEIVER = ("delay-reply", "refuse", "refuse-unsigned", "garbage", "wrong-signature", "by-message")
+LATE_SECONDS = 0.7
+#: Who says which lie about a transfer in what state at MEC01. Japan has no part in any.
+LIES = {
+    "release-without-commit": ("MEC01", "locked"),
+    "release-again": ("MEC01", "done"),
+    "void-after-release": ("MEC01", "done"),
+    "change-answer": ("KOR01", "done"),
+    "credit-again": ("KOR01", "done"),
+    "credit-without-settle": ("KOR01", "done"),
+    "answer-foreign": ("JPN01", "locked"),
+    "credit-foreign": ("JPN01", "locked"),
+    "void-foreign": ("JPN01", "locked"),
+}
+
+
+@pytest.mark.parametrize("fault", [*BOTH_WAYS, *RECEIVER])
+async def test_messages_that_meet_a_fault_from_the_gateway(network: Network, fault: str) -> None:
+    await suffered(network, fault, "in", TO)
+
+
+@pytest.mark.parametrize("fault", BOTH_WAYS)
+async def test_messages_that_meet_a_fault_from_the_registries(network: Network, fault: str) -> None:
+    await suffered(network, fault, "out", FROM)
+
+
+async def test_a_settle_that_is_refused_waits_for_persons_and_they_resume_it(network: Network) -> None:
+    await network.admin("KOR01", "POST", "faults", fault="refuse-settle", type="transfer.settle")
+    async with hurried(network):
+        await load.begin(network)
+        await load.end(network)
+        await network.settle()
+    waiting = await network.rows("SELECT id, findings -> 0 ->> 'code' FROM transfer WHERE state = 'attention'")
+    assert {code for _, code in waiting} == {"3001"}
+    assert {(a["link"], a["transfer"]) for a in await alarms(network)} >= {("KOR01", t) for t, _ in waiting}
+    await courses.resume_all(network)
+    await network.settle()
+    assert set(await network.states([t for t, _ in waiting])) == {"completed"}
+    await agree(network, doctor=True)
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie: str) -> None:
+    code, state = LIES[lie]
+    if "JPN01" not in network.parts:
+        await networks.join(network, "JPN01")
+    await network.propose(1)
+    await network.settle()
+    await load.begin(network)
+    [[transfer]] = await network.rows(
+        f"SELECT transfer FROM transfer WHERE state = '{state}' ORDER BY transfer DESC LIMIT 1", "MEC01"
+    )
+    await network.until(lambda: network.count(f"transfer WHERE id = '{transfer}' AND offer_id IS NOT NULL"), "offered")
+    before = await network.rows(f"SELECT state, version FROM transfer WHERE id = '{transfer}'")
+    told = (await network.admin(code, "POST", "lies", lie=lie, transfer=transfer))["message"]
+    kept = f"message WHERE direction = 'in' AND peer = '{code}' AND message_id = '{told}'"
+    await network.until(lambda: network.count(kept), "the lie has been heard")
+    assert (code, transfer) in {(a["link"], a["transfer"]) for a in await alarms(network)}
+    assert await network.rows(f"SELECT state, version FROM transfer WHERE id = '{transfer}'") == before
+    assert len(await network.under_way()) >= load.UNDER_WAY
+    await load.end(network)
+    await network.settle()
+    assert await network.count("transfer WHERE state = 'attention'") == 0
+    await agree(network, doctor=True)
+
+
+async def test_every_fault_and_every_lie_there_is_is_tried(network: Network) -> None:
+    """What is not known is refused, and the refusal lists what is."""
+    for path, name, tried in (
+        ("faults", "fault", {*BOTH_WAYS, *RECEIVER, "refuse-settle"}),
+        ("lies", "lie", set(LIES)),
+    ):
+        body = {name: "none", "transfer": "MEC01-01a2150a-2f49-7b24-9454-2884eaff7ef1"}
+        answer = await network.http.post(f"{network['MEC01'].url}/admin/{path}", json=body)
+        assert answer.status_code == 422
+        assert all(known in answer.text for known in tried), answer.text
+
+
+async def suffered(network: Network, fault: str, direction: str, where: dict[str, tuple[str, ...]]) -> None:
+    """Let every type of message meet the fault, each once, under load; each has struck, and everything ended well."""
+    more = {"seconds": LATE_SECONDS} if fault.startswith("delay") else {}
+    for code, types in where.items():
+        for message_type in types:
+            body = {"fault": fault, "direction": direction, "type": message_type, **more}
+            await network.admin(code, "POST", "faults", **body)
+    async with hurried(network):
+        await load.begin(network)
+        await network.until(lambda: _enough(network), "the load is under way")
+        await load.end(network)
+        await network.settle()
+    for code in where:
+        struck = (await network.admin(code, "GET", "faults"))["faults"]
+        assert all(f["fired"] == 1 for f in struck), struck
+        await network.admin(code, "DELETE", "faults")
+    assert await network.count("transfer WHERE state = 'attention'") == 0
+    await agree(network, doctor=True)
+
+
+async def _enough(network: Network) -> bool:
+    return len(await network.under_way()) >= load.UNDER_WAY
+
+
+@asynccontextmanager
+async def hurried(network: Network) -> AsyncIterator[None]:
+    """What the gateway has put off is due at once, again and again."""
+
+    async def hurry() -> None:
+        while True:
+            for table in ("transfer", "transfer_request"):
+                soon = f"UPDATE {table} SET next_at = now() WHERE next_at > now() AND leased_until IS NULL"
+                await network.rows(soon)
+            await asyncio.sleep(0.3)
+
+    hurrying = asyncio.create_task(hurry())
+    try:
+        yield
+    finally:
+        hurrying.cancel()
+        await asyncio.gather(hurrying, return_exceptions=True)
+
+
+async def alarms(network: Network) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await network.operator("GET", "/api/v1/alarms?limit=500")).json()["alarms"]
+    return found
