@@ -60,6 +60,11 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
          " WHERE transfer_id = {accepted} AND step = 'answer'"],
         {"words heard", "statements"}, "its 'answer' is not in the message it was kept from",
     ),
+    "a proposal kept from a message that only carries it": (
+        ["UPDATE transfer_step SET entry_id = (SELECT entry_id FROM transfer_step WHERE step = 'settle'"
+         " AND transfer_id = {released}) WHERE transfer_id = {released} AND step IN ('propose', 'answer')"],
+        {"words heard"}, "event 'accepted' came with entry",
+    ),
     "a commit that the row does not name": (
         ["UPDATE transfer SET commit_id = NULL WHERE id = {committing}"],
         {"words said"}, "commit_id names no message: transfer.commit to MEC01",

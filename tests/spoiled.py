@@ -147,7 +147,5 @@ async def _surroundings(stage: Stage) -> None:
     for code in ("JPN01", "CHE01"):
         link = Link(code, "party", NOWHERE, "requested", 24, (code,))
         jwk = SoftwareKey.generate().public_jwk()
-        await stage.gateway.database.run(
-            lambda tx, link=link, jwk=jwk: commands.register(tx, stage.gateway.node, link, {}, [jwk])
-        )
+        await stage.run(lambda tx, link=link, jwk=jwk: commands.register(tx, stage.gateway.node, link, {}, [jwk]))
     await stage.rows("UPDATE link SET state = 'suspended' WHERE code IN ('CHE01', 'KOR01')")

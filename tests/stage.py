@@ -21,6 +21,8 @@ from psycopg import sql
 
 from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
+from gateway.doctor.examination import examine
+from gateway.doctor.scene import Own
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -114,6 +116,11 @@ class Stage:
     async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
         """Run a test's own work in a transaction of the gateway's; the name of its commit does not matter."""
         return await self.gateway.database.run(work, "request")
+
+    async def doctor(self) -> list[str]:
+        """What the doctor finds wrong in the gateway's database."""
+        report = await examine(self.gateway.database, Own.of(self.gateway.node), self.clock())
+        return [f"{name}: {remark}" for name, remark in report.findings]
 
     async def back_up(self) -> None:
         """Copy the gateway's database as it stands; no worker may run."""

@@ -80,6 +80,13 @@ class Letter:
         """What it says."""
         return self.unverified.signed.payload if self.unverified else {}
 
+    @property
+    def evidence(self) -> list[str]:
+        """The messages it carries."""
+        body = self.payload.get("body")
+        carried = body.get("evidence") if isinstance(body, dict) else None
+        return [jws for jws in carried if isinstance(jws, str)] if isinstance(carried, list) else []
+
     @cached_property
     def items(self) -> Mapping[str, Item]:
         """Its items by hash; none when one of them cannot be read."""
@@ -205,7 +212,7 @@ def statements(letter: Letter, scene: Scene) -> Iterable[Remark]:
             yield finding(f"{kept.step!r} is no statement of the protocol", **about)
         elif letter.unverified is not None:
             if not _spoken_here(kept, letter, scene) and carried is None:
-                carried = [_carried(jws, letter, scene) for jws in letter.payload["body"].get("evidence", [])]
+                carried = [_carried(jws, letter, scene) for jws in letter.evidence]
             yield from _statement(kept, letter, scene, carried or [], about)
     for transfer, kind in letter.unkept:
         yield finding(f"we signed a {kind!r} that is kept nowhere", transfer=transfer, entry=letter.entry)

@@ -30,8 +30,9 @@ async def _stream(
     tx: db.ReadTx, statement: str, at_once: int, parameters: db.Parameters | None = None
 ) -> AsyncIterator[Row[Any]]:
     async with tx.stream(text(statement), parameters or {}, execution_options={"yield_per": at_once}) as found:
-        async for row in found:
-            yield row
+        async for rows in found.partitions(at_once):
+            for row in rows:
+                yield row
 
 
 async def revocations(tx: db.ReadTx) -> dict[str, datetime]:

@@ -271,11 +271,12 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
     elif len(live) < len(case.claims):
         released = sum(c.quantity for c in case.claims) - units
         yield finding(f"{released:,} of its units are not claimed any more in state {row.state}", transfer=row.id)
-    if not isinstance(case.proposal, Proposal) or (not case.plain and not case.claims):
+    if not isinstance(case.proposal, Proposal):
         return
     proposed = {(b.origin.registry, b.origin.series, b.first, b.last) for b in case.proposal.blocks}
     held = {(c.registry, c.series, c.first, c.last) for c in case.claims}
-    for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", proposed - held)):
+    lacking = proposed - held if case.plain else set()
+    for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", lacking)):
         for registry, series, first, last in sorted(blocks)[:10]:
             yield finding(what, transfer=row.id, units=f"{registry} {series} {first}-{last}")
 
@@ -325,14 +326,5 @@ def leases(case: Case, scene: Scene) -> Iterable[Remark]:
 def attention(case: Case, _scene: Scene) -> Iterable[Remark]:
     """Transfers that wait for a person are named, with the reason."""
     if case.row.state is State.ATTENTION and case.events:
-        last = case.events[-1]
-        why = _WHY.get(last.event, last.event)
-        codes = ", ".join(str(f.get("code")) for f in case.row.findings)
-        yield note(f"waits for a person: {why}" + (f" (codes {codes})" if codes else ""), transfer=case.row.id)
-
-
-_WHY = {
-    Event.UNKNOWN_HERE.value: "the source does not know what it proposed",
-    Event.CLOSED_HERE.value: "the acquirer says that it was closed there",
-    Event.SETTLE_REFUSED.value: "the acquirer refuses to credit",
-}
+        reasons = [f"{f.get('detail') or 'no reason given'} ({f.get('code')})" for f in case.row.findings]
+        yield note(f"waits for a person: {'; '.join(reasons) or case.events[-1].event}", transfer=case.row.id)

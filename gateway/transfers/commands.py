@@ -131,15 +131,12 @@ async def status_answer(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[Ite
         inbound.message.sender,
     )
     shown = await evidence.of(tx, node, inbound)
-    heard = []
     for kind, read in _READ.items():
-        found = shown.find(kind, transfer, sender)
-        if found is not None:
+        if (found := shown.find(kind, transfer, sender)) is not None:
             step = await shown.keep(tx, found, kind)
-            heard.append(Heard(found.item, read(found.item.value), step.entry_id))
-    if heard:
-        await hearing.hear(tx, node, inbound, heard, shown)
-        return ()
+            heard = Heard(found.item, read(found.item.value), step.entry_id)
+            await hearing.hear(tx, node, replace(inbound, entry_id=step.entry_id), [heard], shown)
+            return ()
     row = (await store.lock(tx, [transfer])).get(transfer)
     if row is not None and (said := row.commit_id if row.source == sender else row.settle_id):
         word = _refused(row, said, sender, state, ())
@@ -191,7 +188,7 @@ def _endings(
     for transfer, step in withdrawn.items():
         taken = _taken(rows[transfer], Word(transfer, Event.VOIDED))
         if taken is not None:
-            yield replace(taken, causes=(step,))
+            yield replace(taken, causes=(step,), entry_id=step.entry_id)
     for transfer, findings in faults.items():
         if transfer not in withdrawn and (
             taken := _taken(rows[transfer], Word(transfer, Event.CHECKS_FAILED, findings))

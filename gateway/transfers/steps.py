@@ -46,6 +46,7 @@ class Taken:
 
     ``messages`` are those of ours that the row names from now on beside what is said in this step, by column: shown
     by a registry to a gateway that has lost them. ``begins`` is a row that has just been inserted where it stands.
+    ``entry_id`` is the log entry behind the step where that is not the one all the steps are taken for.
     """
 
     row: Row
@@ -55,6 +56,7 @@ class Taken:
     causes: tuple[Step, ...] = ()
     messages: dict[str, str] = field(default_factory=dict)
     begins: bool = False
+    entry_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -187,7 +189,7 @@ def jws_of(body: bytes) -> str:
 
 
 def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetime) -> Change:
-    entry_id = cause_entry if cause_entry is not None else next((s.entry_id for s in mine), None)
+    entry_id = t.entry_id or cause_entry or next((s.entry_id for s in mine), None)
     invariant(entry_id is not None, f"{t.event} of {t.row.id} would be in no log entry")
     assert entry_id is not None
     idle = t.after.state is State.ATTENTION or (t.after.state in FINAL and not mine)

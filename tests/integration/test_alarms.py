@@ -16,6 +16,7 @@ NAMED = {"id": uuid7(), "sha256": sha("nothing")}
 @pytest.fixture
 async def course(stage: Stage) -> AsyncIterator[Course]:
     yield await Course.begun(stage)
+    assert await stage.doctor() == []
 
 
 async def at(course: Course, state: str, serial: int = 1) -> str:

@@ -112,7 +112,7 @@ async def test_a_transfer_in_every_state_fits_and_what_waits_for_a_person_is_not
     assert counted(report)["course"] == len(STANDING)
     assert counted(report)["requests"] == 2
     assert all(result.examined for result in report.results)
-    waits = "waits for a person: the source does not know what it proposed"
+    waits = "waits for a person: MEC01 does not know the transfer it proposed (3001)"
     assert notes(report) == [f"attention: transfer {original.transfers['attention']}: {waits}"]
 
 

@@ -16,6 +16,7 @@ from tests.stage import Stage
 @pytest.fixture
 async def course(stage: Stage) -> AsyncIterator[Course]:
     yield await Course.begun(stage)
+    assert await stage.doctor() == []
 
 
 async def act(stage: Stage, transfer: str, what: str, **body: Any) -> httpx.Response:

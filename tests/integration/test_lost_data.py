@@ -49,6 +49,7 @@ class Memory:
 @pytest.fixture
 async def course(stage: Stage) -> AsyncIterator[Course]:
     yield await Course.begun(stage)
+    assert await stage.doctor() == []
 
 
 async def until(course: Course, step: str, *, rejects: bool = False) -> tuple[str, Memory]:
