@@ -96,14 +96,15 @@ def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           JOIN transfer t ON t.id = s.transfer_id GROUP BY s.entry_id
         )
         SELECT m.entry_id, m.direction, m.peer, CAST(m.message_id AS text) AS message_id, m.type, m.seq,
-          CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps,
+          CAST(m.in_reply_to AS text) AS in_reply_to, m.sha256, m.content_type, m.body, m.at, kept.steps, entry.kind,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT jsonb_agg(jsonb_build_array(encode(a.sha256, 'hex'), encode(e.leaf_hash, 'hex')))
              FROM message a JOIN log_entry e ON e.id = a.entry_id
              WHERE a.message_id = m.in_reply_to AND a.direction = 'in' AND a.peer = m.peer) END AS answered,
           CASE WHEN m.direction = 'out' AND m.in_reply_to IS NOT NULL THEN
             (SELECT k.answer FROM replay_key k WHERE k.sender = m.peer AND k.message_id = m.in_reply_to) END AS verdict
-        FROM message m LEFT JOIN kept USING (entry_id) ORDER BY m.entry_id
+        FROM message m JOIN log_entry entry ON entry.id = m.entry_id LEFT JOIN kept USING (entry_id)
+        ORDER BY m.entry_id
         """,
         FEW,
     )

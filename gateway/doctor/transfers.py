@@ -116,8 +116,9 @@ class Case:
 
     @property
     def ended_as_it_began(self) -> bool:
-        """Whether it never had its claims: found faulty, or its units taken, by the very message that proposed it."""
-        return self.begins(Event.PROPOSED, Event.CHECKS_FAILED) and self.events[0].entry == self.events[1].entry
+        """Whether it never had its claims: found faulty as it was proposed, or withdrawn before that arrived."""
+        at_once = self.begins(Event.PROPOSED, Event.CHECKS_FAILED) and self.events[0].entry == self.events[1].entry
+        return at_once or (self.begins(Event.PROPOSED, Event.VOIDED) and self.events[1].entry < self.events[0].entry)
 
     @cached_property
     def proposal(self) -> Proposal | FaultyProposal | None:
@@ -160,6 +161,9 @@ def retrace(events: Iterable[Happened]) -> Course:
         if after is None:
             where = f"in state {progress.state}" if progress else "as a beginning"
             return Course(progress, f"event {nr}, {event}, is not possible {where}", lost)
+        rebuilt = progress is None and event is not Event.PROPOSED and happened.state == State.ATTENTION.value
+        if rebuilt:  # from evidence, but its units were not to be had
+            after = Progress(State.ATTENTION)
         if after.state.value != happened.state:
             return Course(progress, f"event {nr}, {event}, leads to {after.state}, not to {happened.state}", lost)
         progress = after
@@ -196,7 +200,11 @@ def words_heard(case: Case, _scene: Scene) -> Iterable[Remark]:
             yield finding(f"{came}, its {step!r} is of entry {case.steps[step]}", transfer=case.row.id)
 
 
-_CAUSES = {Event.PROPOSED.value: "propose", **{event.value: step for event, step in STEPS.items()}}
+#: A ``closed-here`` may be said by a receipt, which is no statement.
+_CAUSES = {
+    Event.PROPOSED.value: "propose",
+    **{event.value: step for event, step in STEPS.items() if event is not Event.CLOSED_HERE},
+}
 _SAID = {state.value: said for state, said in SAID.items()}
 
 

@@ -144,7 +144,8 @@ async def test_a_revocation_that_reaches_back_does_not_make_wrong_what_was_store
         async with copy.database.reading() as tx:
             [key] = await commands.keys(tx, "MEC01")
         await copy.database.run(
-            lambda tx: commands.revoke_key(tx, "MEC01", key.kid, Revocation.COMPROMISED, now=now, since=yesterday)
+            lambda tx: commands.revoke_key(tx, "MEC01", key.kid, Revocation.COMPROMISED, now=now, since=yesterday),
+            "links.revoke-key",
         )
         assert found(await copy.examined()) == []
         # As if it had been entered before those messages came.
