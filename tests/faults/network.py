@@ -130,7 +130,7 @@ class Network:
     # What is in the databases
 
     async def rows(self, statement: str, of: str = "gateway") -> list[tuple[Any, ...]]:
-        """What a statement gives in the database of the gateway (as its owner) or of a registry."""
+        """What a statement gives in the database of the gateway (as its owner, or as ``postgres``) or a registry's."""
         async with self._locks.setdefault(of, asyncio.Lock()):
             try:
                 return await self._fetch(statement, of)
@@ -140,8 +140,10 @@ class Network:
     async def _fetch(self, statement: str, of: str) -> list[tuple[Any, ...]]:
         connection = self._connections.get(of)
         if connection is None or connection.closed:
-            name, role = (self.database, "gateway_owner") if of == "gateway" else (self.books_of(of),) * 2
-            dsn = self.postgres.server.dsn(name, role)
+            if of in ("gateway", "postgres"):
+                dsn = self.postgres.server.dsn(self.database, "gateway_owner" if of == "gateway" else "postgres")
+            else:
+                dsn = self.postgres.server.dsn(self.books_of(of), self.books_of(of))
             connection = self._connections[of] = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
         cursor = await connection.execute(statement)  # type: ignore[arg-type]
         return list(await cursor.fetchall()) if cursor.description else []
