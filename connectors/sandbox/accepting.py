@@ -7,10 +7,10 @@ The policy is a setting of the registry: ``decide`` (false: offers wait until th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from . import books, outcomes, strictjson, transfers
+from . import books, clock, outcomes, strictjson, transfers
 from .books import plain
 from .database import Tx
 from .evidence import Item
@@ -119,7 +119,7 @@ def _findings(
     acquiring, blocks = proposal.value["acquiring"], proposal.value["blocks"]
     is_open = accounts.get((acquiring["party"], acquiring["account"]))
     found = []
-    if datetime.fromisoformat(offer.value["answer_by"]) <= datetime.now(UTC):
+    if datetime.fromisoformat(offer.value["answer_by"]) <= clock.present():
         found.append(finding(3005, "the time to answer is over"))
     if is_open is None:
         found.append(finding(5902, "account unknown"))

@@ -50,6 +50,8 @@ async def put_back(tx: Tx, new_kid: str | None) -> None:
         await tx.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM backup.{table}")
         await tx.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
     if new_kid is not None:
+        # Nobody trusts the old key any more: what comes again is judged again, by the steps taken, and signed anew.
+        await tx.execute("UPDATE sent SET answers = NULL WHERE answers IS NOT NULL")
         await tx.execute("INSERT INTO setting (name, value) VALUES (%s, %s::jsonb)", MARK, plain({"kid": new_kid}))
 
 

@@ -1,8 +1,21 @@
-"""Times and ids as the wire contract writes them."""
+"""The registry's clock, which its operator may step, and times and ids as the wire contract writes them."""
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_ahead = timedelta()
+
+
+def present() -> datetime:
+    """Give the present time, as far off the real one as ``step`` has set it."""
+    return datetime.now(UTC) + _ahead
+
+
+def step(seconds: float) -> None:
+    """Set the clock of this process so many seconds ahead of the real time (or back)."""
+    global _ahead
+    _ahead = timedelta(seconds=seconds)
 
 
 def stamp(moment: datetime) -> str:
@@ -12,7 +25,7 @@ def stamp(moment: datetime) -> str:
 
 def now() -> str:
     """Give the present time as the contract writes it."""
-    return stamp(datetime.now(UTC))
+    return stamp(present())
 
 
 def uuid7() -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from . import arrivals, backup, crash, faults, lies, restoring, status
+from . import arrivals, backup, clock, crash, faults, lies, restoring, status
 from .admin import in_service
 from .duties import Background
 from .envelope import INCOMING
@@ -59,6 +59,12 @@ class LieWish(Closed):
     transfer: TransferId
 
 
+class Step(Closed):
+    """How far ahead of the real time this process's clock stands (behind, where negative)."""
+
+    seconds: float = Field(ge=-10 * 86_400, le=10 * 86_400)
+
+
 class Restore(Closed):
     """Whether those who run the registry know that it fell back."""
 
@@ -104,6 +110,11 @@ def _fail(routes: APIRouter, registry: Registry) -> None:
     async def listed() -> dict[str, Any]:
         shown = ("id", "fault", "direction", "type", "left", "fired")
         return {"faults": [{name: getattr(fault, name) for name in shown} for fault in registry.faults.set]}
+
+    @routes.post("/clock")
+    async def set_clock(wish: Step) -> dict[str, str]:
+        clock.step(wish.seconds)
+        return {"now": clock.now()}
 
     @routes.delete("/faults")
     async def clear() -> dict[str, Any]:

@@ -8,10 +8,10 @@ of the right shape; carried texts stay text until the evidence is asked for one 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from . import shapes, strictjson
+from . import clock, shapes, strictjson
 from .clock import stamp, uuid7
 from .evidence import Evidence, Item, carry
 from .keys import OwnKey, Trust
@@ -117,7 +117,7 @@ class Draft:
 
 def compose(draft: Draft, key: OwnKey, sender: str, receiver: str, seq: int | None) -> Outgoing:
     """Sign ``draft``: the only place where a message of this registry gets its bytes."""
-    now = datetime.now(UTC)
+    now = clock.present()
     texts = [*draft.items, *draft.carried]
     members = {
         "v": 1,
@@ -147,10 +147,14 @@ def _written(payload: Mapping[str, Any], texts: Sequence[str], key: OwnKey) -> O
 
 def signed_anew(message: Outgoing, key: OwnKey) -> Outgoing:
     """Give the same message under the signature of another key."""
-    payload, texts = segment(message.jws.split(".")[1]), []
-    if message.content_type == ITEMS_TYPE:
-        texts = strictjson.loads(message.body)["items"]
-    return _written(payload, texts, key)
+    payload = segment(message.jws.split(".")[1])
+    return _written(payload, texts_of(message.content_type, message.body), key)
+
+
+def texts_of(content_type: str, body: bytes) -> list[str]:
+    """Give the texts that travel with a message that was proven before."""
+    texts: list[str] = strictjson.loads(body)["items"] if content_type.startswith(ITEMS_TYPE) else []
+    return texts
 
 
 def claimed_type(content_type: str, body: bytes) -> str:
@@ -182,7 +186,7 @@ def read(content_type: str, body: bytes, sender: str, trust: Trust, types: Mappi
 
 def check_times(message: Message) -> None:
     """Refuse (1009) what comes from the future or has expired; age alone is never a reason (R22)."""
-    now = datetime.now(UTC)
+    now = clock.present()
     expires_at = message.payload.get("expires_at")
     if datetime.fromisoformat(message.payload["sent_at"]) > now + MAX_AHEAD:
         raise Refusal(1009, "sent_at is in the future", message.id, message.body_sha256)

@@ -28,7 +28,7 @@ _HANDLERS: Mapping[str, Mapping[str, Handler]] = {
     ACQUIRER: {"settle": acquirer.settle, "closed": acquirer.closed},
 }
 #: What was said last in a state: said again to a gateway that does not know the transfer.
-_LAST_WORDS = {
+LAST_WORDS = {
     (SOURCE, "locked"): ("propose",),
     (SOURCE, "released"): ("propose", "released"),
     (SOURCE, "done"): ("propose", "released"),
@@ -53,7 +53,7 @@ async def hear(tx: Tx, registry: Registry, transfer: str, role: str, told: Messa
 async def say_again(tx: Tx, registry: Registry, row: Row) -> None:
     """Say the last words about a transfer again, under new ids (R26)."""
     transfer, role = row["transfer"], row["role"]
-    names = _LAST_WORDS.get((role, row["state"]), ())
+    names = LAST_WORDS.get((role, row["state"]), ())
     said = await transfers.steps(tx, role, [transfer], names)
     for name in names:
         text = said.get((transfer, name))

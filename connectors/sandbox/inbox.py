@@ -6,10 +6,8 @@ change nothing and are not stored. A refusal of a whole message is no verdict an
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
-from . import acquirer, backup, envelope, outcomes, post, proposing, source, status
-from .clock import stamp
+from . import acquirer, backup, clock, envelope, outcomes, post, proposing, source, status
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
 from .outcomes import Outcome
@@ -80,7 +78,7 @@ async def _answer_query(registry: Registry, message: Message) -> Outgoing:
     named = {"id": message.id, "sha256": message.body_sha256}
     if message.type == "time.query":
         await registry.database.run("receive.time.query", backup.serving)
-        time = {"time": stamp(datetime.now(UTC))}
+        time = {"time": clock.now()}
         return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
     draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
     return _sign(registry, draft)

@@ -7,15 +7,30 @@ first, as it would if a machine had been restored.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
-from . import acquirer, backup, hearing, keys, outcomes, post, source, status, transfers
+from . import (
+    acquirer,
+    backup,
+    envelope,
+    hearing,
+    keys,
+    outcomes,
+    post,
+    proposing,
+    source,
+    status,
+    strictjson,
+    transfers,
+)
 from .database import Row, Tx
 from .duties import Background
-from .envelope import Message
+from .envelope import Draft, Message
 from .hearing import ATTENTION, NOT_KNOWN
-from .outcomes import Statement
+from .outcomes import STATEMENTS, Statement
 from .registry import Registry
 from .sender import Sender
+from .signature import segment
 from .transfers import ACQUIRER, SOURCE
 from .units import Declined
 
@@ -46,17 +61,16 @@ async def synchronise(
     Raises ``Declined`` when nothing was restored, ``NoAnswer`` when the gateway is silent (and nothing is served).
     """
     asked = await registry.database.run("admin.synchronise", lambda tx: _to_ask(tx, named))
+    told = {transfer: await _told(registry, sender, transfer) for transfer in asked}
     states = {}
-    for transfer in asked:
-        role, unknown = status.role_in(registry, transfer)
-        row = await registry.database.run("admin.look", lambda tx, t=transfer, r=role: _find(tx, r, t))  # type: ignore[misc]
-        told = await status.ask(registry, sender, transfer, row["state"] if row else unknown)
-        row = await registry.database.run(
+    # Releases made before come first: the identifiers they gave must not be given again by one made now.
+    for transfer in sorted(asked, key=lambda transfer: told[transfer].body["state"] == "committing"):
+        states[transfer] = await registry.database.run(
             "admin.synchronise",
-            lambda tx, t=transfer, r=role, told=told: _forward(tx, registry, t, r, told),  # type: ignore[misc]
+            lambda tx, transfer=transfer: _forward(tx, registry, transfer, told[transfer]),  # type: ignore[misc]
         )
-        states[transfer] = row["state"] if row else unknown
-    await registry.database.run("admin.synchronise", backup.serve_again)
+    forgotten = {transfer for transfer in asked if told[transfer].body["state"] == NOT_KNOWN}
+    await registry.database.run("admin.synchronise", lambda tx: _serve_again(tx, registry, forgotten))
     await background.begin()
     return states
 
@@ -68,11 +82,18 @@ async def _to_ask(tx: Tx, named: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*named, *(row["transfer"] for row in still_open)]))
 
 
+async def _told(registry: Registry, sender: Sender, transfer: str) -> Message:
+    role, unknown = status.role_in(registry, transfer)
+    row = await registry.database.run("admin.look", lambda tx: _find(tx, role, transfer))
+    return await status.ask(registry, sender, transfer, row["state"] if row else unknown)
+
+
 async def _find(tx: Tx, role: str, transfer: str) -> Row | None:
     return (await transfers.lock(tx, role, [transfer])).get(transfer)
 
 
-async def _forward(tx: Tx, registry: Registry, transfer: str, role: str, told: Message) -> Row | None:
+async def _forward(tx: Tx, registry: Registry, transfer: str, told: Message) -> str:
+    role, unknown = status.role_in(registry, transfer)
     row = await _find(tx, role, transfer)
     state = told.body["state"]
     if state == NOT_KNOWN:
@@ -80,7 +101,11 @@ async def _forward(tx: Tx, registry: Registry, transfer: str, role: str, told: M
             await hearing.say_again(tx, registry, {**row, "role": role})
     elif state != ATTENTION:
         await (_source if role == SOURCE else _acquirer)(tx, registry, transfer, row, told)
-    return await _find(tx, role, transfer)
+    elif row is None and role == SOURCE:
+        # Persons decide about the transfer; until then its units, which the gateway's book claims, stay where they are.
+        await source.relock(tx, registry, transfer, told.evidence)
+    row = await _find(tx, role, transfer)
+    return row["state"] if row else unknown
 
 
 async def _source(tx: Tx, registry: Registry, transfer: str, row: Row | None, told: Message) -> None:
@@ -111,3 +136,31 @@ async def _acquirer(tx: Tx, registry: Registry, transfer: str, row: Row | None, 
         await acquirer.accept_again(tx, registry, transfer, row, told.evidence)
     else:
         await hearing.hear(tx, registry, transfer, ACQUIRER, told)
+
+
+async def _serve_again(tx: Tx, registry: Registry, said_already: AbstractSet[str]) -> None:
+    await backup.serve_again(tx)
+    owed = await tx.rows("SELECT id, type, jws, content_type, body FROM sent WHERE owed ORDER BY seq")
+    old = [row for row in owed if segment(row["jws"].split(".")[0])["kid"] != registry.key.kid]
+    await tx.execute("UPDATE sent SET owed = false WHERE id = ANY(%s)", [row["id"] for row in old])
+    for row in old:
+        await _sign_anew(tx, registry, row, said_already)
+
+
+async def _sign_anew(tx: Tx, registry: Registry, sent: Row, said_already: AbstractSet[str]) -> None:
+    """Say under the new key what was owed under the old one (R16), as far as it is still true."""
+    texts = envelope.texts_of(sent["content_type"], bytes(sent["body"]))
+    step = sent["type"].removeprefix("transfer.")
+    if step == sent["type"]:
+        body = segment(sent["jws"].split(".")[1])["body"]
+        await post.store(tx, registry, Draft(step, texts, body), owed=True)
+        return
+    role = SOURCE if step == "propose" else STATEMENTS[step][1]
+    ids = [item["transfer"] for item in map(strictjson.loads, texts) if item["kind"] == step]
+    rows = await transfers.lock(tx, role, set(ids) - said_already)
+    stands = [t for t in ids if t in rows and step == hearing.LAST_WORDS.get((role, rows[t]["state"]), [""])[-1]]
+    said = {t: text for (t, _), text in (await transfers.steps(tx, role, stands, [step])).items()}
+    if said and step == "propose":
+        await proposing.say_proposals(tx, registry, said)
+    elif said:
+        await outcomes.say(tx, registry, [Statement(t, step, text, False) for t, text in said.items()])

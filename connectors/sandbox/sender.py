@@ -119,8 +119,7 @@ class Sender:
             raise NoAnswer(str(error) or type(error).__name__) from error
         if answer.payload["in_reply_to"]["sha256"] != digest(body):
             raise NoAnswer("the answer is to other bytes")
-        texts = strictjson.loads(received)["items"] if received_type.startswith(envelope.ITEMS_TYPE) else []
-        return answer, texts
+        return answer, envelope.texts_of(received_type, received)
 
     async def fetch_keys(self) -> dict[str, Any]:
         """Fetch the gateway's key set once, to pin it; raises ``NoAnswer``."""

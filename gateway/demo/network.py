@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ import httpx
 
 from gateway import db, embedded, migrations
 from gateway.demo import KEY, processes
+from gateway.doctor.scene import Own
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
 from gateway.links.store import Link
@@ -53,8 +54,15 @@ class Network:
     link: str
     operator: str
     registries: dict[str, str]
-    children: tuple[processes.Child, ...]
+    children: list[processes.Child]
     database: embedded.Server
+    gateway: Own
+
+    def kill_and_start(self, name: str) -> None:
+        """Kill a process of the network (SIGKILL) and start it again, as after a machine's failure."""
+        place = next(nr for nr, child in enumerate(self.children) if child.name == name)
+        self.children[place].kill()
+        self.children[place] = processes.start(name, self.children[place].arguments)
 
     def check(self, within_seconds: float = 0.0) -> None:
         """Raise INVARIANT, saying which, if a process of the network has ended, or does so ``within_seconds``."""
@@ -108,27 +116,28 @@ def running(folder: Path) -> Iterator[Network]:
             server = stack.enter_context(embedded.running(folder))
         except GatewayError as error:
             raise GatewayError(error.kind, f"cannot run a network in {folder}: {error.detail}") from error
-        _prepare(folder, server)
+        own = _prepare(folder, server)
         itself = ["--keep", str(folder)]
-        serve = _start(stack, "gateway serve", ["gateway", "serve", *itself])
-        worker = _start(stack, "gateway worker", ["gateway", "worker", *itself])
-        addresses = serve.ready()
-        registries = {m.code: _registry(stack, folder, server, m, addresses["link"]) for m in MEMBERS}
-        children = (serve, worker, *registries.values())
-        stack.callback(_tell_to_end, children)
+        children: list[processes.Child] = []
+        stack.callback(_end, children)
+        children += [processes.start(f"gateway {what}", ["gateway", what, *itself]) for what in ("serve", "worker")]
+        addresses = children[0].ready()
+        registries = {m.code: _registry(folder, server, m, addresses["link"]) for m in MEMBERS}
+        children += registries.values()
         network = Network(
             link=addresses["link"],
             operator=addresses["operator"],
             registries={code: child.ready()["url"] for code, child in registries.items()},
             children=children,
             database=server,
+            gateway=own,
         )
         _link(folder, network)
         yield network
 
 
-def _prepare(folder: Path, server: embedded.Server) -> None:
-    """Databases, schema and keys, where they are missing."""
+def _prepare(folder: Path, server: embedded.Server) -> Own:
+    """Databases, schema and keys, where they are missing; the gateway as it signs."""
     server.create_database("gateway", "gateway_owner")
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
     migrations.apply(server.dsn("gateway", "gateway_owner"))
@@ -138,11 +147,10 @@ def _prepare(folder: Path, server: embedded.Server) -> None:
         SoftwareKey.generate().save(folder / KEY)
     key = SoftwareKey.load(folder / KEY)
     _jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+    return Own(GATEWAY, key.public_jwk())
 
 
-def _registry(
-    stack: ExitStack, folder: Path, server: embedded.Server, member: Member, link_url: str
-) -> processes.Child:
+def _registry(folder: Path, server: embedded.Server, member: Member, link_url: str) -> processes.Child:
     code = member.code.lower()
     arguments = [
         "connectors.sandbox", member.kind, "--code", member.code, "--database", server.dsn(code, code),
@@ -154,19 +162,15 @@ def _registry(
     for other in MEMBERS:
         if other is not member:
             arguments += ["--peer", f"{other.code}={_jwks(folder, other.code)}"]
-    return _start(stack, f"sandbox {member.code}", arguments)
+    return processes.start(f"sandbox {member.code}", arguments)
 
 
-def _start(stack: ExitStack, name: str, arguments: list[str]) -> processes.Child:
-    child = processes.start(name, arguments)
-    stack.callback(child.stop)
-    return child
-
-
-def _tell_to_end(children: Iterable[processes.Child]) -> None:
-    """Let them end side by side; each is waited for afterwards."""
+def _end(children: Sequence[processes.Child]) -> None:
+    """Let them end side by side, then wait for each."""
     for child in children:
         child.process.terminate()
+    for child in children:
+        child.stop()
 
 
 def _link(folder: Path, network: Network) -> None:

@@ -39,6 +39,7 @@ class Child:
     """A running program of ours, and the last lines it wrote to standard error."""
 
     name: str
+    arguments: tuple[str, ...]
     process: subprocess.Popen[str]
     complaints: deque[str]
     listener: threading.Thread
@@ -66,6 +67,11 @@ class Child:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             last = " | ".join(self.complaints)
             raise GatewayError(Kind.INVARIANT, f"{self.name} {how}: {last or 'it said nothing'}")
+
+    def kill(self) -> None:
+        """End it as a failing machine would, without a word."""
+        self.process.kill()
+        self.stop()
 
     def stop(self) -> None:
         """Ask it to end, and wait; kill it when it does not."""
@@ -95,7 +101,7 @@ def start(name: str, arguments: Sequence[str], environment: Mapping[str, str] | 
     assert process.stderr is not None
     listener = threading.Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
     listener.start()
-    return Child(name, process, complaints, listener)
+    return Child(name, tuple(arguments), process, complaints, listener)
 
 
 def _collect(stream: IO[str], lines: deque[str]) -> None:

@@ -26,6 +26,12 @@ def as_dict(result: Result) -> dict[str, Any]:
         "transfers": {"total": result.total, "completed": result.completed, "final": result.final},
         "units": {"moved": result.units_moved},
         "conservation": result.conservation,
+        "trouble": {
+            "replies_lost": int(result.nowhere > 0),
+            "workers_killed": int(result.nowhere > 0),
+            "tonnes_nowhere": result.nowhere,
+        },
+        "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": result.books["registries"],
         "seconds": round(result.seconds, 2),
     }
@@ -44,6 +50,14 @@ def table(console: Console, result: Result) -> None:
     colour = "green" if result.conservation == "holds" else "red"
     agree = "the registries' own books agree" if result.agrees else "the registries' own books differ"
     console.print(f"conservation: [{colour}]{result.conservation}[/{colour}] ({agree})")
+    if result.nowhere:
+        console.print(
+            f"trouble: the answer that {result.nowhere:,} t were debited was lost and the worker killed (SIGKILL) "
+            "before they were credited; started again, it resolved this by itself"
+        )
+    if result.doctor is not None:
+        fits = "everything fits" if result.doctor.fits else "something does not fit"
+        console.print(f"doctor: {fits} ({len(result.doctor.results)} checks of the whole database)")
     console.print(
         f"{result.completed} of {result.total} transfers completed, {result.units_moved:,} t moved "
         f"in {result.seconds:.1f} s. {NOTE}",

@@ -3,17 +3,20 @@
 PoA 10471, Myanmar: 58,428 t issued. Myanmar is a least developed country, so no share of proceeds is taken;
 2 % of what is issued, rounded up to 1,169 t, is cancelled for overall mitigation in global emissions; 57,259 t
 are relayed to Korea's registry. The figures are public (domain facts of the first issuance, 2026); serials,
-accounts, the authorisation's id and the split into transfers are synthetic.
+accounts, the authorisation's id and the split into transfers are synthetic. In the middle, at the worst moment, an
+answer is lost and the worker killed (``trouble``).
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from gateway.demo import trouble
 from gateway.demo.network import Network
+from gateway.doctor.report import Report
 from gateway.errors import GatewayError, Kind
 
 ACTIVITY = "PoA 10471"
@@ -41,6 +44,10 @@ class Result:
     final: int
     units_moved: int
     seconds: float
+    #: Tonnes debited and not credited when the worker was killed; nothing was proposed where this is 0.
+    nowhere: int = 0
+    #: What the doctor found of the gateway's database at the end.
+    doctor: Report | None = None
 
     @property
     def agrees(self) -> bool:
@@ -58,12 +65,13 @@ class Result:
 
     @property
     def succeeded(self) -> bool:
-        """Conservation holds and every transfer is final."""
-        return self.conservation == "holds" and self.final == self.total
+        """Conservation holds, every transfer is final, and everything in the database fits together."""
+        healthy = self.doctor is not None and self.doctor.fits
+        return self.conservation == "holds" and self.final == self.total and healthy
 
 
 def tell(network: Network, progress: Callable[[int, int, int], None]) -> Result:
-    """Issue once, propose what is still in Myanmar's account, and wait until every transfer is final.
+    """Issue once, propose what is still in Myanmar's account, make trouble, and wait until every transfer is final.
 
     ``progress`` is told (transfers, of these final, tonnes arrived) as things happen. Raises ``GatewayError`` when
     a process of the network ends meanwhile, or does not do its part.
@@ -72,14 +80,16 @@ def tell(network: Network, progress: Callable[[int, int, int], None]) -> Result:
     with network.client() as http:
         _issue_once(http, network)
         _until_announced(http, network)
-        proposed = _propose(http, network)
+        trouble.arm(http, network)
+        proposed, fresh = _propose(http, network)
+        nowhere = trouble.strike(http, network) if fresh else 0
         while True:
             network.check()
             result = _look(http, network, time.monotonic() - began)
             progress(result.total, result.final, result.units_moved)
             settled = result.total >= proposed and result.final == result.total and result.agrees
             if settled or result.seconds > PATIENCE_SECONDS:
-                return result
+                return replace(result, nowhere=nowhere, doctor=trouble.examined(network))
             time.sleep(POLL_SECONDS)
 
 
@@ -109,8 +119,8 @@ def _until_announced(http: httpx.Client, network: Network) -> None:
     raise GatewayError(Kind.INVARIANT, f"MEC01's issuance did not reach the gateway in {PATIENCE_SECONDS:.0f} s")
 
 
-def _propose(http: httpx.Client, network: Network) -> int:
-    """Propose what is free in Myanmar's account, in one signed message; how many transfers were ever proposed."""
+def _propose(http: httpx.Client, network: Network) -> tuple[int, bool]:
+    """Propose what is free in Myanmar's account, in one message: transfers ever proposed, and whether any is new."""
     mechanism = network.registries["MEC01"]
     books = http.get(f"{mechanism}/admin/books").raise_for_status().json()
     free = books["held"] - books["locked"]
@@ -120,7 +130,7 @@ def _propose(http: httpx.Client, network: Network) -> int:
         to = {"registry": "KOR01", "party": "KOR", "account": "100-1"}
         wishes = [{"party": "MMR", "to": to, "quantity": part, "authorisation": AUTHORISATION} for part in parts]
         http.post(f"{mechanism}/admin/transfers", json={"transfers": wishes}).raise_for_status()
-    return len(http.get(f"{mechanism}/admin/transfers").raise_for_status().json()["transfers"])
+    return len(http.get(f"{mechanism}/admin/transfers").raise_for_status().json()["transfers"]), bool(free)
 
 
 def _look(http: httpx.Client, network: Network, seconds: float) -> Result:

@@ -154,7 +154,7 @@ def _answers(letter: Letter, leaf: str) -> bool:
 
 async def _unkept(tx: db.ReadTx, letter: Letter) -> tuple[tuple[str, str], ...]:
     """What we say in a message and keep as a step neither of it nor of another message."""
-    if not letter.out or letter.columns["type"] not in _SAYING:
+    if not letter.out or letter.columns["type"] not in _SAYING or letter.columns["kind"] == "evidence":
         return ()
     kind = letter.columns["type"].removeprefix("transfer.")
     mine = {kept.sha256 for kept in letter.kept}

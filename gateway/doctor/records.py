@@ -13,6 +13,8 @@ from gateway.signing.messages import TYPES
 
 #: RFC 6962 section 2.1, written here once more: what checks the log does not take its word.
 _LEAF_PREFIX = b"\x00"
+#: The kind of an entry for a message that came only inside another one.
+_EVIDENCE = "evidence"
 
 
 def log(entry: Any, _scene: Scene) -> Iterable[Remark]:
@@ -26,7 +28,7 @@ def log(entry: Any, _scene: Scene) -> Iterable[Remark]:
     commitment = compact.encode(sha256(bytes(entry.salt) + bytes(entry.record)).digest())
     if (leaf.get("kind"), leaf.get("record")) != (entry.kind, commitment):
         yield finding("its leaf does not stand for its record", entry=entry.id)
-    elif entry.kind in TYPES:
+    elif entry.kind in TYPES or entry.kind == _EVIDENCE:
         yield from _recorded(entry, record)
 
 
@@ -40,8 +42,9 @@ def _recorded(entry: Any, record: dict[str, Any]) -> Iterable[Remark]:
         "message": entry.message_id,
         "sha256": compact.encode(bytes(entry.sha256)),
     }
-    different = [name for name, value in stored.items() if record.get(name) != value]
-    if different or entry.type != entry.kind:
+    told = stored.keys() & record.keys() if entry.kind == _EVIDENCE else stored.keys()
+    different = sorted(name for name in told if record.get(name) != stored[name])
+    if different or entry.type != entry.kind != _EVIDENCE:
         what = ", ".join(different or ["type"])
         yield finding(f"the message stored under it is another than it records: {what}", entry=entry.id)
 
@@ -84,6 +87,11 @@ def streams(stream: Any, _scene: Scene) -> Iterable[Remark]:
         yield finding("its stream has no row, so nothing can be numbered", peer=peer)
     elif out and stream.last_seq != stream.highest:
         yield finding(f"its stream stands at {stream.last_seq}, its last message has {stream.highest}", peer=peer)
+
+
+def alarms(alarm: Any, _scene: Scene) -> Iterable[Remark]:
+    """Alarms are named: what a registry said that cannot be true, or that shows lost data."""
+    yield note(f"{alarm.detail} ({alarm.code})", transfer=alarm.transfer_id, entry=alarm.entry_id)
 
 
 def requests(request: Any, scene: Scene) -> Iterable[Remark]:

@@ -82,8 +82,8 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message with the statements kept from it, and what it answers.
 
-    ``answered`` holds [hash, leaf hash] of each stored message it may answer, ``verdict`` the entry of the answer
-    kept for that message.
+    ``kind`` is that of its log entry (*evidence*: it came only inside another message), ``answered`` holds [hash, leaf
+    hash] of each stored message it may answer, ``verdict`` the entry of the answer kept for that message.
     """
     return _stream(
         tx,
@@ -194,6 +194,11 @@ def streams(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
+def alarms(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every alarm, oldest first."""
+    return _stream(tx, "SELECT link, transfer_id, code, detail, entry_id FROM alarm ORDER BY id", MANY)
+
+
 def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every request, and where its message is if that is kept."""
     return _stream(
@@ -231,7 +236,8 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           UNION ALL
           SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
                  t.id
-          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id LEFT JOIN claim c ON c.transfer_id = t.id
+          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id
+          LEFT JOIN claim c ON c.transfer_id = t.id AND c.released_by = e.entry_id
           WHERE e.event = 'credited'
         ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
         ORDER BY w.entry_id

@@ -74,7 +74,10 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Case:
-    """One transfer with everything the database has of it. ``sent`` is [entry, peer, type] by message id."""
+    """One transfer with everything the database has of it.
+
+    ``steps`` is the entry of each statement kept, ``sent`` is [entry, peer, type] by message id.
+    """
 
     row: Row
     columns: Mapping[str, Any]
@@ -157,17 +160,21 @@ def retrace(events: Iterable[Happened]) -> Course:
         except ValueError:
             return Course(progress, f"event {nr} is {happened.event!r}, which is none", lost)
         lost = lost or (progress is not None and shows_lost_data(progress, event))
-        after = begin(event) if progress is None else advance(progress, event)
+        after = _begun(event, happened.state) if progress is None else advance(progress, event)
         if after is None:
             where = f"in state {progress.state}" if progress else "as a beginning"
             return Course(progress, f"event {nr}, {event}, is not possible {where}", lost)
-        rebuilt = progress is None and event is not Event.PROPOSED and happened.state == State.ATTENTION.value
-        if rebuilt:  # from evidence, but its units were not to be had
-            after = Progress(State.ATTENTION)
         if after.state.value != happened.state:
             return Course(progress, f"event {nr}, {event}, leads to {after.state}, not to {happened.state}", lost)
         progress = after
     return Course(progress, None if progress else "it has no events", lost)
+
+
+def _begun(event: Event, state: str) -> Progress | None:
+    """Where a transfer begins; one that is taken up after it was lost may have to wait for persons at once."""
+    if event is not Event.PROPOSED and state == State.ATTENTION.value and begin(event) is not None:
+        return Progress(State.ATTENTION, release_stored=event is Event.CREDITED)
+    return begin(event)
 
 
 def course(case: Case, _scene: Scene) -> Iterable[Remark]:

@@ -174,7 +174,8 @@ async def _step(tx: db.Tx, heard: Heard, row: Row, verdict: _Judged, shown: Evid
             return None
         kind, column = NAMED[word.event]
         causes += [*found, await shown.keep(tx, verdict.own, kind)]
-        named = {column: verdict.own.message.id}
+        # What the gateway has said anew meanwhile stays what it repeats; both are its own.
+        named = {column: verdict.own.message.id} if getattr(row, column) is None else {}
     return Taken(row, word.event, after, word.findings, tuple(causes), named)
 
 

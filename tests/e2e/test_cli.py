@@ -204,8 +204,11 @@ def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: 
     assert refused.returncode == 2 and str(broken) in only_line(refused.stderr)
     listed = run("links", "list", "--json", **migrated.settings)
     assert json.loads(listed.stdout) == {
-        "links": [{"code": "KOR01", "kind": "party", "state": "requested", "url": "http://127.0.0.1:9"}]
-    }
+        "links": [
+            {"code": "KOR01", "kind": "party", "state": "requested", "url": "http://127.0.0.1:9",
+             "time_limit_hours": 24, "alarms": 0}
+        ]
+    }  # fmt: skip
 
 
 def test_keys_of_a_link_are_added_listed_and_revoked(migrated: Installation, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def judge(told: dict[str, Any]) -> None:
     assert told["transfers"]["total"] == told["transfers"]["completed"] == told["transfers"]["final"] > 0
     assert told["units"]["moved"] == MOVED
     assert told["conservation"] == "holds"
+    assert told["doctor"]["fits"] is True and told["doctor"]["checks"] > 10
     rows = {row["registry"]: row for row in told["table"]}
     nothing = dict.fromkeys(("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out"), 0)
     assert rows["MEC01"] == nothing | {
@@ -98,7 +99,10 @@ def test_the_first_issuance_moves_and_nothing_is_left_behind(tmp_path: Path) -> 
     everyone = grown(process, "serve", "worker", "mechanism", "party")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    judge(json.loads(out))
+    told = json.loads(out)
+    judge(told)
+    # The worst moment was tried: everything debited, nothing credited, and nobody told.
+    assert told["trouble"] == {"replies_lost": 1, "workers_killed": 1, "tonnes_nowhere": MOVED}
     assert "synthetic" in out
     assert "Traceback" not in err
     assert survivors(everyone, within_seconds=0) == []
@@ -186,6 +190,7 @@ def test_a_finished_demo_is_shown_again_and_moves_nothing_twice(demo: Demo) -> N
     told["table"] = [row for row in told["table"] if row["registry"] != "JPN01"]
     judge(told)
     assert told["transfers"] == demo.told["transfers"]
+    assert told["trouble"]["tonnes_nowhere"] == 0
 
 
 def test_sigterm_during_the_start_ends_every_process_and_removes_what_was_not_to_be_kept(tmp_path: Path) -> None:

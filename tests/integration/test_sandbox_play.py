@@ -203,6 +203,8 @@ class Gateway(Party):
     silent: bool = False
     told: dict[str, Any] = field(default_factory=lambda: {"state": "accepted"})
     told_carried: list[str] = field(default_factory=list)
+    #: What is answered about particular transfers: the body and the items carried.
+    told_of: dict[str, tuple[dict[str, Any], list[str]]] = field(default_factory=dict)
     keys: dict[str, KeySet] = field(default_factory=dict)
     url: str = ""
 
@@ -220,10 +222,10 @@ class Gateway(Party):
             return Response(status_code=503)
         named = {"id": message.payload["id"], "sha256": sha(raw)}
         if message.type == "status.query":
-            body = {"transfer": message.payload["body"]["transfer"], "evidence": [], **self.told}
-            _, kind, answer = self.compose(
-                sender, "status.answer", body=body, carried=self.told_carried, in_reply_to=named
-            )
+            transfer = message.payload["body"]["transfer"]
+            told, carried = self.told_of.get(transfer, (self.told, self.told_carried))
+            body = {"transfer": transfer, "evidence": [], **told}
+            _, kind, answer = self.compose(sender, "status.answer", body=body, carried=carried, in_reply_to=named)
         else:
             states = [
                 text({"kind": "receipt", "item": sha(t), "state": "proposed", "findings": []}) for t in message.texts

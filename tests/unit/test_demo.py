@@ -1,12 +1,14 @@
 """The demo's verdict and its children, without the network around them."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway.demo import processes
-from gateway.demo.story import Result
+from gateway.demo.story import Result as Told
+from gateway.doctor.report import Report, Result, finding
 from gateway.errors import GatewayError, Kind
 
 
@@ -17,7 +19,7 @@ def row(registry: str, **tonnes: int) -> dict[str, Any]:
 
 MEC01 = row("MEC01", issued=10, cancelled=1, moved_out=9)
 KOR01 = row("KOR01", held=9, moved_in=9)
-GOOD = Result(
+GOOD = Told(
     books={"registries": [MEC01, KOR01], "conservation": "holds"},
     registries={"MEC01": MEC01, "KOR01": KOR01},
     total=3,
@@ -25,6 +27,7 @@ GOOD = Result(
     final=3,
     units_moved=9,
     seconds=1.0,
+    doctor=Report(datetime.now(UTC), (Result("a check", "a rule"),)),
 )
 
 
@@ -51,6 +54,13 @@ def test_a_registry_whose_own_books_differ_breaks_conservation(figure: str) -> N
 def test_units_at_a_registry_the_book_does_not_know_break_conservation() -> None:
     unknown = replace(GOOD, books={"registries": [MEC01], "conservation": "holds"})
     assert unknown.conservation == "broken"
+
+
+def test_a_database_that_does_not_fit_together_is_no_success() -> None:
+    found = Result("a check", "a rule")
+    found.add([finding("something")])
+    ill = replace(GOOD, doctor=Report(datetime.now(UTC), (found,)))
+    assert ill.conservation == "holds" and not ill.succeeded
 
 
 def test_a_child_that_does_not_start_says_why() -> None:

@@ -1,0 +1,56 @@
+"""The trouble in the demo: the worst moment there is, on purpose.
+
+The answer in which MEC01 says that it has debited is lost on its way, and then the worker is killed: the units have
+left one registry, have not reached the other, and the gateway has not been told. Nobody does anything about it but
+start the worker again.
+"""
+
+import asyncio
+import time
+
+import httpx
+
+from gateway import db
+from gateway.demo.network import Network
+from gateway.doctor.examination import examine
+from gateway.doctor.report import Report
+from gateway.errors import GatewayError, Kind
+
+#: How long the demo waits for the answer to be lost.
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.02
+
+
+def arm(http: httpx.Client, network: Network) -> None:
+    """Let MEC01 lose its next answer to a commit, after it has carried the commit out."""
+    fault = {"fault": "lose-reply", "type": "transfer.commit"}
+    http.post(f"{network.registries['MEC01']}/admin/faults", json=fault).raise_for_status()
+
+
+def strike(http: httpx.Client, network: Network) -> int:
+    """Wait until the answer is lost, kill the worker and start it again; the tonnes that were nowhere meanwhile."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    faults = f"{network.registries['MEC01']}/admin/faults"
+    while not all(fault["fired"] for fault in http.get(faults).raise_for_status().json()["faults"]):
+        network.check()
+        if time.monotonic() > deadline:
+            raise GatewayError(Kind.INVARIANT, f"no commit reached MEC01 in {PATIENCE_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+    network.kill_and_start("gateway worker")
+    source, acquirer = (
+        http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
+    )
+    return int(source["moved_out"] - acquirer["moved_in"])
+
+
+def examined(network: Network) -> Report:
+    """What the doctor finds in the gateway's database afterwards."""
+
+    async def work() -> Report:
+        database = db.Database(network.database.dsn("gateway", "gateway_app"))
+        try:
+            return await examine(database, network.gateway)
+        finally:
+            await database.close()
+
+    return asyncio.run(work())
