@@ -92,9 +92,10 @@ async def decide_waiting(tx: Tx, registry: Registry) -> int:
         "SELECT t.transfer, o.item AS offer, p.item AS proposal FROM transfer t"
         " JOIN step o ON o.transfer = t.transfer AND o.role = t.role AND o.step = 'offer'"
         " JOIN step p ON p.transfer = t.transfer AND p.role = t.role AND p.step = 'propose'"
-        " WHERE t.role = 'acquirer' AND t.state = 'offered' AND (%s OR t.answer_by <= now())"
+        " WHERE t.role = 'acquirer' AND t.state = 'offered' AND (%s OR t.answer_by <= %s)"
         " ORDER BY t.transfer LIMIT %s FOR UPDATE OF t SKIP LOCKED",
         await deciding(tx),
+        clock.present(),
         DECIDE_ROWS,
     )
     if found:

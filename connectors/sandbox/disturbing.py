@@ -1,5 +1,5 @@
-"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what it
-says against its books, to what state it falls back, when it asks.
+"""The operator's side for disturbing a registry: where it dies, which faults its messages meet, what its clock
+shows, what it says against its books, to what state it falls back, when it asks.
 
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """
@@ -47,6 +47,8 @@ class FaultWish(Closed):
             raise ValueError(f"{self.fault} is a fault of the receiver: direction in")
         if self.type not in ("*", *(INCOMING if self.direction == "in" else SENT)):
             raise ValueError(f"no {self.type} goes this way")
+        if self.fault == "refuse-settle" and self.type == "*":
+            self.type = "transfer.settle"
         if self.fault == "refuse-settle" and self.type != "transfer.settle":
             raise ValueError("refuse-settle is for transfer.settle")
         return self

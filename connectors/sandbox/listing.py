@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import books
+from . import books, clock
 from .database import Tx
 from .registry import Registry
 
@@ -37,7 +37,10 @@ async def totals(tx: Tx, registry: Registry, *, blocks: bool) -> dict[str, Any]:
     held, moved = await tx.one(_TOTALS) or {}, await tx.one(_MOVED) or {}
     alarms = await tx.rows("SELECT at::text AS at, transfer, code, detail FROM alarm ORDER BY id")
     outbox = (
-        await tx.one("SELECT count(*) AS waiting FROM sent WHERE owed AND (expires_at IS NULL OR expires_at > now())")
+        await tx.one(
+            "SELECT count(*) AS waiting FROM sent WHERE owed AND (expires_at IS NULL OR expires_at > %s)",
+            clock.present(),
+        )
         or {}
     )
     listed = [

@@ -63,8 +63,7 @@ async def synchronise(
     asked = await registry.database.run("admin.synchronise", lambda tx: _to_ask(tx, named))
     told = {transfer: await _told(registry, sender, transfer) for transfer in asked}
     states = {}
-    # Releases made before come first: the identifiers they gave must not be given again by one made now.
-    for transfer in sorted(asked, key=lambda transfer: told[transfer].body["state"] == "committing"):
+    for transfer in sorted(asked, key=lambda transfer: _turn(registry, transfer, told[transfer].body["state"])):
         states[transfer] = await registry.database.run(
             "admin.synchronise",
             lambda tx, transfer=transfer: _forward(tx, registry, transfer, told[transfer]),  # type: ignore[misc]
@@ -90,6 +89,16 @@ async def _told(registry: Registry, sender: Sender, transfer: str) -> Message:
 
 async def _find(tx: Tx, role: str, transfer: str) -> Row | None:
     return (await transfers.lock(tx, role, [transfer])).get(transfer)
+
+
+def _turn(registry: Registry, transfer: str, state: str) -> int:
+    """Say when a transfer's turn is: units are freed and credited before they are locked for others.
+
+    Releases made before come before new ones, so that no identifier they gave is given again.
+    """
+    if status.role_in(registry, transfer)[0] == ACQUIRER:
+        return 1
+    return 0 if state in _ENDING else 4 if state == "committing" else 2 if state in _COMMITTED else 3
 
 
 async def _forward(tx: Tx, registry: Registry, transfer: str, told: Message) -> str:

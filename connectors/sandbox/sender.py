@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import envelope, faults, strictjson
+from . import clock, envelope, faults, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -173,9 +173,10 @@ async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Ro
     await _write(tx, results)
     due = await tx.rows(
         "SELECT id::text AS id, type, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
-        " AND (expires_at IS NULL OR expires_at > now()) AND NOT id = ANY(%s::uuid[])"
+        " AND (expires_at IS NULL OR expires_at > %s) AND NOT id = ANY(%s::uuid[])"
         " AND NOT (type = 'link.activate' AND EXISTS (SELECT FROM sent AS part WHERE part.owed"
         " AND part.type = 'link.activate' AND part.seq < sent.seq)) ORDER BY seq LIMIT %s",
+        clock.present(),
         busy,
         max(AT_ONCE - len(busy), 0),
     )

@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ async def test_a_refused_settle_changes_nothing(server: Any, gateway: Gateway, t
     async with korea_of(server, gateway, tmp_path, source) as korea:
         answer = await accept(korea, source, deals)
         _, kind, raw = gateway.compose("KOR01", *settles(source, deals, answer.jws))
-        await fault(korea, "refuse-settle", type="transfer.settle", times=2)
+        await fault(korea, "refuse-settle", times=2)
         for _ in range(2):
             receipt = await korea.send_bytes(kind, raw)
             assert (receipt.type, receipt.items[0]["state"]) == ("receipt", "accepted")
@@ -243,7 +244,7 @@ async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, 
             {"fault": "delay", "direction": "out", "type": "transfer.commit"},
             {"fault": "delay", "seconds": -1},
             {"fault": "delay", "times": 0},
-            {"fault": "refuse-settle"},
+            {"fault": "refuse-settle", "type": "transfer.offer"},
             {"fault": "delay", "extra": 1},
         ):
             await mechanism.admin("POST", "/faults", wrong, 422)
@@ -251,3 +252,19 @@ async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, 
         one = await fault(mechanism, "lose-request", type="time.query")
         shown = {"id": one, "fault": "lose-request", "direction": "in", "type": "time.query", "left": 1, "fired": 0}
         assert (await mechanism.admin("GET", "/faults"))["faults"] == [shown]
+
+
+async def test_a_clock_that_is_stepped_judges_and_signs_by_what_it_shows(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for seconds, code in ((600, 1009), (-600, 1009), (0, None)):
+            shown = await mechanism.admin("POST", "/clock", {"seconds": seconds}, 200)
+            off = datetime.fromisoformat(shown["now"]) - datetime.now(UTC)
+            assert abs(off.total_seconds() - seconds) < 60
+            answer = await mechanism.send("time.query")
+            sent_at = datetime.fromisoformat(answer.payload["sent_at"])
+            assert abs((sent_at - datetime.now(UTC)).total_seconds() - seconds) < 60
+            findings = answer.payload["body"].get("findings", [{"code": None}])
+            assert findings[0]["code"] == code
+        await mechanism.admin("POST", "/clock", {"seconds": 10**9}, 422)

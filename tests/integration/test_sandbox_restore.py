@@ -13,7 +13,7 @@ from joserfc.jwk import KeySet
 from tests.integration import test_sandbox_play as play
 from tests.integration.test_sandbox_acquirer import Deal, accept, closed, korea_of, offers, settles
 from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry, uuid7
-from tests.integration.test_sandbox_source import commit, issue, propose, simple, state
+from tests.integration.test_sandbox_source import Proposed, commit, issue, propose, simple, state
 
 server, gateway = play.server, play.gateway
 
@@ -292,6 +292,41 @@ async def test_a_restored_acquirer_goes_where_the_gateway_is(server: Any, gatewa
         # It stands by what it had accepted, and credits it.
         promised = [deals["lost-committing"]]
         assert (await korea.send(*settles(source, promised, later.jws))).type == "transfer.credited"
+
+
+async def test_units_credited_and_offered_on_since_the_backup_come_back_in_that_order(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    source, japan, freed, moved = Party("MEC01"), Party("JPN01"), Deal(1, 10), Deal(11, 20)
+    onward = {"party": "KOR", "to": {"registry": "JPN01", "party": "JPN", "account": "100-1"}}
+
+    async def pass_on(quantity: int) -> Proposed:
+        known = {m.payload["id"] for m in gateway.heard if m.type == "transfer.propose"}
+        await korea.admin("POST", "/transfers", {"transfers": [{**onward, "quantity": quantity}]}, 201)
+        (new,) = [m for m in await gateway.wait("transfer.propose", len(known) + 1) if m.payload["id"] not in known]
+        return Proposed(new.items[0]["transfer"], new.texts[0], new.jws)
+
+    async with registry(server, gateway, tmp_path, "party", "KOR01", peers=(source, japan)) as korea:
+        answer = await accept(korea, source, [freed, moved])
+        await korea.send(*settles(source, [freed], answer.jws))
+        withdrawn = await pass_on(10)
+        await korea.admin("POST", "/backup", status=200)
+        # Since then: ten units free again, ten units more, and all twenty proposed in one transfer.
+        await korea.send(*simple("cancel", [withdrawn], outcome="cancelled"))
+        settle = settles(source, [moved], answer.jws)
+        await korea.send(*settle)
+        both = await pass_on(20)
+        await korea.drained()
+        await restore(korea, known=True)
+        shows(gateway, both.transfer, "checked", Heard(both.jws, {}, [both.text], b""))
+        shows(gateway, freed.transfer, "released")
+        shows(gateway, moved.transfer, "released", settle)
+        shows(gateway, withdrawn.transfer, "cancelled", simple("closed", [withdrawn], state="cancelled"))
+        states = await synchronise(korea, both.transfer)
+        locked, credited, void = [both], [freed, moved], [withdrawn]
+        named = {"locked": locked, "credited": credited, "void": void}
+        assert states == {deal.transfer: state for state, deals in named.items() for deal in deals}
+        assert (await korea.books())["locked"] == 20
 
 
 async def test_what_cannot_be_restored_or_synchronised_is_refused(
