@@ -54,14 +54,23 @@ def moves(what: str, to: str) -> Act:
     return calls("MEC01", "POST", what, party="MMR", to_account=to, quantity=1)
 
 
+def message(network: Network, sender: str, key: str, receiver: str, message_type: str) -> tuple[str, str, bytes]:
+    """A message that somebody with this key signs: its JWS, its content type and its body."""
+    return _signer(network, sender, key).compose(receiver, message_type, [])
+
+
+def _signer(network: Network, code: str, key: str) -> play.Party:
+    party = play.Party(code)
+    party.key = OKPKey.import_key((network.folder / f"{key}.pem").read_bytes())
+    party.seq = 1_000_000  # far beyond what the registry itself has numbered
+    return party
+
+
 def says(sender: str, key: str, receiver: str, message_type: str) -> Act:
     """Somebody with this key says this, until there is an answer."""
 
     async def say(network: Network) -> None:
-        party = play.Party(sender)
-        party.key = OKPKey.import_key((network.folder / f"{key}.pem").read_bytes())
-        party.seq = 1_000_000
-        _, kind, body = party.compose(receiver, message_type, [])
+        _, kind, body = message(network, sender, key, receiver, message_type)
         url = network.link_url if receiver == "GWY01" else network[receiver].url
 
         async def answered() -> bool:
@@ -213,9 +222,7 @@ async def lie(network: Network) -> None:
 
 async def let_a_stranger_answer(network: Network) -> None:
     """In KOR01's place, and with its key, somebody answers with what is no answer."""
-    party = play.Party("KOR01")
-    party.key = OKPKey.import_key((network.folder / "KOR01.pem").read_bytes())
-    party.seq = 1_000_000
+    party = _signer(network, "KOR01", "KOR01")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
