@@ -30,14 +30,14 @@ class Course:
     """What is done, one after the other; the victim is armed after the first.
 
     ``before``: the load is proposed, the victim lives (a worker is dead). ``during``: nothing is decided yet.
-    ``afterwards``: all is decided. ``mirrored``: the registries must answer the other way, MEC01 by messages of its
-    own and KOR01 in the reply.
+    ``afterwards``: all is decided. ``mirrored``: whether MEC01 must answer by messages of its own and KOR01 in the
+    reply, or must not; None where it does not matter.
     """
 
     before: Act = nothing
     during: Act = nothing
     afterwards: Act = nothing
-    mirrored: bool = False
+    mirrored: bool | None = None
 
 
 def calls(code: str, method: str, path: str, **body: Any) -> Act:
@@ -232,7 +232,9 @@ async def let_a_stranger_answer(network: Network) -> None:
         asked = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         named = {"id": asked["id"], "sha256": play.sha(body)}
         _, kind, reply = party.compose("GWY01", "transfer.offer", ["{}"], in_reply_to=named)
-        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(reply)}\r\n\r\n".encode() + reply)
+        writer.write(
+            f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(reply)}\r\n\r\n".encode() + reply
+        )
         await writer.drain()
         writer.close()
 
@@ -247,11 +249,12 @@ async def kill_korea(network: Network) -> None:
 
 
 async def be_quiet(network: Network) -> None:
-    """MEC01 has said all it has to say and hears nothing: its books stand still."""
+    """MEC01 has said all it has to say and hears nothing, because all that is open is offered."""
 
     async def quiet() -> bool:
         owed = await network.count("sent WHERE owed", "MEC01")
-        return not owed and not await network.count("transfer_request WHERE state = 'sent'")
+        asked = await network.count("transfer_request WHERE state = 'sent'")
+        return not owed + asked + await network.count("transfer WHERE next_at IS NOT NULL AND state <> 'checked'")
 
     await network.until(quiet, "MEC01 owes nothing")
 
@@ -282,12 +285,16 @@ GATEWAY = {
     "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
     "receive.action.notice": Course(during=calls("MEC01", "POST", "issue", **ISSUE)),
     "receive.transfer.propose": Course(during=propose_more),
+    "receive.transfer.answer": Course(mirrored=False),
     "receive.transfer.released": Course(mirrored=True),
+    "receive.transfer.credited": Course(mirrored=False),
     "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
     "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
     "request": Course(during=load.request),
     "absorb.transfer.answer": Course(afterwards=propose_more, mirrored=True),
     "absorb.transfer.credited": Course(mirrored=True),
+    "absorb.transfer.released": Course(mirrored=False),
+    "absorb.transfer.voided": Course(mirrored=False),
     "absorb.refusal": Course(before=meets("KOR01", "refuse", "transfer.offer", 2)),
     "absorb.other": Course(before=kill_korea, during=let_a_stranger_answer),
     "absorb.status.answer": Course(during=have_them_asked),
@@ -311,7 +318,7 @@ REGISTRY = {
     "duties.ask": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
     "duties.heard": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
     "send.transfer.answer": ("KOR01", Course()),
-    "send.transfer.credited": ("KOR01", Course()),
+    "send.transfer.credited": ("KOR01", Course(mirrored=False)),
     "send.transfer.propose": ("MEC01", Course(during=propose_more)),
     "send.transfer.released": ("MEC01", Course(mirrored=True)),
     "send.link.activate": ("KOR01", Course(during=calls("KOR01", "POST", "activate"))),

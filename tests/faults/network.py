@@ -200,7 +200,7 @@ class Network:
         """Who lives, what everybody said last, and where the transfers are that are not at rest."""
         told = []
         for part in self.parts.values():
-            how = "never started" if part.process is None else f"ended with {part.process.poll()}"
+            how = "never started" if part.process is None else f"ended with {part.process.exitcode}"
             armed = f", armed with {part.armed}" if part.armed else ""
             told.append(f"{part.name}{armed}: {how if part.ended() else 'lives'}\n{part.last_words()}")
         try:
@@ -213,14 +213,7 @@ class Network:
 
     async def close(self) -> None:
         """End every process, and the connections."""
-        for part in self.parts.values():
-            part.tell_to_end()
-        for part in self.parts.values():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    while not part.ended():
-                        await asyncio.sleep(LOOK_SECONDS)
-            part.kill()
+        await asyncio.gather(*(part.end(STOP_SECONDS) for part in self.parts.values()))
         for connection in self._connections.values():
             await connection.close()
 
@@ -309,8 +302,9 @@ async def run(network: Network, *arguments: str, armed: str = "") -> tuple[int, 
     command = Part(arguments[0], ["tests.faults.program", *arguments], log, network.parts["serve"].environment)
     command.start(armed)
     assert command.process is not None
-    ended = await asyncio.to_thread(command.process.wait)
-    return ended, command.last_words()
+    await asyncio.to_thread(command.process.join)
+    assert command.process.exitcode is not None
+    return command.process.exitcode, command.last_words()
 
 
 def _jwks(folder: Path, code: str) -> Path:

@@ -1,35 +1,41 @@
 """Real processes at fixed addresses: each can be killed, stopped, and started again where it was.
 
-A process ends with the tests however these end (PR_SET_PDEATHSIG), and writes what it says to a log that is shown
-when something fails. Its port lies outside the range that outgoing connections are given theirs from, so nobody
-takes it while its owner is dead.
+A process is the copy of one that has imported the programs already (``forkserver``), because importing is most of a
+start and there are hundreds; it then runs its program in a session and with arguments and an environment of its own.
+It ends with the tests however these end, and writes what it says to a log that is shown when something
+fails. Its port lies outside the range that outgoing connections are given theirs from, so nobody takes it while its
+owner is dead.
 """
 
 import asyncio
+import ctypes
+import importlib
+import multiprocessing
 import os
+import random
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-#: How long a process may take until it answers: a slow first import on a busy machine.
+#: How long a process may take until it answers, on a busy machine.
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 LOWEST_PORT = 10_000
+PR_SET_PDEATHSIG = 1
 
-# Becomes the program. The parent may have died before the kernel was asked, so it is looked at afterwards.
-LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the process that starts this one is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
+_COPIED = multiprocessing.get_context("forkserver")
+_COPIED.set_forkserver_preload(
+    [
+        "tests.faults.program", "tests.faults.registry", "gateway.cli.processes", "gateway.cli.links",
+        "gateway.cli.doctor", "gateway.wiring", "gateway.worker", "gateway.telemetry", "gateway.web.link", "gateway.web.operator",
+    ]
+)  # fmt: skip
 
 _taken: set[int] = set()
 
@@ -48,6 +54,21 @@ def free_port() -> int:
                 return port
 
 
+def become(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:
+    """Run ``python -m arguments…`` in this process, which is a fresh copy (a program is a module with ``main``)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    os.chdir(PROJECT)
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for standard in (1, 2):
+        os.dup2(written, standard)
+    os.environ.clear()
+    os.environ.update(environment)
+    random.seed()  # or all copies would throw the same dice
+    sys.argv = list(arguments)
+    importlib.import_module(arguments[0]).main()
+
+
 @dataclass
 class Part:
     """One process of a network. ``address`` is where it answers, nothing for one that listens nowhere."""
@@ -60,7 +81,7 @@ class Part:
     armed: str = ""
     #: Whether its end is somebody's wish: a test killed it, or armed it to kill itself.
     may_end: bool = False
-    process: "subprocess.Popen[bytes] | None" = None
+    process: BaseProcess | None = None
     #: The crash points it has died at.
     deaths: list[str] = field(default_factory=list)
 
@@ -70,7 +91,7 @@ class Part:
 
     @property
     def pid(self) -> int:
-        assert self.process is not None, f"{self.name} was never started"
+        assert self.process is not None and self.process.pid is not None, f"{self.name} was never started"
         return self.process.pid
 
     def start(self, armed: str = "") -> None:
@@ -79,18 +100,11 @@ class Part:
         self.armed, self.may_end = armed, bool(armed)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         crash = {"GATEWAY_CRASH": armed, "FAULTS_CRASH": armed} if armed else {}
-        with self.log.open("ab") as log:
-            log.write(f"--- {self.name} starts{f', armed with {armed}' if armed else ''}\n".encode())
-            log.flush()
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", LAUNCHER, str(os.getpid()), sys.executable, "-m", *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=PROJECT,
-                env={**inherited, **self.environment, **crash},
-                start_new_session=True,
-            )
+        environment = {**inherited, **self.environment, **crash}
+        with self.log.open("a") as log:
+            log.write(f"--- {self.name} starts{f', armed with {armed}' if armed else ''}\n")
+        self.process = _COPIED.Process(target=become, args=(self.arguments, environment, str(self.log)), daemon=True)
+        self.process.start()
 
     async def ready(self) -> None:
         """Return once it takes connections; fails when it ends instead."""
@@ -107,11 +121,11 @@ class Part:
 
     def ended(self) -> bool:
         """Whether it has ended, by whatever cause."""
-        return self.process is None or self.process.poll() is not None
+        return self.process is None or self.process.exitcode is not None
 
     def died(self) -> bool:
         """Whether it was ended by SIGKILL: at its crash point, or by a test."""
-        return self.process is not None and self.process.poll() == -signal.SIGKILL
+        return self.process is not None and self.process.exitcode == -signal.SIGKILL
 
     async def has_died(self) -> bool:
         """The same, to be waited for; a death at a crash point is remembered."""
@@ -124,7 +138,7 @@ class Part:
         self.may_end = True
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.join()
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does; its connections stay open."""
@@ -139,6 +153,13 @@ class Part:
         self.may_end = True
         if not self.ended():
             os.kill(self.pid, signal.SIGTERM)
+
+    async def end(self, within_seconds: float) -> None:
+        """Ask it to end in order, and kill it when it does not."""
+        self.tell_to_end()
+        if self.process is not None:
+            await asyncio.to_thread(self.process.join, within_seconds)
+        self.kill()
 
     def last_words(self, lines: int = 12) -> str:
         """The end of what it wrote."""

@@ -6,9 +6,6 @@ back-off: what is due later is made due now. And lies, really signed: the eviden
 about what, and nothing else happens, to that transfer or to another.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,23 +14,11 @@ from connectors.sandbox import arrivals, lies
 from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
+from tests.faults.campaign import BOTH_WAYS, RECEIVER, hurried, meet
 from tests.faults.network import Network
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-#: What the gateway posts to whom while a load goes through, and what each registry posts by itself.
-TO = {
-    "MEC01": ("transfer.request", "transfer.commit", "transfer.cancel", "transfer.closed"),
-    "KOR01": ("transfer.offer", "transfer.settle", "transfer.closed"),
-}
-FROM = {
-    "MEC01": ("transfer.propose", "transfer.voided"),
-    "KOR01": ("transfer.answer", "transfer.credited"),
-}
-#: Faults of the way, in both directions, and of a receiver.
-BOTH_WAYS = ("lose-reply", "lose-request", "delay", "repeat", "reorder")
-RECEIVER = ("delay-reply", "refuse", "refuse-unsigned", "garbage", "wrong-signature", "by-message")
-LATE_SECONDS = 0.7
 #: Who says which lie about a transfer in what state at MEC01. Japan has no part in any.
 LIES = {
     "release-without-commit": ("MEC01", "locked"),
@@ -50,12 +35,12 @@ LIES = {
 
 @pytest.mark.parametrize("fault", [*BOTH_WAYS, *RECEIVER])
 async def test_messages_that_meet_a_fault_from_the_gateway(network: Network, fault: str) -> None:
-    await suffered(network, fault, "in", TO)
+    await suffered(network, fault, "in")
 
 
 @pytest.mark.parametrize("fault", BOTH_WAYS)
 async def test_messages_that_meet_a_fault_from_the_registries(network: Network, fault: str) -> None:
-    await suffered(network, fault, "out", FROM)
+    await suffered(network, fault, "out")
 
 
 async def test_a_settle_that_is_refused_waits_for_persons_and_they_resume_it(network: Network) -> None:
@@ -103,19 +88,15 @@ async def test_every_fault_and_every_lie_there_is_is_tried() -> None:
     assert set(lies.LIES) == set(LIES)
 
 
-async def suffered(network: Network, fault: str, direction: str, where: dict[str, tuple[str, ...]]) -> None:
+async def suffered(network: Network, fault: str, direction: str) -> None:
     """Let every type of message meet the fault, each once, under load; each has struck, and everything ended well."""
-    more = {"seconds": LATE_SECONDS} if fault.startswith("delay") else {}
-    for code, types in where.items():
-        for message_type in types:
-            body = {"fault": fault, "direction": direction, "type": message_type, **more}
-            await network.admin(code, "POST", "faults", **body)
+    await meet(network, fault, direction)
     async with hurried(network):
         await load.begin(network)
         await network.until(lambda: _enough(network), "the load is under way")
         await load.end(network)
         await network.settle()
-    for code in where:
+    for code in networks.REGISTRIES:
         struck = (await network.admin(code, "GET", "faults"))["faults"]
         assert all(f["fired"] == 1 for f in struck), struck
         await network.admin(code, "DELETE", "faults")
@@ -125,25 +106,6 @@ async def suffered(network: Network, fault: str, direction: str, where: dict[str
 
 async def _enough(network: Network) -> bool:
     return len(await network.under_way()) >= load.UNDER_WAY
-
-
-@asynccontextmanager
-async def hurried(network: Network) -> AsyncIterator[None]:
-    """What the gateway has put off is due at once, again and again."""
-
-    async def hurry() -> None:
-        while True:
-            for table in ("transfer", "transfer_request"):
-                soon = f"UPDATE {table} SET next_at = now() WHERE next_at > now() AND leased_until IS NULL"
-                await network.rows(soon)
-            await asyncio.sleep(0.3)
-
-    hurrying = asyncio.create_task(hurry())
-    try:
-        yield
-    finally:
-        hurrying.cancel()
-        await asyncio.gather(hurrying, return_exceptions=True)
 
 
 async def alarms(network: Network) -> list[dict[str, Any]]:

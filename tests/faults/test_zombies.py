@@ -26,7 +26,9 @@ LATE_SECONDS = 2.0
 TABLES = ("transfer", "transfer_event", "transfer_step", "position", "claim", "outgoing_stream", "alarm")
 HEARD = "SELECT entry_id, direction || ' ' || type FROM message"
 #: Whose transactions stand still at the moment.
-IDLE = "pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND usename = 'gateway_app'"
+IDLE = (
+    "pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND usename = 'gateway_app'"
+)
 
 
 @pytest.fixture
