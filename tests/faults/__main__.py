@@ -10,6 +10,7 @@ is said. Exit code 0 only if every trial that was made ended as it must. (Random
 import argparse
 import asyncio
 import json
+import random
 import sys
 import tempfile
 import time
@@ -24,17 +25,28 @@ from tests.faults import postgres as databases
 from tests.faults.campaign import BOTH_WAYS, CASES, RECEIVER, Trial
 
 PROCESSES = ("serve", "worker", "MEC01", "KOR01")
-#: A step through a list, in parts of its length, that spreads any beginning evenly over the whole.
-GOLDEN = 0.6180339887498949
 
 
 def everything() -> list[Trial]:
-    """All trials, in an order of which each beginning is an even sample."""
+    """All trials, in an order of which each beginning is an even sample of who dies and what happens meanwhile."""
     faults = [("in", f) for f in (*BOTH_WAYS, *RECEIVER)] + [("out", f) for f in BOTH_WAYS]
     trials = [Trial(case) for case in CASES]
     trials += [Trial(case, fault, direction) for case in CASES for direction, fault in faults]
-    trials += [Trial(case, other=other) for case in CASES for other in PROCESSES if other != CASES[case][0]]
-    return [trial for _, trial in sorted(enumerate(trials), key=lambda numbered: numbered[0] * GOLDEN % 1)]
+    trials += [Trial(case, other=other) for case in CASES for other in PROCESSES if _may_die(case, other)]
+    random.Random(len(trials)).shuffle(trials)  # noqa: S311 - always the same order
+    groups = Counter((t.victim, _meanwhile(t)) for t in trials)
+    seen: Counter[tuple[str, str]] = Counter()
+    place = {}
+    for trial in trials:
+        group = (trial.victim, _meanwhile(trial))
+        place[trial] = (seen[group] + 0.5) / groups[group]
+        seen[group] += 1
+    return sorted(trials, key=lambda trial: place[trial])
+
+
+def _may_die(case: str, other: str) -> bool:
+    victim, _, course = CASES[case]
+    return other not in (victim, course.needs)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from tests.faults.postgres import Postgres
 #: Networks side by side: whether the registries answer in the usual way, or mirrored.
 LANES = (False, False, True)
 #: How long a victim may take to come to its point.
-REACH_SECONDS = 30.0
+REACH_SECONDS = 45.0
 LATE_SECONDS = 0.7
 #: Who dies at the gateway's points, by their names.
 VICTIMS = {

@@ -38,6 +38,8 @@ class Course:
     during: Act = nothing
     afterwards: Act = nothing
     mirrored: bool | None = None
+    #: Who must live through it, because a fault that leads there is in its memory.
+    needs: str = ""
 
 
 def calls(code: str, method: str, path: str, **body: Any) -> Act:
@@ -280,6 +282,8 @@ async def fall_back(network: Network) -> None:
 ISSUE = {"activity": "PoA 10471", "party": "MMR", "gross": 100, "vintage": 2021, "series": "MMR-MORE"}
 ACCOUNT = {"party": "MMR", "account": "100-7"}
 
+_refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
+
 #: Of the gateway: what the ordinary load does not pass.
 GATEWAY = {
     "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
@@ -295,15 +299,15 @@ GATEWAY = {
     "absorb.transfer.credited": Course(mirrored=True),
     "absorb.transfer.released": Course(mirrored=False),
     "absorb.transfer.voided": Course(mirrored=False),
-    "absorb.refusal": Course(before=meets("KOR01", "refuse", "transfer.offer", 2)),
+    "absorb.refusal": Course(before=meets("KOR01", "refuse", "transfer.offer", 2), needs="KOR01"),
     "absorb.other": Course(before=kill_korea, during=let_a_stranger_answer),
     "absorb.status.answer": Course(during=have_them_asked),
     "send.status.query": Course(during=have_them_asked),
     "ask": Course(during=have_them_asked),
     "end": Course(during=end_one),
-    "resume": Course(before=meets("KOR01", "refuse-settle", "transfer.settle", 1), afterwards=resume_all),
+    "resume": Course(before=_refuse_settle, afterwards=resume_all, needs="KOR01"),
     "put-off": Course(before=spoil_one, during=mend_it),
-    "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run),
+    "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run, needs="KOR01"),
     "leave": Course(during=tell_to_end),
 }
 #: Of the registries: at whom it happens, and what the ordinary load does not pass.

@@ -232,7 +232,9 @@ async def opened(
 ) -> AsyncIterator[Network]:
     """A network that runs, with both links active and units issued."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
+        # No connection is kept: who was killed meanwhile must not be met on an old one.
+        once = httpx.Limits(max_keepalive_connections=0)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False, limits=once))
         network = Network(postgres, folder, staging.fresh_database(postgres.server), http)
         stack.push_async_callback(network.close)
         key = SoftwareKey.generate()
@@ -296,10 +298,11 @@ async def _link(network: Network, code: str) -> None:
     assert (await network.admin(code, "POST", "activate"))["receipted"]
 
 
-async def run(network: Network, *arguments: str, armed: str = "") -> tuple[int, str]:
+async def run(network: Network, *arguments: str, armed: str = "", **settings: str) -> tuple[int, str]:
     """Run a command of the gateway to its end: its exit code, and what it said."""
     log = network.folder / f"{'-'.join(arguments[:3])}.log".replace("/", "")
-    command = Part(arguments[0], ["tests.faults.program", *arguments], log, network.parts["serve"].environment)
+    environment = {**network.parts["serve"].environment, **settings}
+    command = Part(arguments[0], ["tests.faults.program", *arguments], log, environment)
     command.start(armed)
     assert command.process is not None
     await asyncio.to_thread(command.process.join)

@@ -33,7 +33,8 @@ _COPIED = multiprocessing.get_context("forkserver")
 _COPIED.set_forkserver_preload(
     [
         "tests.faults.program", "tests.faults.registry", "gateway.cli.processes", "gateway.cli.links",
-        "gateway.cli.doctor", "gateway.wiring", "gateway.worker", "gateway.telemetry", "gateway.web.link", "gateway.web.operator",
+        "gateway.cli.doctor", "gateway.wiring", "gateway.worker", "gateway.telemetry", "gateway.web.link",
+        "gateway.web.operator",
     ]
 )  # fmt: skip
 

@@ -38,6 +38,8 @@ WITHOUT_SECONDS = 4.0
 #: How long somebody who asks waits.
 ASKING_SECONDS = 3.0
 NO_ANSWER = 0
+#: Back-offs of some seconds; less than a lease takes (60 s).
+WITHOUT_A_LEASE_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -146,6 +148,18 @@ async def test_a_gateway_ten_minutes_behind_refuses_and_goes_on_when_its_clock_i
     await load.end(network)
     await network.settle()
     assert set(await network.states(proposed)) == {"completed"}
+    await agree(network, doctor=True)
+
+
+async def test_after_an_outage_of_the_database_nothing_waits_for_the_end_of_a_lease(network: Network) -> None:
+    """The database is away just while answers come back: what was sent is sent again as soon as it is there."""
+    await network.admin("MEC01", "POST", "faults", fault="delay-reply", type="transfer.commit", seconds=1.0)
+    await network.propose(*[1] * load.UNDER_WAY)
+    await network.until(lambda: network.count("transfer WHERE leased_until > now() AND state = 'committing'"), "sent")
+    network.postgres.kill()
+    await asyncio.sleep(WITHOUT_SECONDS)
+    network.postgres.restart()
+    await network.until(network.at_rest, "everything is at rest", patience_seconds=WITHOUT_A_LEASE_SECONDS)
     await agree(network, doctor=True)
 
 
