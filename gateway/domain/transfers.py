@@ -45,12 +45,12 @@ class State(StrEnum):
     #: ``committing``; until then the transfer may end.
     ACCEPTED = "accepted"
     #: The commit is stored and may have left. No timer, operator or refusal leads out, only the source's
-    #: signed word: ``released``, ``cancelled``; ``attention`` when the source has lost the transfer.
+    #: signed word (R5, R6): ``released``, ``cancelled``; ``attention`` when the source has lost the transfer.
     COMMITTING = "committing"
     #: The source's signed release and the settle are stored: the units have left. The acquirer credits:
     #: ``completed``; ``attention`` when it will not. Never back.
     RELEASED = "released"
-    #: Decided, with an outcome, not to commit; the source has not confirmed. Its ``voided`` leads to the
+    #: Decided, with an outcome, not to commit; the source has not confirmed (R7). Its ``voided`` leads to the
     #: outcome's final state, its ``released`` (the gateway had lost the commit) to ``released``.
     ENDING = "ending"
     #: Final: debited at the source, credited at the acquirer.
@@ -155,7 +155,7 @@ Cell: TypeAlias = State | Mapping[Outcome, State] | ByRelease
 FINAL = frozenset({State.COMPLETED, State.REFUSED, State.REJECTED, State.CANCELLED})
 #: The final states in which no units moved.
 UNHAPPY = FINAL - {State.COMPLETED}
-#: The states before a commit is stored: what a timer, an operator or a withdrawal may still end.
+#: The states before a commit is stored: what a timer, an operator or a withdrawal may still end (R2).
 CANCELLABLE = frozenset({State.PROPOSED, State.DELAYED, State.CHECKED, State.ACCEPTED})
 
 #: Final state of an ending.

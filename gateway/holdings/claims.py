@@ -1,4 +1,4 @@
-"""Claims: the hold that an open transfer has on its units. For every unit at most one claim is live.
+"""Claims: the hold that an open transfer has on its units. For every unit at most one claim is live (R11).
 
 A claim is taken when a proposal arrives and released when its transfer ends, whichever way. The exclusion
 constraint decides between two proposals that arrive at the same instant; the loser learns which of its blocks

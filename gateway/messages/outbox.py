@@ -1,4 +1,4 @@
-"""Signs outgoing messages and stores them, in the transaction of what they say. Sending comes after its commit.
+"""Signs outgoing messages and stores them, in the transaction of what they say; sending comes after its commit (R1).
 
 ``store`` gives each message its place in the gapless stream to its peer, signs it, appends its log entry and
 keeps its exact bytes: a fixed number of statements, however many messages and items. What was stored is never

@@ -2,7 +2,7 @@
 
 The replay key (sender, message id) is taken in the transaction of the effect and kept for ever. Two processes
 that receive the same message at the same instant meet there: the second waits for the first one's commit and
-then finds its answer. Only verdicts are kept as answers; an overload is never one.
+then finds its answer. Only verdicts are kept as answers; an overload is never one (R23).
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,6 +19,7 @@ from gateway.signing.faults import EnvelopeError, Fault
 VERSION = 1
 QUERY_TYPES = frozenset({"status.query", "time.query"})
 QUERY_ANSWER_TYPES = frozenset({"status.answer", "time.answer"})
+# R22: only what begins something expires.
 EXPIRING_TYPES = frozenset({"transfer.propose", "transfer.offer"}) | QUERY_TYPES | QUERY_ANSWER_TYPES
 ANSWER_TYPES = frozenset({"receipt", "refusal"}) | QUERY_ANSWER_TYPES  # always answer something
 UNNUMBERED_TYPES = QUERY_TYPES | QUERY_ANSWER_TYPES  # change nothing: carry no seq

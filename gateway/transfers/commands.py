@@ -79,8 +79,13 @@ async def released(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
 
 
 async def voided(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``transfer.voided``: the source has not released, and never will."""
-    return await _hear(tx, node, inbound, "voided")
+    """``transfer.voided``: the source has not released, and never will; said to a final state, it is taken note of."""
+    heard = await _hear(tx, node, inbound, "voided")
+    if (answered := inbound.message.in_reply_to) is not None:
+        ended = await store.lock(tx, [str(h.transfer) for h in heard if h.state in UNHAPPY])
+        told = [row.id for row in ended.values() if row.closed_source_id == answered.id]
+        await store.tell(tx, sorted(told), source=True, now=inbound.at)
+    return heard
 
 
 async def credited(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:

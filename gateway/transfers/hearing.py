@@ -8,7 +8,7 @@ the same step (R10), the opposite of an earlier one, one that names what we neve
 the speaker's in no way. An alarm delays nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from gateway import db
@@ -71,8 +71,10 @@ async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], 
     """Take the steps these words lead to; what became of each."""
     rows = await store.lock(tx, [h.word.transfer for h in heard])
     own = {h.word.transfer: row for h in heard if (row := rows.get(h.word.transfer)) and _is_own(h, row, inbound)}
-    kept = await store.steps(tx, own, sorted({*(h.word.step for h in heard), "offer"}))
-    named = await _named(tx, own, kept)
+    wanted = {NAMED[h.word.event] for h in heard if h.word.event in NAMED}
+    offers = {step for step, _ in wanted if step == "offer"}
+    kept = await store.steps(tx, own, sorted({h.word.step for h in heard} | offers))
+    named = await _named(tx, own, kept, wanted)
     judged = [_judge(h, own.get(h.word.transfer), kept, named, shown, node.code) for h in heard]
     taken: list[Taken] = []
     raised: list[tuple[Heard, str | None]] = []
@@ -113,18 +115,21 @@ def _is_own(heard: Heard, row: Row, inbound: Inbound) -> bool:
     return side == inbound.message.sender
 
 
-async def _named(tx: db.Tx, rows: Mapping[str, Row], kept: Known) -> dict[tuple[str, str], str]:
-    """Each of our statements as a word must name it: an offer by its text, the others by their message."""
-    names = {t: compact.encode(step.sha256) for (t, name), step in kept.items() if name == "offer"}
-    said = {message for row in rows.values() for message in (row.commit_id, row.settle_id) if message}
-    sent = {m.message_id: m for m in await messages.outgoing(tx, sorted(said))}
-    found = {(t, "offer"): name for t, name in names.items()}
-    for row in rows.values():
-        for step, message in (("commit", row.commit_id), ("settle", row.settle_id)):
-            if message in sent:
-                digest = compact.digest(steps.jws_of(sent[message].body))
-                found[row.id, step] = statements.name_of(message, digest)
-    return found
+async def _named(
+    tx: db.Tx, rows: Mapping[str, Row], kept: Known, wanted: Set[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Each of our ``wanted`` statements as a word must name it: an offer by its text, the others by their message."""
+    found = {key: compact.encode(step.sha256) for key, step in kept.items() if key[1] == "offer"}
+    by_message = [
+        (row.id, step, message)
+        for step, column in wanted
+        if step != "offer"
+        for row in rows.values()
+        if (message := getattr(row, column)) is not None
+    ]
+    sent = {m.message_id: m for m in await messages.outgoing(tx, sorted({message for *_, message in by_message}))}
+    names = {m: statements.name_of(m, compact.digest(steps.jws_of(stored.body))) for m, stored in sent.items()}
+    return found | {(t, step): names[message] for t, step, message in by_message if message in names}
 
 
 def _judge(

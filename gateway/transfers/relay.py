@@ -4,7 +4,7 @@ What is due now is taken in lists: overdue transfers are ended, proposals checke
 committed; each decision is one transaction that signs and stores what it says. Then every statement that still
 waits for its answer is sent, outside any transaction, to each peer at its own pace, and the answer goes through
 the inbox like any other message. A send that brings nothing puts the row off, longer each time; nothing is ever
-concluded from silence. Losing the process at any point loses nothing: the rows say what is due.
+concluded from silence (R6). Losing the process at any point loses nothing: the rows say what is due.
 """
 
 import asyncio

@@ -192,7 +192,7 @@ _CLOSED = (
 )
 _ALL = ("propose", "answer", "released", "credited")
 
-#: What is said on entering a state, and repeated until it is answered.
+#: What is said on entering a state, and repeated until it is answered (R9), the end of a transfer too (R8).
 SAID: Mapping[State, tuple[Said, ...]] = MappingProxyType(
     {
         State.CHECKED: (Said("transfer.offer", "offer", "offer_id", False, ("propose",), _offer),),

@@ -228,7 +228,7 @@ async def insert(
 
 
 async def apply(tx: db.Tx, changes: Sequence[Change], now: datetime) -> set[str]:
-    """Write ``changes``, each only if its row is still in the state and version it was read in; the ids written."""
+    """Write ``changes``, each only if its row is still in the state (R3) and version (R4) it was read in; the ids."""
     parameters: dict[str, Any] = {
         "id": [c.row.id for c in changes],
         "was": [c.row.state.value for c in changes],
@@ -293,7 +293,7 @@ async def name_messages(tx: db.Tx, changes: Sequence[Change]) -> None:
 
 
 async def add_steps(tx: db.Tx, steps: Sequence[Step]) -> None:
-    """Keep statements; one that is kept already, by (transfer, step), stays."""
+    """Keep statements; one that is kept already, by (transfer, step), stays (R24)."""
     await db.execute(
         tx,
         """

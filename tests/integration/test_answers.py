@@ -82,6 +82,24 @@ async def test_a_final_state_stays_due_until_it_is_taken_note_of(stage: Stage) -
     assert await stage.count("transfer WHERE told_source_at IS NULL") == 1
 
 
+async def test_a_source_may_take_note_of_an_end_by_repeating_that_it_voided(stage: Stage) -> None:
+    course = await Course.begun(stage)
+    transfer = await committing(course)
+    await course.void([transfer])
+    [(message_id,)] = await stage.rows("SELECT closed_source_id::text FROM transfer")
+    async with stage.gateway.database.reading() as tx:
+        [closed] = await messages.outgoing(tx, [message_id])
+    voided = text({"kind": "voided", "transfer": transfer, "findings": []})
+    named = {"id": closed.message_id, "sha256": sha(closed.body)}
+    other = {"id": uuid7(), "sha256": sha("another message")}
+    _, elsewhere = course.source.compose("transfer.voided", [voided], in_reply_to=other)
+    with pytest.raises(GatewayError, match="no answer of MEC01"):
+        await stage.gateway.inbox.absorb(elsewhere, closed)
+    assert await stage.count("transfer WHERE told_source_at IS NOT NULL") == 0
+    await stage.gateway.inbox.absorb(course.source.compose("transfer.voided", [voided], in_reply_to=named)[1], closed)
+    assert await stage.count("transfer WHERE told_source_at IS NOT NULL") == 1
+
+
 async def test_a_row_that_cannot_be_decided_on_holds_up_no_other(stage: Stage) -> None:
     course = await Course.begun(stage)
     await course.issue(block(1, 10), block(11, 20))

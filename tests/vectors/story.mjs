@@ -252,5 +252,11 @@ export async function tell(first) {
       kind: "action", action: "TEST-ONLY-USE-1", type: "use", at: "2026-03-03T09:00:00.000Z", registry: "KOR01",
       party: "KOR", account: "100-1", to_account: "200-1", blocks: [{ ...block(1, 30000), itmo: itmo(1, 30000) }],
     }] }));
+
+  // --- a gateway that has lost data is shown what it had said -----------------------------------------------------
+  show("transfer-released-again", "said again to a gateway that does not know the transfer: with the commit it names",
+    await say("transfer.released", MEC, "2026-03-04T09:00:00.000Z", {
+      own: [JSON.parse(released.texts[0])], evidence: [[commit, 0], [propose, 0], [answer, 0]],
+    }));
   return vectors;
 }

@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-#: Tables nobody may change or delete a row of.
+#: Tables nobody may change or delete a row of (R27: what is closed is not forgotten).
 APPEND_ONLY = (
     "log_entry", "log_record", "message", "action", "action_block", "transfer_step", "transfer_event",
     "unit_series", "unit_attributes", "itmo_series", "link_registry",
