@@ -127,6 +127,8 @@ async def _lane(
 async def attempt(network: Network, trial: Trial) -> None:
     """Let the victim die before and after its point, with everything under way, and wait until all is at rest."""
     victim, name, course = CASES[trial.case]
+    for part in network.parts.values():
+        part.deaths.clear()
     act = "send" if name.startswith("send.") else "commit"
     if victim == "worker":
         network[victim].kill()

@@ -181,12 +181,11 @@ async def activate_until_pinned(network: Network) -> None:
 
 async def have_them_asked(network: Network) -> None:
     """The gateway has sent its offers often, so that it asks KOR01 where the transfers stand, until somebody dies."""
-    dead = sum(len(part.deaths) for part in network.parts.values())
     again = "UPDATE transfer SET attempts = 3, next_at = now() WHERE state = 'checked' AND leased_until IS NULL"
 
     async def died_twice() -> bool:
         await network.rows(again)
-        return sum(len(part.deaths) for part in network.parts.values()) == dead + 2
+        return sum(len(part.deaths) for part in network.parts.values()) == 2
 
     await network.until(died_twice, "somebody asks, and dies")
 

@@ -83,7 +83,7 @@ class Part:
     #: Whether its end is somebody's wish: a test killed it, or armed it to kill itself.
     may_end: bool = False
     process: BaseProcess | None = None
-    #: The crash points it has died at.
+    #: The crash points it has died at in the present trial.
     deaths: list[str] = field(default_factory=list)
 
     @property
