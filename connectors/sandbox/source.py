@@ -150,14 +150,14 @@ async def _debit(
     # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
-        transfer: [u for u in gone[transfer] if registry.names_units and _first_transfer(rows[transfer], u)]
+        transfer: [u for u in gone.get(transfer, ()) if registry.names_units and _first_transfer(rows[transfer], u)]
         for transfer in orders
     }
     named = await _name(tx, first_named)
     now = clock.now()
     texts = {}
     for transfer in orders:
-        if sum(unit.quantity for unit in gone[transfer]) != rows[transfer]["terms"]["quantity"]:
+        if sum(unit.quantity for unit in gone.get(transfer, ())) != rows[transfer]["terms"]["quantity"]:
             raise RuntimeError(f"the lock of {transfer} does not hold what was proposed")
         released = {
             "kind": "released",

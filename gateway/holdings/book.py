@@ -31,11 +31,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A block of units and the place it is now at; the block's ``itmo`` is a name given by this move."""
+    """A block of units and the place it is now at; the block's ``itmo`` is a name given by this move.
+
+    ``out_of`` is the registry it leaves: what is held elsewhere is not moved (None: wherever it is).
+    """
 
     block: Block
     to: Place
     first_transferred_at: datetime | None = None
+    out_of: str | None = None
 
 
 #: Blocks as a relation: ``b(nr, series_id, first, last)`` of the series the book knows.
@@ -133,15 +137,17 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
         tx,
         f"""
         WITH b AS (
-          SELECT q.*, m.registry, m.party, m.account_type, i.id AS itmo_series_id, m.itmo_offset, m.first_transferred_at
+          SELECT q.*, m.registry, m.party, m.account_type, i.id AS itmo_series_id, m.itmo_offset,
+                 m.first_transferred_at, m.out_of
           FROM ({BLOCKS}) AS q
           JOIN unnest(CAST(:to_registry AS text[]), CAST(:party AS text[]), CAST(:account_type AS smallint[]),
-                      CAST(:stem AS text[]), CAST(:offset AS bigint[]), CAST(:transferred AS timestamptz[]))
-               WITH ORDINALITY AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, nr)
-               USING (nr)
+                      CAST(:stem AS text[]), CAST(:offset AS bigint[]), CAST(:transferred AS timestamptz[]),
+                      CAST(:out_of AS text[])) WITH ORDINALITY
+               AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, out_of, nr) USING (nr)
           LEFT JOIN itmo_series i ON i.stem = m.stem
         ), closed AS (
-          UPDATE position x SET closed_by = :entry FROM b WHERE x.closed_by IS NULL AND {OVERLAP} RETURNING x.*
+          UPDATE position x SET closed_by = :entry FROM b
+          WHERE x.closed_by IS NULL AND {OVERLAP} AND (b.out_of IS NULL OR x.registry = b.out_of) RETURNING x.*
         ), moved AS (
           SELECT x.series_id, greatest(x.first, b.first) AS first, least(x.last, b.last) AS last,
                  b.registry, b.party, b.account_type, x.attributes_id,
@@ -202,6 +208,7 @@ def _move_columns(moves: Sequence[Move]) -> dict[str, list[Any]]:
         "stem": [m.block.itmo.stem if m.block.itmo else None for m in moves],
         "offset": [m.block.itmo.offset if m.block.itmo else None for m in moves],
         "transferred": [m.first_transferred_at for m in moves],
+        "out_of": [m.out_of for m in moves],
     }
 
 

@@ -169,7 +169,9 @@ def _announced(item: Item, value: Issuance | Disposal) -> _Announced:
     record = Record(value.registry, value.action, value.type.value, value.at, item.text, entries)
     to = _place(value.registry, value.party, value.to_account)
     source = _place(value.registry, value.party, value.account)
-    return _Announced(item, record, tuple(Move(b, to) for b in value.blocks), enters=False, source=source)
+    return _Announced(
+        item, record, tuple(Move(b, to, out_of=value.registry) for b in value.blocks), enters=False, source=source
+    )
 
 
 def _opened(item: Item, nr: int, position: OpeningPosition, inbound: Inbound) -> _Announced:

@@ -229,7 +229,7 @@ def _moves(row: Row, known: Known) -> Iterable[book.Move]:
     names = _apart(release.names)
     for block in proposal.blocks:
         for piece in _named(block, names):
-            yield book.Move(piece, place, transferred_at)
+            yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
 
 
 def _apart(names: Sequence[Name]) -> list[Name]:

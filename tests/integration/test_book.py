@@ -224,6 +224,13 @@ async def test_attributes_and_identifiers_go_with_every_part(stage: Stage) -> No
     assert str(pieces[0].block.itmo_first) == "CA0001-MMR99-MMR-1031-2021"
 
 
+async def test_units_are_moved_out_of_the_registry_they_leave_and_no_other(stage: Stage) -> None:
+    await opened(stage, units(1, 10))
+    assert await moved(stage, [Move(units(1, 10), Place("JPN01", "JPN", 100), out_of="KOR01")]) == 0
+    assert await moved(stage, [Move(units(1, 10), KOR, out_of="MEC01")]) == 10
+    assert [registry for *_, registry, _ in await live(stage)] == ["KOR01"]
+
+
 async def test_name_that_another_unit_bears_is_seen_before_it_is_refused(stage: Stage) -> None:
     await opened(stage, units(1, 10, offset=100), units(201, 210), units(1, 10, series="OTHER"))
     asked = [units(201, 205, offset=-100), units(206, 210, offset=0), units(5, 5, offset=100)]
