@@ -200,6 +200,8 @@ def words_heard(case: Case, _scene: Scene) -> Iterable[Remark]:
         step = _CAUSES.get(happened.event)
         if step is None:
             continue
+        if (happened.version, happened.state) == (1, State.ATTENTION.value):
+            continue  # taken up from evidence, units not to be had: the word is judged again when it is repeated
         if step not in case.steps:
             yield finding(f"event {happened.event!r} has no {step!r} of a registry behind it", transfer=case.row.id)
         elif case.plain and case.steps[step] != happened.entry:

@@ -14,7 +14,11 @@ from gateway import db
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as stored: exact bytes, and what is needed to find it."""
+    """A message as stored: exact bytes, and what is needed to find it.
+
+    ``direction`` is ``in``, ``out``, or ``shown``: a copy that another message carried, without its number and with
+    only the items that were shown.
+    """
 
     entry_id: int
     direction: str
@@ -94,6 +98,14 @@ async def outgoing(tx: db.Tx | db.ReadTx, message_ids: Sequence[str]) -> list[Me
         {"ids": list(message_ids)},
     )
     return [Message(**r._mapping) for r in found]
+
+
+async def known(tx: db.Tx, message_id: str, jws: str) -> int | None:
+    """The entry of a message that was received, sent or shown before, if it is this one to the letter."""
+    found = await db.rows(
+        tx, "SELECT entry_id, body FROM message WHERE message_id = :id ORDER BY entry_id", {"id": message_id}
+    )
+    return next((r.entry_id for r in found if jws.encode() in bytes(r.body)), None)
 
 
 async def bodies(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, bytes]:
