@@ -30,6 +30,8 @@ ReadTx = NewType("ReadTx", AsyncConnection)
 
 #: Connections a process may hold. Embedded PostgreSQL takes 200; a serve and a worker leave room for others.
 POOL_SIZE = 20
+#: How long work waits for one of them before its caller is asked to come again: well within a sender's patience.
+POOL_WAIT_SECONDS = 10.0
 #: After how long PostgreSQL ends a transaction that does nothing: far longer than anything between two statements
 #: takes, well below the relay's lease, so that a process that was stopped holds up nobody and writes nothing late.
 IDLE_MS = 15_000
@@ -62,12 +64,13 @@ Parameters = Mapping[str, Any]
 class Database:
     """The one door to PostgreSQL of a process."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pool_wait_seconds: float = POOL_WAIT_SECONDS) -> None:
         self.url = libpq_address(url)
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+psycopg://",
             async_creator=lambda: psycopg.AsyncConnection.connect(self.url, options=_options(self.url)),
             pool_size=POOL_SIZE,
+            pool_timeout=pool_wait_seconds,
             max_overflow=0,
             pool_pre_ping=False,
             isolation_level="READ COMMITTED",

@@ -100,12 +100,20 @@ async def outgoing(tx: db.Tx | db.ReadTx, message_ids: Sequence[str]) -> list[Me
     return [Message(**r._mapping) for r in found]
 
 
-async def known(tx: db.Tx, message_id: str, jws: str) -> int | None:
-    """The entry of a message that was received, sent or shown before, if it is this one to the letter."""
+async def known(tx: db.Tx, message_id: str, jws: str, item: str) -> int | None:
+    """The entry of a message that is stored already, to the letter and with this item; nothing when it is not."""
     found = await db.rows(
-        tx, "SELECT entry_id, body FROM message WHERE message_id = :id ORDER BY entry_id", {"id": message_id}
+        tx,
+        """
+        SELECT entry_id FROM message
+        WHERE message_id = :id AND get_byte(body, 0) = ascii('{')
+          AND CAST(convert_from(body, 'UTF8') AS json) ->> 'jws' = :jws
+          AND CAST(CAST(convert_from(body, 'UTF8') AS json) -> 'items' AS jsonb) ? CAST(:item AS text)
+        ORDER BY entry_id LIMIT 1
+        """,
+        {"id": message_id, "jws": jws, "item": item},
     )
-    return next((r.entry_id for r in found if jws.encode() in bytes(r.body)), None)
+    return int(found[0].entry_id) if found else None
 
 
 async def bodies(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, bytes]:

@@ -68,7 +68,7 @@ class Evidence:
         """Keep a shown message, unless it is kept already, and return the step that its item is."""
         message = shown.message
         if message.jws_sha256 not in self._entries:
-            self._entries[message.jws_sha256] = await _keep(tx, self._inbound, message)
+            self._entries[message.jws_sha256] = await _keep(tx, self._inbound, shown)
         digest = compact.decode(shown.item.sha256)
         return Step(str(shown.item.value["transfer"]), step, shown.item.text, digest, self._entries[message.jws_sha256])
 
@@ -132,9 +132,10 @@ def _own_key(node: Node) -> PeerKey:
     return PeerKey.from_jwk(node.code, node.signer.public_jwk(), not_before=_ALWAYS)
 
 
-async def _keep(tx: db.Tx, inbound: Inbound, message: CarriedMessage) -> int:
+async def _keep(tx: db.Tx, inbound: Inbound, shown: Shown) -> int:
     """The entry of a carried message: that under which it is known, or a new one for a copy of what is shown of it."""
-    known = await messages.known(tx, message.id, message.jws)
+    message = shown.message
+    known = await messages.known(tx, message.id, message.jws, shown.item.text)
     if known is not None:
         return known
     peer = message.receiver if message.sender == inbound.message.receiver else message.sender

@@ -78,7 +78,11 @@ class _Judged:
 
 async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], shown: Evidence) -> list[ItemReceipt]:
     """Take the steps these words lead to; what became of each."""
-    rows = await store.lock(tx, [h.word.transfer for h in heard])
+    ids = [h.word.transfer for h in heard]
+    rows = await store.lock(tx, ids)
+    if any(_withdraws(h, inbound) for h in heard if h.word.transfer not in rows):
+        await withdrawals.alone(tx, inbound.message.sender)
+        rows = await store.lock(tx, ids)  # a proposal that was being received meanwhile is there now
     own = {h.word.transfer: row for h in heard if (row := rows.get(h.word.transfer)) and _is_own(h, row, inbound)}
     wanted = {NAMED[h.word.event] for h in heard if h.word.event in NAMED}
     offers = {step for step, _ in wanted if step == "offer"}
