@@ -297,3 +297,12 @@ async def test_a_thousand_transfers_are_released_by_one_message(server: Any, gat
         released = await mechanism.send(*commit(korea, proposed))
         assert (released.type, len(released.items)) == ("transfer.released", 1000)
         assert (await mechanism.books())["moved_out"] == 3000
+
+
+async def test_proposals_at_one_instant_share_what_is_held(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", database="at_once") as mechanism:
+        await issue(mechanism)
+        wish = {"party": "MMR", "to": {"registry": "KOR01", "party": "KOR", "account": "100-1"}, "quantity": 1}
+        calls = [mechanism.admin("POST", "/transfers", {"transfers": [wish]}, 201) for _ in range(8)]
+        assert len(await asyncio.gather(*calls)) == 8
+        assert (await mechanism.books())["locked"] == 8
