@@ -7,12 +7,9 @@ from gateway.transfers import interventions, steps
 from tests import handmade
 from tests.integration.test_sandbox_play import Heard, sha, stamp, text
 from tests.played import Course, block
-from tests.rules.world import ALWAYS, UNITS, World, table
+from tests.rules.world import ALWAYS, UNITS, World, said_once, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-#: The row is not due any more: whoever relies on one message is done when that has left.
-DONE = "UPDATE transfer SET next_at = NULL, leased_until = NULL, leased_by = NULL, waiting = NULL, attempts = 0"
 
 
 async def test_R07_an_end_is_fenced_by_the_source(world: World) -> None:
@@ -44,9 +41,9 @@ async def test_R08_an_end_is_said_until_it_is_receipted(world: World) -> None:
     assert await world.stage.count(f"transfer WHERE id = '{transfer}' AND told_acquirer_at IS NOT NULL") == 1
 
 
-async def test_R08_without_it_an_acquirer_waits_for_ever(world: World) -> None:
+async def test_R08_without_it_an_acquirer_waits_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_once(monkeypatch)
     transfer = await ended_while_the_offer_was_on_its_way(world)
-    await world.stage.rows(f"{DONE} WHERE id = '{transfer}'")
     await is_silent(world, transfer)
     assert (await world.state(transfer), await world.state_at("KOR01", transfer)) == ("cancelled", "accepted")
     assert await world.doctor(transfer) == ["due: its end is owed to the acquirer, and nobody will say it"]
@@ -60,9 +57,9 @@ async def test_R09_a_lost_message_is_sent_again(world: World) -> None:
     assert await world.stage.count(f"transfer_step WHERE transfer_id = '{transfer}' AND step = 'cancel'") == 1
 
 
-async def test_R09_without_it_a_transfer_ends_for_ever(world: World) -> None:
+async def test_R09_without_it_a_transfer_ends_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_once(monkeypatch)
     transfer = await ending_with_its_cancel_lost(world)
-    await world.stage.rows(f"{DONE} WHERE id = '{transfer}'")
     await is_silent(world, transfer)
     assert (await world.state(transfer), await world.locked(transfer)) == ("ending", UNITS)
     assert await world.doctor(transfer) == ["due: it is ending, and nobody will look at it again"]

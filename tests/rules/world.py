@@ -1,13 +1,14 @@
 """The world of one rule: three registries, one gateway, and the hand that loses, delays and forgets between them.
 
 The gateway takes single turns; what it has stored is delivered, late or again, by the test; faults are set at the
-registries; what a node without a rule would have forgotten or done is written into its database past all triggers.
+registries. A rule is switched off in the gateway's tables and functions (it runs in this process), and at a registry
+by starting it again as a program that does not keep it (``without``). The same course is played with and without.
 Every test has units of its own, ten of a series, and asks afterwards in which books they are.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,10 +25,10 @@ from gateway.links import commands as links
 from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound
-from gateway.messages.outbox import Draft
+from gateway.messages.outbox import Draft, Wait
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
-from gateway.transfers import hearing, steps, store
+from gateway.transfers import hearing, leases, steps, store
 from gateway.transfers.steps import Taken
 from tests.integration.test_sandbox_play import Heard, read
 from tests.stage import Registry, Stage
@@ -45,6 +46,8 @@ COLUMNS = {
     "closed-source": "closed_source_id",
     "closed-acquirer": "closed_acquirer_id",
 }
+#: The registry as a program, and the one that does not keep some rules.
+SANDBOX, WITHOUT = "connectors.sandbox", "tests.rules.without"
 _numbers = itertools.count(1)
 
 
@@ -68,6 +71,20 @@ def ending(
     off.setitem(wiring.HANDLERS, message_type, handler)
 
 
+def said_once(off: pytest.MonkeyPatch) -> None:
+    """Give the gateway another way to wait: what has left once is done with, whatever came of it."""
+
+    async def done(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
+        await db.execute(
+            tx,
+            "UPDATE transfer SET next_at = NULL, leased_until = NULL, leased_by = NULL, waiting = NULL, attempts = 0"
+            " WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker",
+            {"ids": list(ids), "until": wait.lease.until, "worker": wait.lease.worker},
+        )
+
+    off.setattr(leases, "wait", done)
+
+
 async def overwrite(stage: Stage, database: str, *statements: str, parameters: tuple[Any, ...] = ()) -> None:
     """Change a database past its triggers, in one transaction."""
     async with await psycopg.AsyncConnection.connect(stage.server.dsn(database)) as connection:
@@ -82,6 +99,8 @@ class World:
 
     stage: Stage
     number: int = field(default_factory=lambda: next(_numbers))
+    #: How the registries are started that keep every rule, of those that keep one less now.
+    commands: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def series(self) -> str:
@@ -140,6 +159,15 @@ class World:
             return await work(tx, (await store.lock(tx, [transfer]))[transfer])
 
         return await self.stage.run(done)
+
+    async def without(self, rules: str, *codes: str) -> None:
+        """Start registries again as such that do not keep these rules (``without.RULES``); ``rest`` ends that."""
+        for code in codes:
+            registry = self.registry(code)
+            await registry.stop()
+            self.commands[code], at = registry.command, registry.command.index(SANDBOX)
+            registry.command = [*registry.command[:at], WITHOUT, rules, *registry.command[at + 1 :]]
+            await self.stage.restart(code)
 
     # What the network does
 
@@ -287,6 +315,9 @@ class World:
     async def rest(self) -> None:
         """Let nobody work on what this test leaves behind."""
         for code in CODES:
+            if code in self.commands:
+                await self.registry(code).stop()
+                self.registry(code).command = self.commands.pop(code)
             if self.registry(code).process.returncode is not None:
                 await self.stage.restart(code)
             await self.mend(code)
