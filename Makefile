@@ -3,7 +3,7 @@ RUN := sh .ci/venv
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --quiet
 
-.PHONY: install demo test check bench lock
+.PHONY: install demo test check bench faults lock
 
 install:
 	@$(RUN)
@@ -23,6 +23,10 @@ check:
 
 bench:
 	@$(RUN) python -m tests.bench $(ARGS)
+
+# Every crash point with every fault and every second kill, about an hour; ARGS="--minutes 10" for an even part of it.
+faults:
+	@$(RUN) python -m tests.faults $(ARGS)
 
 # New versions of what pyproject.toml asks for.
 lock:

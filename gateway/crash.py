@@ -36,7 +36,7 @@ WORKING = (
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
 #: What single commands commit.
-COMMANDS = (*_named("links", "register readdress limit-time add-keys revoke-key restored"), "migrate")
+COMMANDS = (*_named("links", "register limit-time add-keys revoke-key restored"), "migrate")
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
     "send", "transfer.closed status.query"

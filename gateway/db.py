@@ -17,6 +17,7 @@ from typing import Any, NewType, TypeVar
 import psycopg
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway import crash
@@ -29,9 +30,12 @@ ReadTx = NewType("ReadTx", AsyncConnection)
 
 #: Connections a process may hold. Embedded PostgreSQL takes 200; a serve and a worker leave room for others.
 POOL_SIZE = 20
+#: How long work waits for one of them before its caller is asked to come again: well within a sender's patience.
+POOL_WAIT_SECONDS = 10.0
 #: After how long PostgreSQL ends a transaction that does nothing: far longer than anything between two statements
 #: takes, well below the relay's lease, so that a process that was stopped holds up nobody and writes nothing late.
 IDLE_MS = 15_000
+_IDLE = "idle_in_transaction_session_timeout"
 #: A transaction that lost to a deadlock or to a serialisation conflict starts again this often.
 CONFLICT_TRIES = 5
 #: SQLSTATEs after which the same transaction may succeed: deadlock, serialisation failure, and units that another
@@ -50,7 +54,7 @@ WHERE EXISTS (SELECT FROM worker WHERE asleep AND seen_at > now() - interval '10
 """
 
 #: The condition under which ``leased_by`` names a worker that is gone: the session of its bell has ended, with the
-#: process or by its machine's silence.
+#: process or by its machine's silence. Workers see each other's sessions because all log in as one role.
 GONE = """leased_by IS NOT NULL AND NOT EXISTS (
   SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = leased_by)"""
 
@@ -60,12 +64,13 @@ Parameters = Mapping[str, Any]
 class Database:
     """The one door to PostgreSQL of a process."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pool_wait_seconds: float = POOL_WAIT_SECONDS) -> None:
         self.url = libpq_address(url)
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+psycopg://",
             async_creator=lambda: psycopg.AsyncConnection.connect(self.url, options=_options(self.url)),
             pool_size=POOL_SIZE,
+            pool_timeout=pool_wait_seconds,
             max_overflow=0,
             pool_pre_ping=False,
             isolation_level="READ COMMITTED",
@@ -138,6 +143,8 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
+        except PoolTimeoutError as error:
+            raise GatewayError(Kind.UNAVAILABLE, "all connections to the database are in use", code=9003) from error
         except DBAPIError as error:
             raise _translated(error) from error
 
@@ -184,9 +191,10 @@ def libpq_address(url: str) -> str:
 
 
 def _options(address: str) -> str:
-    """What is asked of a session, unless the address itself asks for something."""
-    given = psycopg.conninfo.conninfo_to_dict(address).get("options")
-    return str(given or f"-c idle_in_transaction_session_timeout={IDLE_MS}")
+    """What is asked of a session beside what the address itself asks for; an idle limit of its own stays."""
+    given = str(psycopg.conninfo.conninfo_to_dict(address).get("options") or "")
+    mine = "" if _IDLE in given else f"-c {_IDLE}={IDLE_MS}"
+    return f"{given} {mine}".strip()
 
 
 def words(error: BaseException | None) -> str:
@@ -230,6 +238,11 @@ class Bell:
             raise GatewayError(Kind.UNAVAILABLE, "the database cannot be reached", code=9002) from error
         await connection.execute(f"LISTEN {_BELL}")
         return cls(connection)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is lost, so that nobody would be heard any more."""
+        return self._connection.closed or self._connection.broken
 
     async def heard(self, longest_seconds: float) -> None:
         """Return when somebody rang, or after ``longest_seconds``."""

@@ -40,13 +40,14 @@ async def run(relay: Relay, database: db.Database, stop: asyncio.Event) -> None:
                     await _sleep(relay, database, worker_id, bell, stop)
             except Exception as error:  # whatever it is, the rows are safe and the next turn may succeed
                 log.error("turn-failed", error=type(error).__name__, detail=str(error)[:500])
-                await _hang_up(bell)
-                bell = None
+                if bell is not None and bell.broken:  # a bell that is whole keeps the leases of sends under way
+                    await _hang_up(bell)
+                    bell = None
                 await _pause(stop, NAP_SECONDS)
     finally:
-        await _hang_up(bell)
         with suppress(TimeoutError):
             await asyncio.wait_for(relay.finish(), LAST_SENDS_SECONDS)
+        await _hang_up(bell)
         with suppress(GatewayError):
             await database.run(lambda tx: db.forget_worker(tx, worker_id), "leave")
 

@@ -1,6 +1,39 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
 LIVE = "closed_by IS NULL"
+
+
+def rewritten(old: str, new: str, step: str, name: str) -> str:
+    """Put the expression ``new`` for the first ``old`` in a statement that is kept, and its hash."""
+    text = f"regexp_replace(item, '{old}', {new})"
+    changed = f"UPDATE transfer_step SET item = {text}, sha256 = sha256(convert_to({text}, 'UTF8'))"
+    return f"{changed} WHERE transfer_id = {{{name}}} AND step = '{step}'"
+
+
+def named(member: str, step: str, name: str) -> str:
+    """Let a statement of ours name nothing there is."""
+    return rewritten(f'"{member}":"[^"]*', f'\'"{member}":"{"A" * 43}\'', step, name)
+
+
+def rebuilt(name: str) -> list[str]:
+    """Make a row that had its whole course one that began with its last event, as one that was lost and taken up."""
+    last = f"(SELECT max(version) FROM transfer_event WHERE transfer_id = {{{name}}})"
+    return [
+        f"DELETE FROM transfer_event WHERE transfer_id = {{{name}}} AND version < {last}",
+        f"UPDATE transfer_event SET version = 1 WHERE transfer_id = {{{name}}}",
+        f"UPDATE transfer SET version = 1 WHERE id = {{{name}}}",
+    ]
+
+
+def overtaken(name: str) -> list[str]:
+    """Make a release one that came before the gateway had stored a commit: it had lost that."""
+    return [
+        f"DELETE FROM transfer_event WHERE transfer_id = {{{name}}} AND event = 'commit-stored'",
+        f"UPDATE transfer_event SET version = version - 1 WHERE transfer_id = {{{name}}} AND event = 'released'",
+        f"UPDATE transfer SET version = version - 1 WHERE id = {{{name}}}",
+    ]
+
+
 #: Name of the fault → the statements that make it, the checks that find something, and words of a finding.
 FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     "a row in another state": (
@@ -33,7 +66,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "an event that is not possible": (
         ["UPDATE transfer_event SET event = 'resumed' WHERE transfer_id = {committing} AND event = 'commit-stored'"],
-        {"course"}, "event 4, resumed, is not possible in state accepted",
+        {"course", "resumptions"}, "event 4, resumed, is not possible in state accepted",
     ),
     "a quantity changed": (
         ["UPDATE transfer SET quantity = quantity + 1 WHERE id = {checked}"],
@@ -98,12 +131,52 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE transfer SET cancel_id = (SELECT cancel_id FROM transfer WHERE id = {twice}) WHERE id = {committing}"],
         {"commit and cancel", "words said"}, "it has both a commit and a cancel",
     ),
+    "a commit of another proposal": (
+        [named("proposal", "commit", "committing")],
+        {"chain", "statements"}, "its 'commit' names another proposal than the 'propose' that is kept",
+    ),
+    "a commit of another acceptance": (
+        [named("answer", "commit", "committing")],
+        {"chain", "statements"}, "its 'commit' names another answer than the 'answer' that is kept",
+    ),
+    "a settle of another proposal": (
+        [named("proposal", "settle", "released")],
+        {"chain", "statements"}, "its 'settle' names another proposal than the 'propose' that is kept",
+    ),
+    "a settle of another acceptance": (
+        [named("answer", "settle", "released")],
+        {"chain", "statements"}, "its 'settle' names another answer than the 'answer' that is kept",
+    ),
+    "a settle of another release": (
+        [named("release", "settle", "released")],
+        {"chain", "statements"}, "its 'settle' names another release than the 'released' that is kept",
+    ),
+    "an offer of another proposal": (
+        [named("proposal", "offer", "checked")],
+        {"chain", "statements"}, "its 'offer' names another proposal than the 'propose' that is kept",
+    ),
+    "a commit on a rejection": (
+        [rewritten('"accepted"', "'\"rejected\"'", "answer", "committing")],
+        {"chain", "statements"}, "its 'commit' rests on an answer that does not accept",
+    ),
+    "a settle on a rejection": (
+        [rewritten('"accepted"', "'\"rejected\"'", "answer", "released")],
+        {"chain", "statements"}, "its 'settle' rests on an answer that does not accept",
+    ),
+    "a rebuilt row whose commit is of another acceptance": (
+        [*rebuilt("released"), named("answer", "commit", "released")],
+        {"chain", "statements"}, "its 'commit' names another answer than the 'answer' that is kept",
+    ),
     "a claim released too early": (
         ["UPDATE claim SET released_by = 1 WHERE transfer_id = {committing}"],
         {"claims"}, "10 of its units are not claimed any more in state committing",
     ),
     "a claim lost": (
         ["DELETE FROM claim WHERE transfer_id = {checked}"],
+        {"claims"}, "proposed and not claimed",
+    ),
+    "a claim of a rebuilt row lost": (
+        [*rebuilt("released"), "DELETE FROM claim WHERE transfer_id = {released}"],
         {"claims"}, "proposed and not claimed",
     ),
     "a claim cut": (
@@ -122,6 +195,18 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["ALTER TABLE claim DROP CONSTRAINT one_claim_per_unit",
          "UPDATE claim SET first = first - 10 WHERE transfer_id = {accepted}"],
         {"claims", "series"}, "unit 91 is claimed twice",
+    ),
+    "a resumption nobody agreed to": (
+        ["DELETE FROM resumption WHERE transfer_id = {resumed}"],
+        {"resumptions"}, "0 of 2 persons had agreed when it was resumed",
+    ),
+    "a resumption that one person agreed to twice": (
+        ["UPDATE resumption SET person = ' ONE' WHERE transfer_id = {resumed} AND person = 'two'"],
+        {"resumptions"}, "1 of 2 persons had agreed when it was resumed",
+    ),
+    "a resumption that two agreed to, each at another time": (
+        ["UPDATE resumption SET version = version - 1 WHERE transfer_id = {resumed} AND person = 'two'"],
+        {"resumptions"}, "1 of 2 persons had agreed when it was resumed",
     ),
     "an open transfer nobody looks at": (
         ["UPDATE transfer SET next_at = NULL, attempts = 0, waiting = NULL WHERE id = {committing}"],
@@ -184,7 +269,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     "a statement nobody signed": (
         ["UPDATE transfer_step SET item = '{{}}', sha256 = sha256('{{}}')"
          " WHERE transfer_id = {committing} AND step = 'answer'"],
-        {"statements"}, "its 'answer' is not in the message it was kept from",
+        {"chain", "statements"}, "its 'answer' is not in the message it was kept from",
     ),
     "a statement about another transfer": (
         ["INSERT INTO transfer_step SELECT {released}, step, item, sha256, entry_id FROM transfer_step"
@@ -270,7 +355,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "units lost": (
         [f"UPDATE position SET closed_by = opened_by WHERE {LIVE} AND first = 521"],
-        {"positions", "series", "conservation"}, "150 units were announced, 120 have a place",
+        {"positions", "series", "conservation"}, "160 units were announced, 130 have a place",
     ),
     "units from nowhere": (
         ["INSERT INTO position (series_id, first, last, registry, party, account_type, attributes_id, opened_by)"

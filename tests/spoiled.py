@@ -28,7 +28,7 @@ from tests.stage import Stage
 #: The serials of a transfer are ten from ten times its place here on.
 STANDING = (
     "told", "completed", "cancelled", "rejected", "twice", "unheld", "attention", "released", "committing", "checked",
-    "accepted", "proposed",
+    "accepted", "proposed", "resumed",
 )  # fmt: skip
 
 
@@ -105,11 +105,13 @@ async def _played(course: Course) -> dict[str, str]:
     await course.propose(items["twice"])
     await course.turn()
     await _rejected(course, ids["rejected"])
-    await course.accept([ids[name] for name in ("attention", "released", "committing")])
+    await course.accept([ids[name] for name in ("attention", "released", "committing", "resumed")])
     await course.turn()
     await course.void([ids[name] for name in ("cancelled", "rejected", "twice")])
     await course.release([ids["released"]])
-    await receipted(course.stage, course.source, ids["attention"], "commit_id", "unknown-here")
+    for name in ("attention", "resumed"):
+        await receipted(course.stage, course.source, ids[name], "commit_id", "unknown-here")
+    await _resumed(course.stage, ids["resumed"])
     await course.propose(items["accepted"])
     await course.turn()
     await course.accept([ids["accepted"]])
@@ -121,6 +123,13 @@ async def _rejected(course: Course, transfer: str) -> None:
     offers = await course.said([transfer], "offer")
     said = {"kind": "answer", "transfer": transfer, "offer": sha(offers[transfer]), "answer": "rejected"}
     await course.acquirer.say("transfer.answer", [{**said, "findings": [{"code": 5904}]}])
+
+
+async def _resumed(stage: Stage, transfer: str) -> None:
+    for person in ("one", "two"):
+        url = f"{stage.operator_url}/api/v1/transfers/{transfer}/resume"
+        agreed = await stage.http.post(url, json={"person": person})
+        assert agreed.status_code == 200, agreed.text
 
 
 async def receipted(stage: Stage, side: Played, transfer: str, column: str, state: str) -> None:

@@ -1,8 +1,9 @@
 """The acquirer's state table: offered, accepted, rejected, credited, done, void.
 
 An acceptance binds until a settle or a closed arrives; nothing here takes it back (R18). A settle is enough
-by itself (R20): whatever the row says, our own proven acceptance and the source's proven release inside it
-credit the units, once for ever (R21, the key of ``crediting``).
+by itself (R20): whatever state the row is in, our own proven acceptance and the source's proven release inside it
+credit the units, once for ever (R21, the key of ``crediting``). The proposal inside must be the one accepted: that
+of the row, and that of the offer which the acceptance names, as far as either is at hand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,14 @@ class Proof:
     release: Item
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is on record here of a transfer: its row, and the text of the offer that was decided."""
+
+    row: Row | None
+    offer: str | None
+
+
 async def offer(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Decide new offers (at once, or after a receipt); repeat the word of the others."""
     rows, words = await _situation(tx, message.own, ["answer"])
@@ -61,7 +70,7 @@ async def offer(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
 
 async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Credit what is proven and not credited yet; repeat ``credited`` for the others."""
-    rows, words = await _situation(tx, message.own, ["credited"])
+    rows, words = await _situation(tx, message.own, ["offer", "credited"])
     outcome: dict[str, Outcome] = {}
     proven: dict[str, Proof] = {}
     for item in message.own:
@@ -73,6 +82,13 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
             outcome[transfer] = await _gone(tx, registry, message, item)
         else:
             proof = _prove(registry, item, message.evidence)
+            known = Known(rows.get(transfer), words.get((transfer, "offer")))
+            if (
+                isinstance(proof, Proof)
+                and (fault := _fault(registry, proof.answer, proof.proposal, known, message.evidence)) is not None
+            ):
+                await transfers.alarm(tx, transfer, 3001, f"a settle that is not proven: {fault}")
+                proof = _unproven(item, fault)
             if isinstance(proof, Outcome):
                 outcome[transfer] = replace(proof, state=state) if state and proof.state != "later" else proof
             else:
@@ -101,7 +117,7 @@ async def refuse(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
 
 async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
     """Take note of a final state, also of a transfer never seen offered (R19)."""
-    rows, words = await _situation(tx, message.own, ["credited"])
+    rows, words = await _situation(tx, message.own, ["offer", "credited"])
     outcome: dict[str, Outcome] = {}
     moves: dict[str, list[str]] = {"done": [], "void": []}
     for item in message.own:
@@ -119,7 +135,8 @@ async def closed(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
         elif state in ("done", "void"):
             outcome[transfer] = Outcome(item, state)
         elif completed:
-            outcome[transfer] = await _catch_up(tx, registry, message, item, rows)
+            known = Known(rows.get(transfer), words.get((transfer, "offer")))
+            outcome[transfer] = await _catch_up(tx, registry, message, item, known)
         else:
             moves["void"].append(transfer)
     await transfers.advance(tx, ACQUIRER, "done", moves["done"], ["credited"])
@@ -138,6 +155,8 @@ async def accept_again(tx: Tx, registry: Registry, transfer: str, row: Row | Non
     state = row["state"] if row else None
     if answer is None or answer[0].value["answer"] != "accepted" or state not in (None, "offered"):
         return
+    if proposal is not None and _fault(registry, answer[0], proposal[0], Known(row, None), evidence) is not None:
+        return  # whatever was accepted, it was not this
     for step, found in (("offer", offer), ("propose", proposal), ("answer", answer)):
         if found is not None:
             await transfers.keep(tx, ACQUIRER, await post.witness(tx, found[1]), [(transfer, step, found[0].text)])
@@ -217,6 +236,18 @@ def _prove(registry: Registry, item: Item, evidence: Evidence) -> Proof | Outcom
     if release is None or release.value["transfer"] != transfer:
         return _unproven(item, "no proven release of the source inside")
     return Proof(proposal, answer, release)
+
+
+def _fault(registry: Registry, answer: Item, proposal: Item, known: Known, evidence: Evidence) -> str | None:
+    """Say why what is proven is not of one transfer: another proposal than the one accepted here."""
+    accepted = {known.row["proposal"]} if known.row and known.row["proposal"] else set()
+    offered = answer.value["offer"]
+    if known.offer is not None and digest(known.offer) == offered:
+        accepted.add(strictjson.loads(known.offer)["proposal"])
+    shown = evidence.find(offered, "offer", "transfer.offer", registry.gateway)
+    if shown is not None:
+        accepted.add(shown.value["proposal"])
+    return None if accepted <= {proposal.sha256} else "not the proposal accepted here"
 
 
 def _unproven(item: Item, detail: str) -> Outcome:
@@ -301,7 +332,7 @@ async def _advance_or_insert(
     await transfers.insert(tx, ACQUIRER, state, fresh)
 
 
-async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item, rows: Mapping[str, Row]) -> Outcome:
+async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item, known: Known) -> Outcome:
     """Completed, but not credited here: data was lost, and our own signed credit is inside."""
     transfer, source = item.value["transfer"], item.value["transfer"][:5]
     evidence = message.evidence
@@ -319,6 +350,10 @@ async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item, ro
             _unproven(item, "our own credit is not inside"), findings=[finding(3006, "no own credit inside")]
         )
     proof = Proof(found[0][0], found[1][0], found[2][0])
+    if (fault := _fault(registry, proof.answer, proof.proposal, known, evidence)) is not None:
+        await transfers.alarm(tx, transfer, 3001, f"a closed that is not proven: {fault}")
+        return _unproven(item, fault)
+    rows = {transfer: known.row} if known.row else {}
     if not await _credit(tx, registry, message, rows, {transfer: proof}):
         return later(item, 4007, "units are already held here")
     await transfers.keep(tx, ACQUIRER, message.id, [(transfer, "credited", credited[0].text)])

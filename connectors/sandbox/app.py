@@ -11,10 +11,11 @@ from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
 from . import admin, arrivals, backup, books, disturbing, faults
-from .arrivals import problem
+from .arrivals import Cut, problem
 from .backup import NotServing
 from .database import Tx
 from .duties import Background
@@ -43,8 +44,8 @@ def build(registry: Registry) -> FastAPI:
         return await faults.suffer(registry.faults, arrivals.FAULTS, "in", arrivals.of(registry, request, body))
 
     @app.get("/keys")
-    async def keys() -> dict[str, Any]:
-        return {"keys": [registry.key.public()]}
+    async def keys() -> Response:
+        return Cut() if registry.faults.down else JSONResponse({"keys": [registry.key.public()]})
 
     _map_errors(app)
     return app

@@ -2,16 +2,22 @@
 
 ``Arrival.go`` is the ordinary course: receive, answer. The functions below it are the faults only a receiver can
 have; what they promise to have stored is committed before they answer.
+
+Three of them sign: ``wrong-signature`` with a key nobody knows, ``anothers-signature`` with that of another registry
+(``key_file``, its PEM), and ``answer-twice`` with its own: when the true answer is out, the opposite of every verdict
+in it is said as well, by a message of its own (``lies.OPPOSITES``).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from . import acquirer, envelope, faults, inbox, keys
+from . import acquirer, envelope, faults, inbox, keys, lies
 from .envelope import Outgoing
 from .faults import Behaviour, Fault, Faults
 from .registry import Registry
@@ -93,6 +99,21 @@ async def _wrong_signature(faults: Faults, fault: Fault, arrival: Arrival) -> Re
     return _response(envelope.signed_anew(await arrival.answer(), keys.make()))
 
 
+async def _anothers_signature(faults: Faults, fault: Fault, arrival: Arrival) -> Response:
+    return _response(envelope.signed_anew(await arrival.answer(), keys.load(Path(fault.key_file))))
+
+
+async def _answer_twice(faults: Faults, fault: Fault, arrival: Arrival) -> Response:
+    answer, registry = await arrival.answer(), arrival.registry
+
+    async def contradict() -> None:
+        await registry.database.run("admin.lies", lambda tx: lies.contradict(tx, registry, answer))
+
+    response = _response(answer)
+    response.background = BackgroundTask(contradict)
+    return response
+
+
 async def _by_message(faults: Faults, fault: Fault, arrival: Arrival) -> Response:
     return await replace(arrival, registry=replace(arrival.registry, at_once=False)).go()
 
@@ -109,6 +130,8 @@ FAULTS: Mapping[str, Behaviour] = {
     "refuse-unsigned": _refuse_unsigned,
     "garbage": _garbage,
     "wrong-signature": _wrong_signature,
+    "anothers-signature": _anothers_signature,
+    "answer-twice": _answer_twice,
     "by-message": _by_message,
     "refuse-settle": _refuse_settle,
 }

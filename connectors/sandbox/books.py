@@ -51,8 +51,17 @@ async def accounts_open(tx: Tx, accounts: Iterable[tuple[str, str]]) -> dict[tup
     return {(row["party"], row["account"]): row["open"] for row in found}
 
 
+async def _alone(tx: Tx, party: str, account: str) -> None:
+    """Let one transaction at a time take units out of an account.
+
+    Of two that split one holding, the second would find it gone and not see what replaced it (and say 4018).
+    """
+    await tx.rows("SELECT pg_advisory_xact_lock(hashtext(%s::text), hashtext(%s::text))", party, account)
+
+
 async def take_quantities(tx: Tx, party: str, account: str, quantities: Sequence[int]) -> list[list[Holding]]:
     """Take free units out of an account, a group per quantity; the caller MUST ``put`` them somewhere."""
+    await _alone(tx, party, account)
     picked: list[Row] = []
     missing, after = sum(quantities), 0
     while missing > 0:
@@ -80,6 +89,7 @@ async def take_ranges(
     tx: Tx, party: str, account: str, ranges: Sequence[Sequence[Mapping[str, Any]]]
 ) -> list[list[Holding]]:
     """Take particular units out of an account; raises ``Declined`` 4003, 4004 or 4005."""
+    await _alone(tx, party, account)
     wanted = [(r["origin"]["registry"], r["origin"]["series"], r["first"], r["last"]) for rs in ranges for r in rs]
     found = await tx.rows(
         _HELD + " JOIN (SELECT DISTINCT h.id FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])"

@@ -4,12 +4,13 @@ shows, what it says against its books, to what state it falls back, when it asks
 Like ``admin``: not authenticated, for tests and a loopback address only. A name that is not known is refused.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
-from . import arrivals, backup, clock, crash, faults, lies, restoring, status
+from . import arrivals, backup, clock, crash, faults, keys, lies, restoring, status
 from .admin import in_service
 from .duties import Background
 from .envelope import INCOMING
@@ -34,15 +35,20 @@ class FaultWish(Closed):
     """A fault to set: see ``faults``."""
 
     fault: Annotated[str, named(arrivals.FAULTS, "a fault")]
-    direction: Literal["in", "out"] = "in"
+    direction: Literal["in", "out", "both"] = "in"
     type: Annotated[str, named({"*", *INCOMING, *SENT}, "a message type")] = "*"
     times: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0.0, le=MAX_SECONDS)
     code: int = Field(default=9003, ge=1000, le=9999)
+    key_file: str = Field(default="", max_length=4096)
 
     @model_validator(mode="after")
     def _can_be(self) -> Self:
+        if self.fault == faults.DOWN:
+            return self._everything()
+        if self.direction == faults.BOTH:
+            raise ValueError(f"{self.fault} strikes one direction")
         if self.direction == "out" and self.fault not in faults.BOTH_WAYS:
             raise ValueError(f"{self.fault} is a fault of the receiver: direction in")
         if self.type not in ("*", *(INCOMING if self.direction == "in" else SENT)):
@@ -51,7 +57,26 @@ class FaultWish(Closed):
             self.type = "transfer.settle"
         if self.fault == "refuse-settle" and self.type != "transfer.settle":
             raise ValueError("refuse-settle is for transfer.settle")
+        if (self.fault == "anothers-signature") != bool(self.key_file):
+            raise ValueError("anothers-signature, and nothing else, needs a key_file")
+        if self.key_file:
+            _is_key(Path(self.key_file))
         return self
+
+    def _everything(self) -> Self:
+        if not self.model_fields_set <= {"fault", "direction", "seconds"} or (
+            "direction" in self.model_fields_set and self.direction != faults.BOTH
+        ):
+            raise ValueError("down strikes everything: no type, no times, no skip, and both directions")
+        self.direction = faults.BOTH
+        return self
+
+
+def _is_key(path: Path) -> None:
+    try:
+        keys.load(path)
+    except OSError as error:
+        raise ValueError(f"key_file cannot be read: {error.strerror}") from error
 
 
 class LieWish(Closed):

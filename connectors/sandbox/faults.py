@@ -4,6 +4,9 @@ A fault waits for messages of one direction ("in": from the gateway, "out": to i
 ``skip`` of them pass and strikes the next ``times``. A message meets at most one fault, the oldest whose turn it
 is. Faults are in memory only: a restarted process has none. What a fault does is a function in a table by name;
 those here work in both directions, because both directions are an ``Exchange``.
+
+``down`` is of no direction and no type: from the moment it is set every exchange is cut, the questions for keys too,
+and what is under way loses its answer, until it is cleared or its ``seconds`` (where not 0) are over.
 """
 
 import asyncio
@@ -11,10 +14,13 @@ import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 #: How long a message is held, at most, until the next one of its direction is done.
 REORDER_SECONDS = 5.0
+#: The fault that strikes everything as long as it is set, and its direction.
+DOWN: Final = "down"
+BOTH: Final = "both"
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,18 +52,24 @@ class Fault:
     skip: int
     seconds: float
     code: int
+    #: Private key of another registry (``arrivals``: anothers-signature).
+    key_file: str = ""
     fired: int = 0
 
     def strikes(self, direction: str, message_type: str) -> bool:
         """Say whether this message is struck; counts those that are let pass first."""
-        if not self.left or self.direction != direction or self.type not in ("*", message_type):
+        if not self.left or self.direction not in (BOTH, direction) or self.type not in ("*", message_type):
             return False
         if self.skip:
             self.skip -= 1
             return False
-        self.left -= 1
+        self.left -= self.fault != DOWN
         self.fired += 1
         return True
+
+    def end(self) -> None:
+        """Strike no more."""
+        self.left = 0
 
 
 class Faults:
@@ -71,8 +83,19 @@ class Faults:
     def add(self, **members: Any) -> Fault:
         """Set a fault."""
         fault = Fault(next(self._ids), **members)
-        self.set.append(fault)
+        if fault.fault != DOWN:
+            self.set.append(fault)
+            return fault
+        # It comes before whatever else a message could meet.
+        self.set.insert(0, fault)
+        if fault.seconds:
+            asyncio.get_running_loop().call_later(fault.seconds, fault.end)
         return fault
+
+    @property
+    def down(self) -> bool:
+        """Whether nothing comes in or goes out."""
+        return any(fault.fault == DOWN and fault.left for fault in self.set)
 
     def clear(self) -> None:
         """Take all faults away and let go of what they hold."""
@@ -109,10 +132,8 @@ async def suffer(faults: Faults, table: Mapping[str, Behaviour], direction: str,
     """Let an exchange take its course, or the one of the fault that strikes it."""
     fault = faults.striking(direction, exchange.type) if faults.set else None
     try:
-        if fault is None:
-            return await exchange.go()
-        answer: T = await table[fault.fault](faults, fault, exchange)
-        return answer
+        answer: T = await (exchange.go() if fault is None else table[fault.fault](faults, fault, exchange))
+        return exchange.lost() if faults.down else answer
     finally:
         faults.done(direction)
 
@@ -153,6 +174,7 @@ async def reorder(faults: Faults, fault: Fault, exchange: Exchange[T]) -> T:
 BOTH_WAYS: Mapping[str, Behaviour] = {
     "lose-reply": lose_reply,
     "lose-request": lose_request,
+    DOWN: lose_request,
     "delay": delay,
     "repeat": repeat,
     "reorder": reorder,

@@ -47,6 +47,11 @@ def load_or_make(path: Path) -> OwnKey:
     """Read a PKCS #8 PEM (Ed25519 or P-256), or make an Ed25519 one (0600) if there is no file."""
     if not path.exists():
         write(path, make())
+    return load(path)
+
+
+def load(path: Path) -> OwnKey:
+    """Read a PKCS #8 PEM (Ed25519 or P-256); raises OSError or ValueError."""
     pem = path.read_bytes()
     try:
         return _own(OKPKey.import_key(pem))

@@ -5,13 +5,14 @@ said: no row, no step and no unit changes. Each is a function from a transfer to
 ``Declined`` where there is nothing yet to lie about.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from . import clock, post, strictjson, transfers
 from .clock import uuid7
 from .database import Tx
-from .envelope import Draft
+from .envelope import Draft, Outgoing, texts_of
 from .outcomes import STATEMENTS, finding
 from .registry import Registry
 from .signature import digest
@@ -27,6 +28,17 @@ async def tell(tx: Tx, registry: Registry, lie: str, transfer: str) -> str:
     message_type, _ = STATEMENTS[item["kind"]]
     draft = Draft(message_type, [strictjson.dumps(item)])
     return (await post.store(tx, registry, draft, owed=True)).id
+
+
+async def contradict(tx: Tx, registry: Registry, answer: Outgoing) -> None:
+    """Say the opposite of every verdict in an answer of this registry's own, by a lie each; of the others nothing."""
+    kind = answer.type.removeprefix("transfer.")
+    for item in map(strictjson.loads, texts_of(answer.content_type, answer.body)):
+        # A receipt names the state to which the statement, which follows by itself, belongs.
+        lie = OPPOSITES.get(item.get("answer", item.get("state", kind)))
+        if lie is not None and item["kind"] == kind and "transfer" in item:
+            with contextlib.suppress(Declined):  # it ended before anything was said that could be denied
+                await tell(tx, registry, lie, item["transfer"])
 
 
 async def _release_without_commit(tx: Tx, registry: Registry, transfer: str) -> Mapping[str, Any]:
@@ -53,6 +65,12 @@ async def _change_answer(tx: Tx, registry: Registry, transfer: str) -> Mapping[s
 
 async def _credit_again(tx: Tx, registry: Registry, transfer: str) -> Mapping[str, Any]:
     return {**await _said(tx, ACQUIRER, transfer, "credited"), "credited_at": clock.now()}
+
+
+async def _closed_after_credit(tx: Tx, registry: Registry, transfer: str) -> Mapping[str, Any]:
+    await _said(tx, ACQUIRER, transfer, "credited")
+    said = await _said(tx, ACQUIRER, transfer, "answer")
+    return {**said, "answer": "closed-here", "findings": [finding(3003, "closed here")]}
 
 
 async def _credit_without_settle(tx: Tx, registry: Registry, transfer: str) -> Mapping[str, Any]:
@@ -108,8 +126,18 @@ LIES: Mapping[str, Lie] = {
     "void-after-release": _void_after_release,
     "change-answer": _change_answer,
     "credit-again": _credit_again,
+    "closed-after-credit": _closed_after_credit,
     "credit-without-settle": _credit_without_settle,
     "answer-foreign": _answer_foreign,
     "credit-foreign": _credit_foreign,
     "void-foreign": _void_foreign,
+}
+#: What contradicts a statement, by its kind (an answer: by what it answers), or the state a receipt names.
+OPPOSITES: Mapping[str, str] = {
+    "released": "void-after-release",
+    "voided": "release-without-commit",
+    "void": "release-without-commit",
+    "accepted": "change-answer",
+    "rejected": "change-answer",
+    "credited": "closed-after-credit",
 }

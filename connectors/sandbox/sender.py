@@ -131,6 +131,8 @@ class Sender:
             raise NoAnswer(str(error)) from error
 
     async def _exchange(self, name: str, method: str, path: str, **members: Any) -> httpx.Response:
+        if self._registry.faults.down:
+            raise NoAnswer("a fault that was set: down")
         crash = self._registry.database.crash
         crash.passing(f"{name}.before-send")
         response = await self._client.request(method, f"{self._registry.gateway_url}{path}", **members)

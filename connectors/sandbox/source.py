@@ -2,7 +2,8 @@
 
 Every function here runs inside one transaction and judges each transfer by its own row. ``void`` is for
 ever (R13); a debit and its release are one transaction (R12); only a commit whose proposal and acceptance
-are proven debits. Whichever of commit and withdrawal locks the row first decides.
+are proven debits. Whichever of commit and withdrawal locks the row first decides. A lock that does not hold what was
+proposed is an alarm and holds up its own transfer only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ async def commit(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
             outcome[transfer] = said(item, "void", "voided", text, new=True)
         else:
             debits[transfer] = item
+    for transfer in await _poisoned(tx, rows, list(debits)):
+        outcome[transfer] = later(debits.pop(transfer), 4003, "the lock does not hold what was proposed")
     texts = await _debit(tx, registry, rows, debits, message)
     for transfer, text in texts.items():
         outcome[transfer] = said(debits[transfer], "released", "released", text, new=True)
@@ -144,21 +147,28 @@ def _judge(registry: Registry, row: Row, item: Item, evidence: Evidence) -> Outc
     return None
 
 
+async def _poisoned(tx: Tx, rows: Mapping[str, Row], due: Sequence[str]) -> list[str]:
+    """Give the transfers whose lock does not hold what was proposed; an alarm for each, and nothing else changes."""
+    held = await books.locked_quantities(tx, due)
+    poisoned = [t for t in due if held.get(t, 0) != rows[t]["terms"]["quantity"]]
+    for transfer in poisoned:
+        await transfers.alarm(tx, transfer, 4003, "committed, but the lock does not hold what was proposed")
+    return poisoned
+
+
 async def _debit(
     tx: Tx, registry: Registry, rows: Mapping[str, Row], orders: Mapping[str, Item], message: Message
 ) -> dict[str, str]:
     # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
-        transfer: [u for u in gone.get(transfer, ()) if registry.names_units and _first_transfer(rows[transfer], u)]
+        transfer: [u for u in gone[transfer] if registry.names_units and _first_transfer(rows[transfer], u)]
         for transfer in orders
     }
     named = await _name(tx, first_named)
     now = clock.now()
     texts = {}
     for transfer in orders:
-        if sum(unit.quantity for unit in gone.get(transfer, ())) != rows[transfer]["terms"]["quantity"]:
-            raise RuntimeError(f"the lock of {transfer} does not hold what was proposed")
         released = {
             "kind": "released",
             "transfer": transfer,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from gateway import db
-from gateway.doctor import book, letters, records, scene, store, transfers
+from gateway.doctor import book, grounds, letters, records, scene, store, transfers
 from gateway.doctor.report import Remark, Report, Result
 from gateway.doctor.scene import Own, Scene
 
@@ -43,10 +43,12 @@ WALKS: tuple[Walk[Any], ...] = (
             transfers.words_heard,
             transfers.words_said,
             transfers.commit_and_cancel,
+            grounds.chain,
             transfers.claims,
             transfers.units_held,
             transfers.due,
             transfers.leases,
+            grounds.resumptions,
             transfers.attention,
         ),
     ),

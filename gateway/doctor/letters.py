@@ -5,6 +5,7 @@ at hand; those signed with an earlier one are not examined in this, and a note s
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +17,7 @@ from gateway.doctor.report import Remark, finding, note
 from gateway.doctor.scene import Scene
 from gateway.signing import compact, envelope, trust
 from gateway.signing.envelope import CarriedMessage, EnvelopeError, Item, Unverified
+from gateway.signing.messages import parse_time
 from gateway.transfers.statements import SAID, STEPS
 
 #: Step → the kind of its items, and who may say it: the source, the acquirer, or the gateway (to one of the two).
@@ -106,6 +108,8 @@ async def letters(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Letter]:
         except EnvelopeError as error:
             yield Letter(columns, kept, None, error.detail)
             continue
+        if columns["direction"] == "shown":  # carried by another message: ours or a registry's, and good as of then
+            columns["direction"] = "out" if unverified.claimed_sender == scene.code else "in"
         fault, unproven = _proven(unverified, columns, scene)
         letter = Letter(columns, kept, unverified, fault, unproven)
         refused = await _of_refused(tx, letter)
@@ -121,11 +125,15 @@ def _kept(step: Sequence[Any]) -> Kept:
 def _proven(unverified: Unverified, columns: Mapping[str, Any], scene: Scene) -> tuple[str | None, bool]:
     """Why a message proves nothing, if so; and whether its key is one of ours that is not at hand."""
     sender = scene.code if columns["direction"] == "out" else columns["peer"]
-    keys = scene.keys_of(sender, columns["at"])
+    at = columns["at"]
+    if columns["kind"] == "evidence":
+        with suppress(EnvelopeError):
+            at = parse_time(unverified.signed.payload.get("sent_at"))
+    keys = scene.keys_of(sender, at)
     if columns["direction"] == "out" and trust.find(keys, sender, unverified.kid) is None:
         return None, True
     try:
-        envelope.verify_carried(unverified.signed.text, {}, keys, at=columns["at"])
+        envelope.verify_carried(unverified.signed.text, {}, keys, at=at)
     except EnvelopeError as error:
         return error.detail, False
     return None, False

@@ -51,9 +51,10 @@ async def revocations(tx: db.ReadTx) -> dict[str, datetime]:
 
 
 def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every transfer with its events, the entries of its statements, its claims and the messages it names.
+    """Every transfer with its events, its statements, its claims, who agreed to resume it, and the messages it names.
 
-    ``held`` is how many of the units it claims the book shows as held at its source.
+    A statement is [entry, hash, text]; the text only of those that name others, and of an answer. ``held`` is how many
+    of the units it claims the book shows as held at its source.
     """
     return _stream(
         tx,
@@ -61,7 +62,11 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         SELECT t.*, p.item AS proposal,
           (SELECT jsonb_agg(jsonb_build_array(e.version, e.state, e.event, e.entry_id) ORDER BY e.version)
              FROM transfer_event e WHERE e.transfer_id = t.id) AS events,
-          (SELECT jsonb_object_agg(s.step, s.entry_id) FROM transfer_step s WHERE s.transfer_id = t.id) AS steps,
+          (SELECT jsonb_object_agg(s.step, jsonb_build_array(s.entry_id, encode(s.sha256, 'hex'),
+                                   CASE WHEN s.step = ANY(CAST(:read AS text[])) THEN s.item END))
+             FROM transfer_step s WHERE s.transfer_id = t.id) AS steps,
+          (SELECT jsonb_agg(jsonb_build_array(r.version, r.person)) FROM resumption r
+             WHERE r.transfer_id = t.id) AS resumptions,
           (SELECT jsonb_agg(jsonb_build_array(u.registry, u.series, c.first, c.last, c.released_by IS NULL))
              FROM claim c JOIN unit_series u ON u.id = c.series_id WHERE c.transfer_id = t.id) AS claims,
           (SELECT jsonb_object_agg(m.message_id, jsonb_build_array(m.entry_id, m.peer, m.type)) FROM message m
@@ -75,7 +80,10 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         ORDER BY t.id
         """,
         FEW,
-        {"held": [account_type.value for account_type in AccountType if account_type.standing is Standing.HELD]},
+        {
+            "held": [account_type.value for account_type in AccountType if account_type.standing is Standing.HELD],
+            "read": ["offer", "commit", "settle", "answer"],
+        },
     )
 
 

@@ -29,6 +29,7 @@ from gateway.domain.transfers import (
 )
 from gateway.errors import GatewayError
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS
+from gateway.signing import compact
 from gateway.transfers.relay import LEASE
 from gateway.transfers.statements import SAID, STEPS, Said
 from gateway.transfers.store import MESSAGE_COLUMNS, Row
@@ -76,13 +77,16 @@ class Claimed:
 class Case:
     """One transfer with everything the database has of it.
 
-    ``steps`` is the entry of each statement kept, ``sent`` is [entry, peer, type] by message id.
+    ``steps`` is the entry of each statement kept, ``hashes`` its hash as others name it, ``texts`` the text of those
+    that are read; ``sent`` is [entry, peer, type] by message id.
     """
 
     row: Row
     columns: Mapping[str, Any]
     events: tuple[Happened, ...]
     steps: Mapping[str, int]
+    hashes: Mapping[str, str]
+    texts: Mapping[str, str]
     claims: tuple[Claimed, ...]
     sent: Mapping[str, tuple[int, str, str]]
 
@@ -135,6 +139,7 @@ class Case:
 def read(found: Any) -> Case:
     """A case as ``store.transfers`` gives it."""
     columns: dict[str, Any] = dict(found._mapping)
+    kept: dict[str, tuple[int, str, str | None]] = columns["steps"] or {}
     values: dict[str, Any] = {f.name: str(v) if isinstance(v := columns[f.name], UUID) else v for f in fields(Row)}
     values["state"] = State(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
@@ -142,7 +147,9 @@ def read(found: Any) -> Case:
         Row(**values),
         columns,
         tuple(Happened(*event) for event in columns["events"] or ()),
-        columns["steps"] or {},
+        {step: entry for step, (entry, _, _) in kept.items()},
+        {step: compact.encode(bytes.fromhex(sha256)) for step, (_, sha256, _) in kept.items()},
+        {step: text for step, (_, _, text) in kept.items() if text is not None},
         tuple(Claimed(*claim) for claim in columns["claims"] or ()),
         {message: tuple(sent) for message, sent in (columns["sent"] or {}).items()},
     )
@@ -200,6 +207,8 @@ def words_heard(case: Case, _scene: Scene) -> Iterable[Remark]:
         step = _CAUSES.get(happened.event)
         if step is None:
             continue
+        if (happened.version, happened.state) == (1, State.ATTENTION.value):
+            continue  # taken up from evidence, units not to be had: the word is judged again when it is repeated
         if step not in case.steps:
             yield finding(f"event {happened.event!r} has no {step!r} of a registry behind it", transfer=case.row.id)
         elif case.plain and case.steps[step] != happened.entry:
@@ -290,7 +299,8 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
         return
     proposed = {(b.origin.registry, b.origin.series, b.first, b.last) for b in case.proposal.blocks}
     held = {(c.registry, c.series, c.first, c.last) for c in case.claims}
-    lacking = proposed - held if case.plain else set()
+    # Where units may be moving, they are claimed, whatever was lost before.
+    lacking = proposed - held if case.plain or row.state in (State.COMMITTING, State.RELEASED) else set()
     for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", lacking)):
         for registry, series, first, last in sorted(blocks)[:10]:
             yield finding(what, transfer=row.id, units=f"{registry} {series} {first}-{last}")

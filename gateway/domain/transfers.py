@@ -196,6 +196,8 @@ TRANSITIONS: Mapping[tuple[State, Event], Cell] = MappingProxyType(
         (State.CHECKED, Event.REJECTED): State.ENDING,
         (State.CHECKED, Event.CLOSED_HERE): State.ENDING,
         (State.ACCEPTED, Event.COMMIT_STORED): State.COMMITTING,
+        # A row that was lost and taken up again (R26), whose units are not to be had any more.
+        (State.ACCEPTED, Event.CHECKS_FAILED): State.ENDING,
         **{(state, Event.TIME_OVER): State.ENDING for state in CANCELLABLE},
         **{(state, Event.OPERATOR_ENDED): State.ENDING for state in CANCELLABLE},
         **{(state, Event.VOIDED): State.CANCELLED for state in CANCELLABLE},

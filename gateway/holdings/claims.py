@@ -76,6 +76,14 @@ async def release(tx: db.Tx, transfers: Sequence[str], entry_id: int) -> None:
     )
 
 
+async def count(tx: db.Tx | db.ReadTx, transfer: str) -> int:
+    """How many blocks a transfer holds now."""
+    found = await db.one(
+        tx, "SELECT count(*) AS live FROM claim WHERE transfer_id = :id AND released_by IS NULL", {"id": transfer}
+    )
+    return int(found.live) if found else 0
+
+
 async def held_by_others(tx: db.Tx | db.ReadTx, claims: Sequence[Claim]) -> list[list[UnitRange]]:
     """For each of ``claims``, the ranges that other transfers hold of its units."""
     found = await db.rows(

@@ -12,7 +12,8 @@ and is remembered in a bounded ring only (``strangers``): that error is raised t
 
 A handler that raises a ``GatewayError`` with a code refuses the whole message: whatever it wrote is taken back
 (it runs behind a savepoint), and the refusal is the message's verdict, unless it is forbidden at this time only
-(``Kind.FORBIDDEN``: the state of the link). Any other error takes everything back.
+(``Kind.FORBIDDEN``: the state of the link). Any other error, and one that will pass (``Kind.UNAVAILABLE``), takes
+everything back.
 """
 
 import asyncio
@@ -128,6 +129,8 @@ class Inbox:
             if error.origin is None:
                 raise
             return await self._refuse_envelope(tx, error, error.origin, now)
+        if message.in_reply_to is not None:
+            return await self._refuse_answer(tx, message, now)
         earlier = await self._take(tx, message)
         if earlier is not None and not earlier.same_bytes:
             return await self._refuse_reuse(tx, message, now)
@@ -150,27 +153,31 @@ class Inbox:
             if error.origin is not None:
                 await log.append(tx, [_refused(error, error.origin, now)])
             return error
+        try:
+            handler = self._answering(message, sent)
+        except GatewayError as error:  # no answer to this: logged, and free to be the answer to what it does answer
+            await _keep(tx, message, _entry(message, now))
+            return error
         earlier = await self._take(tx, message)
         if earlier is not None and earlier.same_bytes:
             return message
         entry_id = await _keep(tx, message, _entry(message, now))
+        if earlier is not None:
+            return GatewayError(Kind.CONFLICT, "the id was used before for other bytes", code=2002)
         try:
-            handler = self._answering(message, sent, reused=earlier is not None)
             async with tx.begin_nested():
                 await handler(tx, self._node, Inbound(message, entry_id, now))
         except GatewayError as error:
-            if error.code is None:
+            if error.code is None or error.kind in (Kind.UNAVAILABLE, Kind.FORBIDDEN):  # none of the message's (R23)
                 raise
             return error
         return message
 
-    def _answering(self, message: VerifiedMessage, sent: store.Message, *, reused: bool) -> Handler:
-        """What receives an answer to ``sent``; raises UNTRUSTED or CONFLICT when this is none."""
+    def _answering(self, message: VerifiedMessage, sent: store.Message) -> Handler:
+        """What receives an answer to ``sent``; raises UNTRUSTED or REJECTED when this is none."""
         asked = Reference(sent.message_id, compact.encode(sent.sha256))
         if message.sender != sent.peer or message.in_reply_to != asked:
             raise GatewayError(Kind.UNTRUSTED, f"no answer of {sent.peer} to the message that was sent", code=3004)
-        if reused:
-            raise GatewayError(Kind.CONFLICT, "the id was used before for other bytes", code=2002)
         handler = self._handlers.get(message.type)
         if handler is None:
             raise GatewayError(Kind.REJECTED, f"{message.type} is no answer", code=3004)
@@ -187,13 +194,13 @@ class Inbox:
             if query := self._queries.get(message.type):
                 return await query(tx, self._node, inbound)
             handler = self._handlers.get(message.type)
-            if handler is None or message.in_reply_to is not None:
+            if handler is None:
                 raise GatewayError(Kind.REJECTED, f"{message.type} is not received here", code=1010)
             async with tx.begin_nested():
                 items = await handler(tx, self._node, inbound)
             return receipts.receipt(message, items, leaf)
         except GatewayError as error:
-            if error.code is None:
+            if error.code is None or error.kind is Kind.UNAVAILABLE:  # none of the message's (R23)
                 raise
             finding = Finding(error.code, detail=error.detail)
             verdict = error.kind is not Kind.FORBIDDEN and message.type not in self._queries
@@ -217,6 +224,13 @@ class Inbox:
         await _keep(tx, message, entry)
         origin = Origin(message.id, message.sender, message.sha256)
         return await self._refuse(tx, origin, Finding(2002, detail="the id was used before for other bytes"), entry)
+
+    async def _refuse_answer(self, tx: db.Tx, message: VerifiedMessage, now: datetime) -> Answer:
+        """Refuse an answer that comes as a message of its own: no verdict, because it may yet come as the answer."""
+        entry = _entry(message, now)
+        await _keep(tx, message, entry)
+        origin = Origin(message.id, message.sender, message.sha256)
+        return await self._refuse(tx, origin, Finding(1010, detail=f"{message.type} is an answer here"), entry)
 
     async def _refuse(self, tx: db.Tx, origin: Origin, finding: Finding, entry: log.Draft) -> Answer:
         in_reply_to = Reference(origin.message_id, origin.sha256)

@@ -14,7 +14,11 @@ from gateway import db
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as stored: exact bytes, and what is needed to find it."""
+    """A message as stored: exact bytes, and what is needed to find it.
+
+    ``direction`` is ``in``, ``out``, or ``shown``: a copy that another message carried, without its number and with
+    only the items that were shown.
+    """
 
     entry_id: int
     direction: str
@@ -94,6 +98,22 @@ async def outgoing(tx: db.Tx | db.ReadTx, message_ids: Sequence[str]) -> list[Me
         {"ids": list(message_ids)},
     )
     return [Message(**r._mapping) for r in found]
+
+
+async def known(tx: db.Tx, message_id: str, jws: str, item: str) -> int | None:
+    """The entry of a message that is stored already, to the letter and with this item; nothing when it is not."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT entry_id FROM message
+        WHERE message_id = :id AND get_byte(body, 0) = ascii('{')
+          AND CAST(convert_from(body, 'UTF8') AS json) ->> 'jws' = :jws
+          AND CAST(CAST(convert_from(body, 'UTF8') AS json) -> 'items' AS jsonb) ? CAST(:item AS text)
+        ORDER BY entry_id LIMIT 1
+        """,
+        {"id": message_id, "jws": jws, "item": item},
+    )
+    return int(found[0].entry_id) if found else None
 
 
 async def bodies(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, bytes]:

@@ -41,8 +41,8 @@ from gateway.transfers.store import Row, Step
 #: with everything that travels with it. What cannot be passed on must not be let in.
 MAX_ITEM_BYTES = {"propose": 3 * 1024 * 1024, "released": 2 * 1024 * 1024}
 MAX_WORD_BYTES = 512 * 1024
-#: What a registry's receipt of a final state says when it has taken note; anything else leaves it due.
-CLOSED_THERE = frozenset({"done", "void"})
+#: What a registry's receipt of a final state must not say: it holds the opposite, and persons must look.
+OPPOSITE = {State.COMPLETED: frozenset({"void"}), **dict.fromkeys(UNHAPPY, frozenset({"done", "credited", "released"}))}
 
 
 async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
@@ -53,6 +53,7 @@ async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     _within_limits(items)
     sender = LinkCode(inbound.message.sender)
     mine = [(i, parsed[i.sha256]) for i in items if not checks.sender_2003(parsed[i.sha256].transfer, sender)]
+    await withdrawals.beside(tx, sender)
     fresh, faults = await _begin(tx, inbound, mine)
     faults |= {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
     faults |= _overlaps(fresh)
@@ -104,13 +105,14 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     said = {transfer: (state, findings) for transfer, state, findings in read if transfer is not None}
     rows = await store.lock(tx, list(said))
     sender = inbound.message.sender
-    told = [r for r in rows.values() if said[r.id][0] in CLOSED_THERE]
-    # Its own voided has settled the matter for a source: it may have forgotten the transfer when it hears of the end.
-    settled = [r for r in rows.values() if r.state in UNHAPPY and said[r.id][0] != "later"]
-    source = {r.id for r in (*told, *settled) if r.source == sender and r.closed_source_id == answered.id}
+    told = [r for r in rows.values() if _takes_note(r, said[r.id][0], of_source=r.source == sender)]
+    source = {r.id for r in told if r.source == sender and r.closed_source_id == answered.id}
     acquirer = {r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id}
     await store.tell(tx, sorted(source), source=True, now=inbound.at)
     await store.tell(tx, sorted(acquirer), source=False, now=inbound.at)
+    others = [r for r in rows.values() if answered.id in (r.closed_source_id, r.closed_acquirer_id) and r not in told]
+    await hearing.sound(tx, inbound, {r.id: f"says {said[r.id][0]} to an end that is {r.state}" for r in others
+                                      if said[r.id][0] in OPPOSITE[r.state]})  # fmt: skip
     lost = [_taken(row, word) for row in rows.values() if (word := _refused(row, answered.id, sender, *said[row.id]))]
     await hearing.take(tx, node, inbound, [taken for taken in lost if taken is not None])
     return ()
@@ -164,6 +166,16 @@ async def _hear(tx: db.Tx, node: Node, inbound: Inbound, kind: str) -> Sequence[
         wire.members(inbound.message.body, "body", frozenset({"evidence"}))
     heard = [Heard(item, _READ[kind](item.value), inbound.entry_id) for item in _own(inbound, kind)]
     return await hearing.hear(tx, node, inbound, heard, await evidence.of(tx, node, inbound))
+
+
+def _takes_note(row: Row, state: str, *, of_source: bool) -> bool:
+    """Whether a receipt of a final state takes note of it; anything else leaves it due.
+
+    Its own voided has settled an unhappy end for a source: it may have forgotten the transfer when it hears of it.
+    """
+    if row.state is State.COMPLETED:
+        return state == "done"
+    return row.state in UNHAPPY and (state == "void" or (of_source and state not in ("later", *OPPOSITE[row.state])))
 
 
 def _refused(row: Row, answered: str, sender: str, state: str, findings: tuple[Finding, ...]) -> Word | None:

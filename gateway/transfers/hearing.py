@@ -39,7 +39,16 @@ NAMED: Mapping[Event, tuple[str, str]] = {
 }
 #: Whose word each event is; the others are the source's.
 ACQUIRERS = frozenset({Event.ACCEPTED, Event.REJECTED, Event.CLOSED_HERE, Event.CREDITED, Event.SETTLE_REFUSED})
+_A = {"offer": "an offer", "commit": "a commit", "settle": "a settle"}
 _LOST = "shows that this gateway has lost data: {}"
+#: Why persons must look, by the event that leads there. The registry's own words stay in the row's findings.
+_ATTENTION = {
+    Event.UNKNOWN_HERE: (3001, "does not know the transfer it proposed"),
+    Event.CLOSED_HERE: (3003, "has closed what it is to credit"),
+    Event.SETTLE_REFUSED: (3006, "refuses to credit what was released"),
+    Event.RELEASED: (4004, "shows a release of units that this gateway does not have there"),
+    Event.CREDITED: (4004, "shows a credit of units that this gateway does not have there"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,11 @@ class _Judged:
 
 async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], shown: Evidence) -> list[ItemReceipt]:
     """Take the steps these words lead to; what became of each."""
-    rows = await store.lock(tx, [h.word.transfer for h in heard])
+    ids = [h.word.transfer for h in heard]
+    rows = await store.lock(tx, ids)
+    if any(_withdraws(h, inbound) for h in heard if h.word.transfer not in rows):
+        await withdrawals.alone(tx, inbound.message.sender)
+        rows = await store.lock(tx, ids)  # a proposal that was being received meanwhile is there now
     own = {h.word.transfer: row for h in heard if (row := rows.get(h.word.transfer)) and _is_own(h, row, inbound)}
     wanted = {NAMED[h.word.event] for h in heard if h.word.event in NAMED}
     offers = {step for step, _ in wanted if step == "offer"}
@@ -77,34 +90,31 @@ async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], 
     named = await _named(tx, own, kept, wanted)
     judged = [_judge(h, own.get(h.word.transfer), kept, named, shown, node.code) for h in heard]
     taken: list[Taken] = []
-    raised: list[tuple[Heard, str | None]] = []
+    raised: dict[str, str] = {}
     receipts = []
     for h, verdict in zip(heard, judged, strict=True):
         row, unknown = own.get(h.word.transfer), rows.get(h.word.transfer) is None
         if row is None and unknown and (begun := await _of_nothing(tx, node, inbound, h, shown)) is not None:
             taken += begun.taken
-            raised += [(h, begun.alarm)] if begun.alarm else []
+            raised |= {h.word.transfer: begun.alarm} if begun.alarm else {}
             receipts.append(ItemReceipt(h.item, begun.state, begun.findings, h.word.transfer))
             continue
-        step = await _step(tx, h, row, verdict, shown) if row is not None and verdict.effect else None
+        step = await _step(tx, inbound, h, row, verdict, shown) if row is not None and verdict.effect else None
         if verdict.effect and step is None:
             verdict = _Judged(findings=(Finding(3002),), alarm=_LOST.format("what it shows is not enough to go on"))
         taken += [step] if step is not None else []
-        raised += [(h, verdict.alarm)] if verdict.alarm and not unknown else []
+        raised |= {h.word.transfer: verdict.alarm} if verdict.alarm and not unknown else {}
         receipts.append(ItemReceipt(h.item, row.state if row else NOT_KNOWN, verdict.findings, h.word.transfer))
-    await _sound(tx, inbound, raised)
+    await sound(tx, inbound, raised)
     after = await take(tx, node, inbound, taken)
     return [replace(r, state=after.get(str(r.transfer), r.state)) for r in receipts]
 
 
 async def take(tx: db.Tx, node: Node, inbound: Inbound, taken: Sequence[Taken]) -> dict[str, State]:
     """Take steps because of a message; the states afterwards. Where persons must look, its sender's link shows it."""
-    waiting = [t for t in taken if t.after.state is State.ATTENTION]
     sender = inbound.message.sender
-    reasons = {
-        t.row.id: next((f for f in t.findings if f.detail), Finding(3002, detail=t.event.value)) for t in waiting
-    }
-    found = [Alarm(sender, t, reason.code, reason.detail, inbound.entry_id) for t, reason in reasons.items()]
+    reasons = {t.row.id: _ATTENTION[t.event] for t in taken if t.after.state is State.ATTENTION}
+    found = [Alarm(sender, t, code, f"{sender} {why}", inbound.entry_id) for t, (code, why) in reasons.items()]
     await alarms.sound(tx, found, inbound.at)
     await steps.take(tx, node, taken, inbound.at, cause_entry=inbound.entry_id, answering=sender)
     return {t.row.id: t.after.state for t in taken}
@@ -113,6 +123,12 @@ async def take(tx: db.Tx, node: Node, inbound: Inbound, taken: Sequence[Taken]) 
 def _is_own(heard: Heard, row: Row, inbound: Inbound) -> bool:
     side = row.acquirer if heard.word.event in ACQUIRERS else row.source
     return side == inbound.message.sender
+
+
+def _withdraws(heard: Heard, inbound: Inbound) -> bool:
+    """Whether it is the source's withdrawal of what it may propose."""
+    own = parse_transfer_id(heard.word.transfer).source == inbound.message.sender
+    return own and heard.word.event is Event.VOIDED and not heard.word.faults
 
 
 async def _named(
@@ -140,7 +156,7 @@ def _judge(
     if row is None:
         return _Judged(findings=(Finding(3001),), alarm="spoke for a transfer that is not its own")
     if word.faults:
-        return _Judged(findings=word.faults)
+        return _Judged(findings=word.faults, alarm=f"says a {word.step} that cannot be taken")
     none = (Finding(3003 if row.state in FINAL else 3002),)
     if (earlier := kept.get((row.id, word.step))) is not None:
         if earlier.item == heard.item.text:
@@ -150,7 +166,7 @@ def _judge(
     if word.event in NAMED and word.names != named.get((row.id, NAMED[word.event][0])):
         own = _shown_own(word, shown, us)
         if own is None:
-            return _Judged(findings=none, alarm=f"names a {NAMED[word.event][0]} that was not made here")
+            return _Judged(findings=none, alarm=f"names {_A[NAMED[word.event][0]]} that was not made here")
     if advance(row.progress, word.event) is None:
         opposite = f"says {word.step} after the opposite" if contradicts(row.progress, word.event) else None
         return _Judged(findings=none, alarm=opposite)
@@ -159,7 +175,9 @@ def _judge(
 
 
 def _shown_own(word: Word, shown: Evidence, us: str) -> Shown | None:
-    """Our own statement that the word names, if the message shows it."""
+    """Our own statement that the word names, if the message shows it; for ``closed-here`` our own closing will do."""
+    if word.event is Event.CLOSED_HERE and (closing := shown.find("closed", word.transfer, us)) is not None:
+        return closing
     own = shown.find(NAMED[word.event][0], word.transfer, us)
     if own is None:
         return None
@@ -167,15 +185,15 @@ def _shown_own(word: Word, shown: Evidence, us: str) -> Shown | None:
     return own if word.names in (own.item.sha256, by_message) else None
 
 
-async def _step(tx: db.Tx, heard: Heard, row: Row, verdict: _Judged, shown: Evidence) -> Taken | None:
+async def _step(tx: db.Tx, inbound: Inbound, heard: Heard, row: Row, verdict: _Judged, shown: Evidence) -> Taken | None:
     """The step a word leads to; None when what must be said next cannot be, because what it carries is lost."""
     word = heard.word
     after = advance(row.progress, word.event)
     assert after is not None  # or it would have been judged to have no effect
     causes, named = [heard.step], {}
-    if verdict.own is not None:
-        found = await rebuilding.missing(tx, row, after.state, heard.step, shown)
-        if found is None:
+    if verdict.own is not None and word.event is not Event.CLOSED_HERE:
+        found = await rebuilding.missing(tx, row, after.state, heard.step, verdict.own, shown)
+        if found is None or (row.state is State.ATTENTION and await rebuilding.reclaim(tx, row, inbound)):
             return None
         kind, column = NAMED[word.event]
         causes += [*found, await shown.keep(tx, verdict.own, kind)]
@@ -191,17 +209,20 @@ async def _of_nothing(
     word = heard.word
     if word.faults:
         return None
-    if word.event is Event.VOIDED and parse_transfer_id(word.transfer).source == inbound.message.sender:
+    if _withdraws(heard, inbound):
         await withdrawals.remember(tx, [heard.step])
         return rebuilding.Begun(State.CANCELLED)
-    own = _shown_own(word, shown, node.code) if word.event in NAMED else None
+    own = _shown_own(word, shown, node.code) if word.event in NAMED and word.event is not Event.CLOSED_HERE else None
     if own is None:
         return None
     begun = await rebuilding.rebuild(tx, inbound, word, heard.step, own, shown)
-    return replace(begun, alarm=_LOST.format(begun.alarm or "the whole transfer"))
+    if word.event is Event.RELEASED and await withdrawals.of(tx, [word.transfer]):
+        return replace(begun, alarm="says released after the opposite")
+    return replace(begun, alarm=begun.alarm or _LOST.format("the whole transfer"))
 
 
-async def _sound(tx: db.Tx, inbound: Inbound, raised: Sequence[tuple[Heard, str | None]]) -> None:
+async def sound(tx: db.Tx, inbound: Inbound, raised: Mapping[str, str]) -> None:
+    """Raise an alarm about each of these transfers: what the sender did, after its name."""
     sender = inbound.message.sender
-    found = [Alarm(sender, h.word.transfer, 3002, f"{sender} {what}", inbound.entry_id) for h, what in raised if what]
+    found = [Alarm(sender, transfer, 3002, f"{sender} {what}", inbound.entry_id) for transfer, what in raised.items()]
     await alarms.sound(tx, found, inbound.at)

@@ -49,9 +49,11 @@ async def resume(tx: db.Tx, node: Node, transfer: str, *, person: str) -> Interv
     row = await _lock(tx, transfer, {"person": (person, MAX_NAME)})
     if row.state is not State.ATTENTION:
         raise _not_now(row, "only a transfer that waits for persons can be resumed")
+    if row.commit_id is None:
+        raise _not_now(row, "this gateway has lost what it said; the registry's own word, said again, leads on")
     now = node.clock()
     entry_id = await _logged(tx, row, "transfer.resume-agreed", person, now)
-    agreed = await store.agree(tx, row, person, entry_id, now)
+    agreed = await store.agree(tx, row, " ".join(person.casefold().split()), entry_id, now)
     if agreed < RESUMING_PERSONS:
         return Intervention(row.id, row.state, RESUMING_PERSONS - agreed)
     return await _intervene(tx, node, row, Event.RESUMED, person, ())

@@ -31,7 +31,8 @@ async def lease_due(
             AND NOT coalesce(CASE WHEN state IN ('committing', 'ending') THEN source = ANY(CAST(:busy AS text[]))
                                   WHEN state IN ('checked', 'released') THEN acquirer = ANY(CAST(:busy AS text[]))
                                   ELSE (told_source_at IS NULL AND source = ANY(CAST(:busy AS text[])))
-                                    OR (told_acquirer_at IS NULL AND acquirer = ANY(CAST(:busy AS text[])))
+                                    OR (told_acquirer_at IS NULL AND closed_acquirer_id IS NOT NULL
+                                        AND acquirer = ANY(CAST(:busy AS text[])))
                              END, false)
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )

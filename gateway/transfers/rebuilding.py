@@ -1,9 +1,10 @@
 """Takes up transfers that this gateway has lost, from what the registries show of them (R26).
 
-What a registry shows is our own signature under a later step, the source's under the proposal, and the other side's
-under what lies between. With all of it the row is inserted where that step leads, its units are claimed again and the
-next statement is said, as if nothing had been lost. Units that the book does not have where they should be, or that
-another transfer claims, take the row to ``attention``: persons look, and the registries' signed words still lead out.
+What a registry shows is our own signature under a later step, and what that step names by hash: the source's proposal
+and release, the acquirer's answer. With all of it the row is inserted where the word leads, its units are claimed again
+and the next statement is said, as if nothing had been lost. Where the book does not have the units as they should be,
+or another transfer has claimed them: before a release the transfer ends (the source is asked to void it); after one
+the row waits in ``attention`` without the word, which is judged anew, units and all, each time the registry repeats it.
 """
 
 from collections.abc import Sequence
@@ -14,27 +15,22 @@ from gateway import db
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Standing, parse_transfer_id
 from gateway.domain.proposals import parse_proposal
-from gateway.domain.transfers import Event, Progress, Proposal, State, begin
+from gateway.domain.transfers import Event, Progress, Proposal, State, advance, begin
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import book, claims
 from gateway.holdings.claims import Claim
 from gateway.links import store as links
 from gateway.messages.inbox import Inbound
-from gateway.transfers import beginning, statements, store
+from gateway.signing import compact
+from gateway.transfers import beginning, statements, steps, store
 from gateway.transfers.evidence import Evidence, Shown
 from gateway.transfers.statements import NOT_KNOWN, Word
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row, Step
 
-#: What must be shown beside the word and our own statement that it names.
-_NEEDED = {
-    Event.ACCEPTED: ("propose",),
-    Event.REJECTED: ("propose",),
-    Event.RELEASED: ("propose", "answer"),
-    Event.CREDITED: ("propose", "answer", "released"),
-}
 #: The column of the row that names our statement.
 _COLUMN = {"offer": "offer_id", "commit": "commit_id", "settle": "settle_id"}
+_MOVED = frozenset({Event.RELEASED, Event.CREDITED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +43,47 @@ class Begun:
     alarm: str | None = None
 
 
-_NOT_ENOUGH = Begun(NOT_KNOWN, (Finding(3001),), alarm="what it shows of this transfer is not enough to take it up")
+_NOT_ENOUGH = Begun(
+    NOT_KNOWN, (Finding(3001),), alarm="shows a statement of this gateway's, but not enough to take the transfer up"
+)
 
 
-async def missing(tx: db.Tx, row: Row, after: State, step: Step, shown: Evidence) -> list[Step] | None:
-    """The statements that what is said in ``after`` carries and that are not kept, as shown; None if one is not."""
+async def missing(tx: db.Tx, row: Row, after: State, step: Step, own: Shown, shown: Evidence) -> list[Step] | None:
+    """The statements that what is said in ``after`` carries and that are not kept, as shown.
+
+    None if one is not shown, or if what is kept is not what our own statement ``own`` names.
+    """
     carried = {name for said in statements.SAID.get(after, ()) for name in said.carries} - {step.step}
-    kept = await store.steps(tx, [row.id], sorted(carried))
+    named = own.names()
+    kept = await store.steps(tx, [row.id], sorted(carried | named.keys()))
+    if any(compact.encode(kept[row.id, name].sha256) != named[name] for name in named if (row.id, name) in kept):
+        return None
     found = []
     for name in sorted(carried - {name for _, name in kept}):
-        sender = row.source if name in ("propose", "released", "voided") else row.acquirer
-        part = shown.find(name, row.id, str(sender))
-        if part is None:
+        sender = row.acquirer if name in ("answer", "credited") else row.source
+        part = shown.find(name, row.id, str(sender), named.get(name))
+        if part is None or name not in named:
             return None
         found.append(await shown.keep(tx, part, name))
     return found
 
 
+async def reclaim(tx: db.Tx, row: Row, inbound: Inbound) -> tuple[Finding, ...]:
+    """What stands against going on with a row that waits in ``attention`` without its claims; they are taken anew."""
+    if await claims.count(tx, row.id):
+        return ()
+    kept = await store.steps(tx, [row.id], ("propose",))
+    proposal = steps.read_proposal(kept[row.id, "propose"])
+    found = await _elsewhere(tx, proposal)
+    if not found and await beginning.claim(tx, row.source, [proposal], inbound.at):
+        raise _busy()
+    return found
+
+
 async def rebuild(tx: db.Tx, inbound: Inbound, word: Word, step: Step, own: Shown, shown: Evidence) -> Begun:
     """Insert the row of ``word``'s transfer where the word leads, from what is shown; nothing if that is not enough."""
-    source = str(parse_transfer_id(word.transfer).source)
-    proposed = shown.find("propose", word.transfer, source)
+    source, named = str(parse_transfer_id(word.transfer).source), own.names()
+    proposed = shown.find("propose", word.transfer, source, named.get("propose"))
     proposal = _read(proposed) if proposed is not None else None
     if proposed is None or proposal is None:
         return _NOT_ENOUGH
@@ -77,37 +93,53 @@ async def rebuild(tx: db.Tx, inbound: Inbound, word: Word, step: Step, own: Show
     speaker = source if word.event is Event.RELEASED else acquirer.code if acquirer else None
     if link is None or acquirer is None or inbound.message.sender != speaker:
         return _NOT_ENOUGH
-    between = {
-        name: shown.find(name, word.transfer, _side(name, source, acquirer.code)) for name in _NEEDED[word.event]
-    }
-    if any(part is None for part in between.values()):
+    sides = {"propose": source, "answer": acquirer.code, "released": source}
+    parts = {name: shown.find(name, word.transfer, sides[name], sha256) for name, sha256 in named.items()}
+    causes = [await shown.keep(tx, part, name) for name, part in parts.items() if part is not None]
+    if len(causes) < len(parts):
         return _NOT_ENOUGH
+    causes.append(await shown.keep(tx, own, own.item.kind))
     deadline = inbound.at + timedelta(hours=link.time_limit_hours)
     new = beginning.new(source, proposed.item, proposal, reached, None, deadline)
-    causes = [await shown.keep(tx, part, name) for name, part in between.items() if part is not None]
-    causes += [step, await shown.keep(tx, own, own.item.kind)]
-    return await _insert(tx, inbound, word, new, proposal, tuple(causes), own)
+    return await _insert(tx, inbound, word, step, new, proposal, causes, {_COLUMN[own.item.kind]: own.message.id})
 
 
 async def _insert(
-    tx: db.Tx, inbound: Inbound, word: Word, new: store.New, proposal: Proposal, causes: Sequence[Step], own: Shown
+    tx: db.Tx,
+    inbound: Inbound,
+    word: Word,
+    step: Step,
+    new: store.New,
+    proposal: Proposal,
+    causes: Sequence[Step],
+    named: dict[str, str],
 ) -> Begun:
-    """The row, where the word leads or, when its units are not to be had, in ``attention``."""
-    progress = begin(word.event)
-    assert progress is not None  # the events of _NEEDED all begin a row
+    """The row, where the word leads; or, where its units are not to be had, where the module says."""
     # The claim refers to the row, which is inserted where it will stand: what is wrong with the units comes first.
     findings = await _elsewhere(tx, proposal)
-    if findings:
-        progress = Progress(State.ATTENTION)
-    inserted = await store.insert(tx, [new], word.event, progress, inbound.entry_id, inbound.at)
-    claims_units = not findings and progress.state is not State.COMPLETED
-    if not inserted or (claims_units and await beginning.claim(tx, new.source, [proposal], inbound.at)):
-        raise GatewayError(Kind.UNAVAILABLE, "another message is about this transfer or its units now", code=9002)
+    progress = begin(word.event)
+    assert progress is not None  # only answers, releases and credits come here, and all of them begin a row
+    kept = (*causes, step)
+    if findings and word.event in _MOVED:
+        progress, kept, named = Progress(State.ATTENTION), tuple(causes), {}
+    if not await store.insert(tx, [new], word.event, progress, inbound.entry_id, inbound.at):
+        raise _busy()
+    if not findings and progress.state is not State.COMPLETED:
+        if await beginning.claim(tx, new.source, [proposal], inbound.at):
+            raise _busy()
     row = (await store.lock(tx, [new.id]))[new.id]
-    named = {_COLUMN[own.item.kind]: own.message.id}
-    found = (*findings, *word.findings)
-    taken = Taken(row, word.event, progress, found, tuple(causes), named, begins=True)
+    if findings and word.event is Event.ACCEPTED:
+        after = advance(progress, Event.CHECKS_FAILED)
+        assert after is not None  # the table says so
+        return Begun(after.state, (), (Taken(row, Event.CHECKS_FAILED, after, findings, kept, named),))
+    shown = findings if word.event in _MOVED else ()
+    taken = Taken(row, word.event, progress, (*shown, *word.findings), kept, named, begins=True)
     return Begun(progress.state, (), (taken,))
+
+
+def _busy() -> GatewayError:
+    """Another message is about this transfer or its units at this instant: no verdict, the same bytes again."""
+    return GatewayError(Kind.UNAVAILABLE, "another message is about this transfer or its units now", code=9002)
 
 
 async def _elsewhere(tx: db.Tx, proposal: Proposal) -> tuple[Finding, ...]:
@@ -124,10 +156,6 @@ async def _elsewhere(tx: db.Tx, proposal: Proposal) -> tuple[Finding, ...]:
     if there == proposal.quantity:
         return ()
     return (Finding(4004, (), "the book does not have these units where they should be"),)
-
-
-def _side(name: str, source: str, acquirer: str) -> str:
-    return acquirer if name == "answer" else source
 
 
 def _read(proposed: Shown) -> Proposal | None:

@@ -43,6 +43,8 @@ RECEIPT_WAIT_SECONDS = 15.0
 #: From which attempt on a peer that receipts but does not answer is asked where a transfer stands, and about how many
 #: transfers at once. A silent peer is not asked: sending it the same bytes says more.
 ASK_FROM, ASKED_AT_ONCE = 3, 10
+#: How many codes of a peer's are shown as the reason why a transfer waits.
+MAX_CODES = 10
 #: Messages under way at once from one worker to one peer: a peer that hangs delays nobody else's transfers.
 SENDS_AT_ONCE = 8
 #: The states in which something said waits for its answer.
@@ -122,12 +124,14 @@ class Relay:
         self._inbox = inbox
         self._registry_of = registry_of
         self._running: dict[asyncio.Task[None], str] = {}
+        self._failed: list[tuple[Sending, Wait]] = []
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SENDS_AT_ONCE))
         self.moved = asyncio.Event()
 
     async def begin(self) -> bool:
         """Decide what is due now and start sending what is; whether anything was. ``moved`` is set as sends end."""
         self.moved.clear()
+        await self._give_back()
         decided = [await self._decide(due, act) for due, act in DECISIONS]
         return await self._start_sends() or any(decided)
 
@@ -205,7 +209,7 @@ class Relay:
 
         sendings = await self._db.run(leased, "lease")
         for sending in sendings:
-            task = asyncio.create_task(self._send(sending, lease))
+            task = asyncio.create_task(self._try_send(sending, lease))
             self._running[task] = sending.peer
             task.add_done_callback(self._sent)
         return bool(sendings)
@@ -215,6 +219,20 @@ class Relay:
         self.moved.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("send-failed", error=repr(task.exception())[:500])
+
+    async def _give_back(self) -> None:
+        """Put off what could not be sent for a reason of our own (no database, no file handle): its lease ends now."""
+        while self._failed:
+            await self._wait(*self._failed[0])
+            del self._failed[0]
+
+    async def _try_send(self, sending: Sending, lease: Lease) -> None:
+        try:
+            await self._send(sending, lease)
+        except Exception as error:
+            why = f"the gateway could not go on with it: {error!r}"[:500]
+            self._failed.append((sending, Wait(lease, self._node.clock(), 1.0, why)))
+            raise
 
     async def _send(self, sending: Sending, lease: Lease) -> None:
         async with self._gates[sending.peer]:
@@ -229,6 +247,9 @@ class Relay:
             if came.receipted and sending.attempts >= ASK_FROM:
                 await self._ask(sending, lease)
         wait = Wait(lease, self._node.clock(), min(came.floor_seconds, LONGEST_WAIT_SECONDS), came.why)
+        await self._wait(sending, wait)
+
+    async def _wait(self, sending: Sending, wait: Wait) -> None:
         if sending.transfers:
             await self._db.run(lambda tx: leases.wait(tx, sending.transfers, wait), "wait")
         else:
@@ -289,16 +310,17 @@ def _named(act: Act) -> str:
 
 def _waiting(stored: messages.Message, reply: VerifiedMessage) -> _Came:
     if reply.type == "refusal":
-        codes = ", ".join(str(f.get("code")) for f in _findings(reply.body) if isinstance(f, dict))
-        return _Came(f"{stored.peer} refused {stored.type}: {codes}", RECEIPT_WAIT_SECONDS)
-    found = {f["code"] for item in reply.items for f in _findings(item.value) if isinstance(f, dict) and "code" in f}
-    said = f", with {', '.join(map(str, sorted(map(str, found))))}" if found else ""
-    why = f"{stored.peer} has receipted {stored.type}{said}; its own message is awaited"
+        return _Came(f"{stored.peer} refused {stored.type}: {_codes([reply.body])}", RECEIPT_WAIT_SECONDS)
+    codes = _codes([item.value for item in reply.items])
+    why = f"{stored.peer} has receipted {stored.type}{codes and f', with {codes}'}; its own message is awaited"
     return _Came(why, RECEIPT_WAIT_SECONDS, receipted=True)
 
 
-def _findings(value: dict[str, Any]) -> list[Any]:
-    return value["findings"] if isinstance(value.get("findings"), list) else []
+def _codes(values: Sequence[dict[str, Any]]) -> str:
+    """The codes of a peer's findings, few and readable whatever it wrote there."""
+    lists = [value["findings"] for value in values if isinstance(value.get("findings"), list)]
+    found = {f["code"] for findings in lists for f in findings if isinstance(f, dict) and type(f.get("code")) is int}
+    return ", ".join(str(code) for code in sorted(found)[:MAX_CODES])
 
 
 def _due(rows: Sequence[Row]) -> list[Sending]:

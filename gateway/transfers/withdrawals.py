@@ -10,6 +10,16 @@ from gateway import db
 from gateway.transfers.store import Step
 
 
+async def beside(tx: db.Tx, source: str) -> None:
+    """Let proposals of this source go on beside each other, but not beside a withdrawal that looks for one of them."""
+    await db.rows(tx, "SELECT pg_advisory_xact_lock_shared(5, hashtext(:source))", {"source": source})
+
+
+async def alone(tx: db.Tx, source: str) -> None:
+    """Wait for proposals of this source that are being received, and let none begin until this transaction ends."""
+    await db.rows(tx, "SELECT pg_advisory_xact_lock(5, hashtext(:source))", {"source": source})
+
+
 async def remember(tx: db.Tx, steps: Sequence[Step]) -> None:
     """Keep statements of withdrawal for transfers that have not been proposed yet; the first one stays."""
     await db.execute(

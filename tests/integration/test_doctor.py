@@ -18,7 +18,7 @@ from gateway.links import commands
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.trust import Revocation
 from tests import spoiled
-from tests.planted import FAULTS
+from tests.planted import FAULTS, named, overtaken, rebuilt
 from tests.played import Course, block
 from tests.spoiled import STANDING, Copy, Original
 from tests.stage import Stage
@@ -114,7 +114,7 @@ async def test_a_transfer_in_every_state_fits_and_what_waits_for_a_person_is_not
     assert counted(report)["requests"] == 2
     assert all(result.examined for result in report.results)
     why = "MEC01 does not know the transfer it proposed (3001)"
-    waiting, alarm = notes(report)
+    waiting, alarm, _ = notes(report)
     assert waiting == f"attention: transfer {original.transfers['attention']}: waits for a person: {why}"
     assert alarm.startswith(f"alarms: transfer {original.transfers['attention']}, entry ") and alarm.endswith(why)
 
@@ -167,6 +167,22 @@ async def test_a_fault_is_found_and_nothing_beside_what_it_implies(original: Ori
     assert {name for name, _ in report.findings} == checks, found(report)
     assert any(words in text for text in found(report)), found(report)
     assert not report.fits
+
+
+async def test_rows_that_were_lost_and_taken_up_fit(original: Original) -> None:
+    for course in (rebuilt, overtaken):
+        async with original.copied() as copy:
+            copy.spoil(*course("released"))
+            assert found(await copy.examined()) == []
+
+
+async def test_a_commit_from_before_data_were_lost_may_name_another_answer(original: Original) -> None:
+    async with original.copied() as copy:
+        copy.spoil(*overtaken("released"), named("answer", "commit", "released"))
+        report = await copy.examined()
+    assert {name for name, _ in report.findings} == {"statements"}
+    what = "its 'commit' names another answer than the 'answer' that is kept"
+    assert any(text.startswith("chain: ") and text.endswith(what) for text in notes(report))
 
 
 async def test_a_finding_names_the_transfer_it_is_about_and_machines_can_read_it(original: Original) -> None:

@@ -161,6 +161,48 @@ async def test_a_settle_without_own_acceptance_or_release_credits_nothing(
         assert (await korea.send(kind, own, body, carried)).type == "transfer.credited"
 
 
+async def test_a_settle_with_another_proposal_than_the_accepted_one_credits_nothing(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    source, deal = Party("MEC01"), Deal(1, 10)
+    async with korea_of(server, gateway, tmp_path, source) as korea:
+        answer = await accept(korea, source, [deal])
+        much = Deal(1, 1000, transfer=deal.transfer, answer=deal.answer)
+        for _ in range(2):
+            receipt = await korea.send(*settles(source, [much], answer.jws))
+            assert (receipt.type, receipt.items[0]["state"]) == ("receipt", "accepted")
+            assert receipt.items[0]["findings"] == [{"code": 3001, "detail": "not the proposal accepted here"}]
+        books = await korea.books()
+        assert books["held"] == 0
+        assert [(a["transfer"], a["code"]) for a in books["alarms"]] == [(deal.transfer, 3001)]
+        assert (await korea.send(*settles(source, [deal], answer.jws))).type == "transfer.credited"
+        assert (await korea.books())["held"] == 10
+
+
+async def test_without_a_record_the_offer_shown_ties_the_acceptance_to_its_proposal(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    source, deal = Party("MEC01"), Deal(1, 10)
+    async with korea_of(server, gateway, tmp_path, source) as korea:
+        answer = await accept(korea, source, [deal])
+    # The same key on an empty database: only what the settle carries can be held against it.
+    async with korea_of(server, gateway, tmp_path, source) as korea:
+        offered = gateway.compose("KOR01", "transfer.offer", [deal.offer])[0]
+        much = Deal(1, 1000, transfer=deal.transfer, answer=deal.answer)
+        heard = [
+            await korea.send(*_showing(offered, deal.offer, settles(source, [d], answer.jws))) for d in (much, deal)
+        ]
+        assert heard[0].items[0]["findings"] == [{"code": 3001, "detail": "not the proposal accepted here"}]
+        assert [message.type for message in heard] == ["receipt", "transfer.credited"]
+        assert (await korea.books())["held"] == 10
+
+
+def _showing(jws: str, item: str, settle: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A settle that also carries this message with this item."""
+    kind, own, body, carried = settle
+    return kind, own, {"evidence": [*body["evidence"], jws]}, [*carried, item]
+
+
 async def test_offers_are_rejected_with_a_code_each(server: Any, gateway: Gateway, tmp_path: Path) -> None:
     source = Party("MEC01")
     deals = [Deal(1, 10), Deal(11, 20, "100-7"), Deal(21, 30, "110-1"), Deal(31, 40, "100-2")]

@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pytest
 from joserfc.errors import InvalidKeyIdError
+from joserfc.jwk import KeySet
 
 from tests.integration import test_sandbox_play as play
 from tests.integration.test_sandbox_acquirer import Deal, accept, korea_of, settles
-from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry
+from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry, sha
 from tests.integration.test_sandbox_source import KOREA, Proposed, commit, issue, propose, simple, state
 
 server, gateway = play.server, play.gateway
@@ -193,6 +194,116 @@ async def test_a_refused_settle_changes_nothing(server: Any, gateway: Gateway, t
         assert (await korea.send_bytes(kind, raw)).type == "transfer.credited"
 
 
+async def test_what_is_down_takes_nothing_and_sends_nothing_until_it_is_cleared(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await mechanism.drained()
+        gateway.heard.clear()
+        await fault(mechanism, "down")
+        for _ in range(3):
+            with pytest.raises(httpx.TransportError):
+                await mechanism.post(kind, raw)
+        with pytest.raises(httpx.TransportError):
+            await mechanism.client.get(f"{mechanism.url}/keys")
+        await wish_for(mechanism, 1)
+        await until(lambda: has_fired(mechanism, "down", 4))
+        await mechanism.admin("POST", f"/transfers/{proposed.transfer}/withdraw", status=503)
+        assert (gateway.heard, await state(mechanism, proposed)) == ([], "locked")
+        await mechanism.admin("DELETE", "/faults", status=200)
+        assert (await mechanism.send_bytes(kind, raw)).type == "transfer.released"
+        assert len(await gateway.wait("transfer.propose")) == 1
+
+
+async def has_fired(sandbox: Sandbox, name: str, times: int) -> bool:
+    shown = (await sandbox.admin("GET", "/faults"))["faults"]
+    return any(f["fault"] == name and f["fired"] >= times for f in shown)
+
+
+async def test_what_is_down_for_a_time_comes_back_by_itself(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        await fault(mechanism, "down", seconds=0.5)
+        begun = time.monotonic()
+        with pytest.raises(httpx.TransportError):
+            await mechanism.send("time.query")
+        await until(lambda: has_struck(mechanism))
+        assert time.monotonic() - begun >= 0.4
+        assert (await mechanism.send("time.query")).type == "time.answer"
+
+
+async def test_an_answer_under_way_is_lost_when_the_registry_goes_down(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        await fault(mechanism, "delay-reply", type="transfer.commit", seconds=0.5)
+        under_way = asyncio.create_task(mechanism.post(kind, raw))
+        await until(lambda: is_in(mechanism, proposed, "released"))
+        await fault(mechanism, "down")
+        with pytest.raises(httpx.TransportError):
+            await under_way
+
+
+async def test_a_source_answers_and_says_the_opposite_too(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        await issue(mechanism)
+        gone, ended = await propose(mechanism, [10, 5])
+        await fault(mechanism, "answer-twice", times=2)
+        released = await mechanism.send(*commit(korea, [gone]))
+        assert released.type == "transfer.released"
+        (denied,) = await gateway.wait("transfer.voided")
+        assert [item["transfer"] for item in denied.items] == [gone.transfer]
+        voided = await mechanism.send(*simple("cancel", [ended], outcome="cancelled"))
+        assert voided.type == "transfer.voided"
+        (invented,) = await gateway.wait("transfer.released")
+        assert invented.items[0]["transfer"] == ended.transfer
+        assert invented.items[0]["commit"]["sha256"] == sha("a message nobody sent")
+        assert [await state(mechanism, p) for p in (gone, ended)] == ["released", "void"]
+        assert (await mechanism.books())["moved_out"] == 10
+
+
+@pytest.mark.parametrize("way", ["reply", "message"])
+async def test_an_acquirer_answers_and_says_the_opposite_too(
+    server: Any, gateway: Gateway, tmp_path: Path, way: str
+) -> None:
+    source, yes, no = Party("MEC01"), Deal(1, 10), Deal(11, 20, "100-7")
+    async with korea_of(server, gateway, tmp_path, source, answer=way) as korea:
+        await fault(korea, "answer-twice", times=3)
+        answer = await accept(korea, source, [yes, no])
+        assert [item["answer"] for item in answer.items] == ["accepted", "rejected"]
+        told = await gateway.wait("transfer.answer", 2 if way == "reply" else 1)
+        if way == "reply":
+            assert {m.items[0]["transfer"]: m.items[0]["answer"] for m in told} == {
+                yes.transfer: "rejected",
+                no.transfer: "accepted",
+            }
+        await korea.drained()
+        gateway.heard.clear()
+        credited = await korea.send(*settles(source, [yes], answer.jws))
+        assert credited.items[0].get("account", credited.items[0].get("state")) in ("100-1", "credited")
+        (denied,) = await gateway.wait("transfer.answer")
+        assert (denied.items[0]["answer"], denied.items[0]["offer"]) == ("closed-here", sha(yes.offer))
+        assert (await korea.books())["held"] == 10
+
+
+async def test_the_key_of_another_registry_signs_an_answer(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    korea = Party("KOR01")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        proposed, kind, raw = await committed(mechanism, korea)
+        pem = tmp_path / "KOR01.pem"
+        pem.write_bytes(korea.key.as_pem(private=True))
+        await fault(mechanism, "anothers-signature", type="transfer.commit", key_file=str(pem))
+        forged = await mechanism.post(kind, raw)
+        signed = play.read(forged.headers["content-type"], forged.content, KeySet.import_key_set(korea.jwks()))
+        assert (signed.type, signed.payload["from"]) == ("transfer.released", "MEC01")
+        assert await state(mechanism, proposed) == "released"
+        assert (await mechanism.send_bytes(kind, raw)).texts == signed.texts
+
+
 async def copies(gateway: Gateway, message_type: str, count: int) -> list[Heard]:
     """Wait until so many copies of one message have come."""
     for _ in range(1000):
@@ -246,6 +357,14 @@ async def test_a_fault_that_cannot_be_is_refused(server: Any, gateway: Gateway, 
             {"fault": "delay", "times": 0},
             {"fault": "refuse-settle", "type": "transfer.offer"},
             {"fault": "delay", "extra": 1},
+            {"fault": "delay", "direction": "both"},
+            {"fault": "down", "direction": "in"},
+            {"fault": "down", "type": "transfer.commit"},
+            {"fault": "anothers-signature"},
+            {"fault": "anothers-signature", "key_file": str(tmp_path / "nowhere.pem")},
+            {"fault": "anothers-signature", "key_file": str(tmp_path / "GWY01.jwks")},
+            {"fault": "wrong-signature", "key_file": str(tmp_path / "MEC01.pem")},
+            {"fault": "answer-twice", "direction": "out"},
         ):
             await mechanism.admin("POST", "/faults", wrong, 422)
         assert (await mechanism.admin("GET", "/faults"))["faults"] == []

@@ -17,7 +17,14 @@ server, gateway = play.server, play.gateway
 
 
 #: Lies that change something that was said before.
-NEED_A_WORD = ["release-again", "void-after-release", "change-answer", "credit-again", "credit-without-settle"]
+NEED_A_WORD = [
+    "release-again",
+    "void-after-release",
+    "change-answer",
+    "credit-again",
+    "credit-without-settle",
+    "closed-after-credit",
+]
 
 
 async def lie(sandbox: Sandbox, name: str, transfer: str) -> Heard:
@@ -65,6 +72,8 @@ async def test_an_acquirer_lies_about_its_answers_and_credits(server: Any, gatew
         assert changed["offer"] == json.loads(refused.answer)["offer"]
         again = (await lie(korea, "credit-again", held.transfer)).items[0]
         assert again["settle"] == credited.items[0]["settle"] and again != credited.items[0]
+        denied = (await lie(korea, "closed-after-credit", held.transfer)).items[0]
+        assert (denied["answer"], denied["offer"]) == ("closed-here", json.loads(held.answer)["offer"])
         invented = (await lie(korea, "credit-without-settle", promised.transfer)).items[0]
         assert invented["settle"] != credited.items[0]["settle"]
         assert [await everything(korea, deal.transfer) for deal in (held, promised, refused)] == before
@@ -85,14 +94,7 @@ async def test_a_lie_that_cannot_be_told_is_refused(server: Any, gateway: Gatewa
         await issue(mechanism)
         (proposed,) = await propose(mechanism, [10])
         await mechanism.send(*simple("cancel", [proposed], outcome="cancelled"))
-        nothing_there = [
-            "release-again",
-            "void-after-release",
-            "change-answer",
-            "credit-again",
-            "credit-without-settle",
-        ]
-        for name in nothing_there:
+        for name in NEED_A_WORD:
             wanted = {"lie": name, "transfer": proposed.transfer}
             assert (await mechanism.admin("POST", "/lies", wanted, 409))["code"] == 3001, name
         for name in ("answer-foreign", "credit-foreign", "void-foreign"):

@@ -13,7 +13,7 @@ from joserfc.jwk import KeySet
 from tests.integration import test_sandbox_play as play
 from tests.integration.test_sandbox_acquirer import Deal, accept, closed, korea_of, offers, settles
 from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry, uuid7
-from tests.integration.test_sandbox_source import Proposed, commit, issue, propose, simple, state
+from tests.integration.test_sandbox_source import Proposed, commit, issue, propose, simple, state, unlock
 
 server, gateway = play.server, play.gateway
 
@@ -242,6 +242,24 @@ async def test_a_restored_source_goes_where_the_gateway_is(server: Any, gateway:
         made += [await mechanism.send(*commit(korea, [both[name]])) for name in ("open", "lost-open")]
         named = [r.items[0]["itmo"][0]["itmo"]["first"] for r in (*made, *released.values())]
         assert len(set(named)) == len(named)
+
+
+async def test_a_lock_that_does_not_hold_what_was_proposed_does_not_keep_a_restored_source_from_serving(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    run = registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,), database="poisoned_backup")
+    async with run as mechanism:
+        await issue(mechanism)
+        poisoned, other = await propose(mechanism, [10, 5])
+        await mechanism.drained()
+        unlock(server, "poisoned_backup", poisoned)
+        await mechanism.admin("POST", "/backup", status=200)
+        await restore(mechanism, known=True)
+        for proposed in (poisoned, other):
+            shows(gateway, proposed.transfer, "committing", commit(korea, [proposed]))
+        assert await synchronise(mechanism) == {poisoned.transfer: "locked", other.transfer: "released"}
+        assert [a["transfer"] for a in (await mechanism.books())["alarms"]] == [poisoned.transfer]
 
 
 async def test_a_restored_acquirer_goes_where_the_gateway_is(server: Any, gateway: Gateway, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.integration import test_sandbox_play as play
 from tests.integration.test_sandbox_play import Gateway, Heard, Party, Sandbox, registry, sha, text, uuid7
 
@@ -146,6 +148,31 @@ async def test_keys_that_come_later_are_no_verdict(server: Any, gateway: Gateway
         assert (await mechanism.send_bytes(kind, raw)).items[0]["state"] == "later"
         korea.write_keys(tmp_path)
         assert (await mechanism.send_bytes(kind, raw)).type == "transfer.released"
+
+
+async def test_a_lock_that_does_not_hold_what_was_proposed_holds_up_no_other_transfer(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01")
+    run = registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,), database="poisoned")
+    async with run as mechanism:
+        await issue(mechanism)
+        poisoned, other = await propose(mechanism, [10, 5])
+        unlock(server, "poisoned", poisoned)
+        for _ in range(2):
+            receipt = await mechanism.send(*commit(korea, [poisoned, other]))
+            assert [item["state"] for item in receipt.items] == ["later", "released"]
+            assert receipt.items[0]["findings"][0]["code"] == 4003
+        assert [await state(mechanism, p) for p in (poisoned, other)] == ["locked", "released"]
+        books = await mechanism.books()
+        assert (books["moved_out"], [a["transfer"] for a in books["alarms"]]) == (5, [poisoned.transfer])
+
+
+def unlock(server: Any, database: str, proposed: Proposed) -> None:
+    """Free what a transfer has locked, behind the registry's back."""
+    with psycopg.connect(server.dsn(database, database)) as connection:
+        freed = connection.execute("UPDATE holding SET locked_by = NULL WHERE locked_by = %s", [proposed.transfer])
+        assert freed.rowcount == 1
 
 
 async def test_void_is_for_ever(server: Any, gateway: Gateway, tmp_path: Path) -> None:
@@ -297,3 +324,12 @@ async def test_a_thousand_transfers_are_released_by_one_message(server: Any, gat
         released = await mechanism.send(*commit(korea, proposed))
         assert (released.type, len(released.items)) == ("transfer.released", 1000)
         assert (await mechanism.books())["moved_out"] == 3000
+
+
+async def test_proposals_at_one_instant_share_what_is_held(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", database="at_once") as mechanism:
+        await issue(mechanism)
+        wish = {"party": "MMR", "to": {"registry": "KOR01", "party": "KOR", "account": "100-1"}, "quantity": 1}
+        calls = [mechanism.admin("POST", "/transfers", {"transfers": [wish]}, 201) for _ in range(8)]
+        assert len(await asyncio.gather(*calls)) == 8
+        assert (await mechanism.books())["locked"] == 8

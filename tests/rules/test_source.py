@@ -4,23 +4,15 @@ import httpx
 import pytest
 
 from gateway.transfers import interventions
-from tests import handmade
-from tests.integration.test_sandbox_play import text
 from tests.rules.world import ALWAYS, UNITS, World
 from tests.stage import AUTHORISATION
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HELD_OF = "series = (SELECT id FROM series WHERE name = '{}')"
-
 
 async def test_R12_a_source_that_dies_as_it_debits_has_not_debited(world: World) -> None:
     """A source that debits, and dies before it has kept its release, finds no units when the commit comes again."""
-    mechanism = world.registry("MEC01")
-    await mechanism.post("crash", point="receive.transfer.commit.before-commit")
-    transfer = await world.at("committing")
-    await mechanism.process.wait()
-    await world.stage.restart("MEC01")
+    transfer = await died_as_it_debited(world)
     assert (await world.state_at("MEC01", transfer), await world.locked(transfer)) == ("locked", UNITS)
     await world.completes(transfer)
     assert await world.look(
@@ -29,9 +21,9 @@ async def test_R12_a_source_that_dies_as_it_debits_has_not_debited(world: World)
 
 
 async def test_R12_without_it_the_commit_is_stuck_and_units_are_nowhere(world: World) -> None:
-    transfer = await world.committing()
-    # It died between the two: the debit is there, the release is not.
-    await world.overwrite("MEC01", f"DELETE FROM holding WHERE locked_by = '{transfer}'")
+    await world.without("R12", "MEC01")
+    transfer = await died_as_it_debited(world)
+    assert (await world.state_at("MEC01", transfer), await world.locked(transfer)) == ("locked", 0)
     for _ in range(2):
         await world.turn(transfer)
         assert (await world.state(transfer), await world.books()) == ("committing", {})
@@ -51,37 +43,25 @@ async def test_R13_void_is_for_ever(world: World) -> None:
 
 
 async def test_R13_without_it_units_are_nowhere(world: World) -> None:
+    await world.without("R13", "MEC01")
     transfer = await withdrawn_and_committed(world)
-    # A source that has said void, and for which it was not for ever.
-    await world.overwrite(
-        "MEC01",
-        f"UPDATE transfer SET state = 'locked' WHERE transfer = '{transfer}'",
-        f"UPDATE holding SET locked_by = '{transfer}' WHERE {HELD_OF.format(world.series)}",
-        f"DELETE FROM step WHERE transfer = '{transfer}' AND step = 'voided'",
-    )
     assert (await world.deliver(transfer, "commit")).type == "transfer.released"
+    assert await world.state_at("MEC01", transfer) == "released"
     assert (await world.state(transfer), await world.books()) == ("cancelled", {})
 
 
 async def test_R14_a_lock_is_a_transfers(world: World) -> None:
     """The late end of one transfer would free the units that another one has taken to its acceptance meanwhile."""
-    first, second = await locked_again(world)
-    assert (await world.deliver(first, "cancel")).type == "transfer.voided"
+    first, second = await cancelled_after_the_units_were_locked_again(world)
     assert await world.locked(second) == UNITS
+    assert await uses(world) == 409
     await world.completes(second)
     assert await world.doctor(first) == []
 
 
 async def test_R14_without_it_units_on_their_way_are_free(world: World) -> None:
-    first, second = await locked_again(world)
-    # A lock on the block that only knows that there is one: the first transfer's, which the source still had open.
-    await world.overwrite(
-        "MEC01",
-        f"UPDATE transfer SET state = 'locked' WHERE transfer = '{first}'",
-        f"UPDATE holding SET locked_by = '{first}' WHERE locked_by = '{second}'",
-        f"DELETE FROM step WHERE transfer = '{first}' AND step = 'voided'",
-    )
-    await world.deliver(first, "cancel")
+    await world.without("R14", "MEC01")
+    _, second = await cancelled_after_the_units_were_locked_again(world)
     assert (await world.state_at("MEC01", second), await world.locked(second)) == ("locked", 0)
     assert await uses(world) == 201  # while the gateway commits them to somebody else
     for _ in range(2):
@@ -100,13 +80,12 @@ async def test_R15_a_restored_source_serves_nothing_until_it_has_asked(world: Wo
 
 
 async def test_R15_without_it_units_are_used_that_another_has(world: World) -> None:
+    await world.without("R15", "MEC01")
     transfer = await credited_and_restored(world)
-    await world.overwrite("MEC01", "DELETE FROM setting WHERE name = 'restored'")
-    await world.registry("MEC01").stop()
-    await world.stage.restart("MEC01")
     assert await uses(world) == 201
     assert await world.books() == {"MEC01": UNITS, "KOR01": UNITS}
-    [(used,)] = await world.look("MEC01", f"SELECT count(*) FROM holding WHERE account = '200-1' AND {held_of(world)}")
+    held = f"series = (SELECT id FROM series WHERE name = '{world.series}')"
+    [(used,)] = await world.look("MEC01", f"SELECT count(*) FROM holding WHERE account = '200-1' AND {held}")
     assert (used, await world.state(transfer)) == (1, "completed")
 
 
@@ -135,21 +114,24 @@ async def test_R17_a_withdrawal_asks_first(world: World) -> None:
 
 
 async def test_R17_without_it_units_are_free_that_another_has(world: World) -> None:
+    await world.without("R17", "MEC01")
     transfer = await credited_and_forgotten(world)
-    # Withdrawn without a question, and said so.
-    await world.overwrite(
-        "MEC01",
-        f"UPDATE transfer SET state = 'void' WHERE transfer = '{transfer}'",
-        f"UPDATE holding SET locked_by = NULL WHERE locked_by = '{transfer}'",
-    )
-    voided = text({"kind": "voided", "transfer": transfer, "findings": []})
-    await handmade.say(world.stage, handmade.signer(world.stage, "MEC01"), "transfer.voided", [voided])
+    assert (await world.registry("MEC01").post(f"transfers/{transfer}/withdraw"))["state"] == "void"
     assert await world.books() == {"MEC01": UNITS, "KOR01": UNITS}
     assert await uses(world) == 201
-    assert (await world.state(transfer), await world.alarms(transfer)) == (
-        "completed",
-        ["MEC01 says voided after the opposite"],
-    )
+    await world.stage.until(lambda: world.alarms(transfer))
+    assert await world.alarms(transfer) == ["MEC01 says voided after the opposite"]
+    assert await world.state(transfer) == "completed"
+
+
+async def died_as_it_debited(world: World) -> str:
+    """The source dies before the transaction ends in which it stores its release; it is there again."""
+    mechanism = world.registry("MEC01")
+    await mechanism.post("crash", point="receive.transfer.commit.before-commit")
+    transfer = await world.at("committing")
+    await mechanism.process.wait()
+    await world.stage.restart("MEC01")
+    return transfer
 
 
 async def withdrawn_and_committed(world: World) -> str:
@@ -164,8 +146,8 @@ async def withdrawn_and_committed(world: World) -> str:
     return transfer
 
 
-async def locked_again(world: World) -> tuple[str, str]:
-    """A transfer whose cancel is still on its way; its source has withdrawn it, and has locked the units again."""
+async def cancelled_after_the_units_were_locked_again(world: World) -> tuple[str, str]:
+    """The cancel of a transfer arrives after its source has withdrawn it and has locked the units for a second one."""
     node, first = world.stage.gateway.node, await world.at("accepted")
     await world.stage.run(lambda tx: interventions.end(tx, node, first, person="one", reason="it takes too long"))
     await world.lose("MEC01", "transfer.cancel")
@@ -174,6 +156,7 @@ async def locked_again(world: World) -> tuple[str, str]:
     await world.stage.until(lambda: world.stands(first, "cancelled"))
     second = await world.on(await world.propose(), "accepted")
     assert await world.locked(second) == UNITS
+    assert (await world.deliver(first, "cancel")).type == "transfer.voided"
     return first, second
 
 
@@ -214,10 +197,6 @@ async def credited_and_forgotten(world: World) -> str:
     await world.registry("MEC01").post("restore", known=False)
     assert (await world.state_at("MEC01", transfer), await world.locked(transfer)) == ("locked", UNITS)
     return transfer
-
-
-def held_of(world: World) -> str:
-    return HELD_OF.format(world.series)
 
 
 async def uses(world: World) -> int:

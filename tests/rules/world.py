@@ -1,13 +1,15 @@
 """The world of one rule: three registries, one gateway, and the hand that loses, delays and forgets between them.
 
 The gateway takes single turns; what it has stored is delivered, late or again, by the test; faults are set at the
-registries; what a node without a rule would have forgotten or done is written into its database past all triggers.
+registries. A rule is switched off in the gateway's tables and functions (it runs in this process), and at a registry
+by starting it again as a program that does not keep it (``without``). The same course is played with and without.
 Every test has units of its own, ten of a series, and asks afterwards in which books they are.
 """
 
+import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,10 +26,10 @@ from gateway.links import commands as links
 from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound
-from gateway.messages.outbox import Draft
+from gateway.messages.outbox import Draft, Wait
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
-from gateway.transfers import hearing, steps, store
+from gateway.transfers import hearing, leases, steps, store
 from gateway.transfers.steps import Taken
 from tests.integration.test_sandbox_play import Heard, read
 from tests.stage import Registry, Stage
@@ -45,6 +47,8 @@ COLUMNS = {
     "closed-source": "closed_source_id",
     "closed-acquirer": "closed_acquirer_id",
 }
+#: The registry as a program, and the one that does not keep some rules.
+SANDBOX, WITHOUT = "connectors.sandbox", "tests.rules.without"
 _numbers = itertools.count(1)
 
 
@@ -68,12 +72,26 @@ def ending(
     off.setitem(wiring.HANDLERS, message_type, handler)
 
 
-async def overwrite(stage: Stage, database: str, *statements: str, parameters: tuple[Any, ...] = ()) -> None:
+def said_once(off: pytest.MonkeyPatch) -> None:
+    """Give the gateway another way to wait: what has left once is done with, whatever came of it."""
+
+    async def done(tx: db.Tx, ids: Sequence[str], wait: Wait) -> None:
+        await db.execute(
+            tx,
+            "UPDATE transfer SET next_at = NULL, leased_until = NULL, leased_by = NULL, waiting = NULL, attempts = 0"
+            " WHERE id = ANY(CAST(:ids AS text[])) AND leased_until = :until AND leased_by = :worker",
+            {"ids": list(ids), "until": wait.lease.until, "worker": wait.lease.worker},
+        )
+
+    off.setattr(leases, "wait", done)
+
+
+async def overwrite(stage: Stage, database: str, *statements: str) -> None:
     """Change a database past its triggers, in one transaction."""
     async with await psycopg.AsyncConnection.connect(stage.server.dsn(database)) as connection:
         await connection.execute("SET session_replication_role = replica")
         for statement in statements:
-            await connection.execute(statement.encode(), parameters or None)
+            await connection.execute(statement.encode())
 
 
 @dataclass
@@ -82,6 +100,8 @@ class World:
 
     stage: Stage
     number: int = field(default_factory=lambda: next(_numbers))
+    #: How the registries are started that keep every rule, of those that keep one less now.
+    commands: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def series(self) -> str:
@@ -141,6 +161,14 @@ class World:
 
         return await self.stage.run(done)
 
+    async def without(self, rules: str, code: str) -> None:
+        """Start a registry again as one that does not keep these rules (``without.RULES``); ``rest`` ends that."""
+        registry = self.registry(code)
+        await registry.stop()
+        self.commands[code], at = registry.command, registry.command.index(SANDBOX)
+        registry.command = [*registry.command[:at], WITHOUT, rules, *registry.command[at + 1 :]]
+        await self.stage.restart(code)
+
     # What the network does
 
     def registry(self, code: str) -> Registry:
@@ -198,13 +226,6 @@ class World:
         outcome = await registry.send(OutgoingMessage(asked.message_id, asked.type, asked.body, asked.content_type))
         assert isinstance(outcome, Accepted)
         return await gateway.inbox.absorb(outcome.body, asked)
-
-    # What is written past the rules
-
-    async def overwrite(self, code: str, *statements: str, parameters: tuple[Any, ...] = ()) -> None:
-        """Change the database of a node (``GWY01`` is the gateway) as the node itself never would."""
-        name = self.stage.database_name if code == "GWY01" else f"{code.lower()}_{self.stage.database_name}"
-        await overwrite(self.stage, name, *statements, parameters=parameters)
 
     # Restores
 
@@ -285,21 +306,28 @@ class World:
         assert await self.doctor(transfer, self.series) == []
 
     async def rest(self) -> None:
-        """Let nobody work on what this test leaves behind."""
-        for code in CODES:
-            if self.registry(code).process.returncode is not None:
-                await self.stage.restart(code)
-            await self.mend(code)
-            await self.overwrite(
-                code,
-                "UPDATE transfer SET ask_at = NULL, state = CASE state WHEN 'done' THEN 'done' ELSE 'void' END",
-                "UPDATE holding SET locked_by = NULL",
-                "UPDATE sent SET owed = false",
-            )
-            if await self.look(code, "SELECT FROM setting WHERE name = 'restored'"):
-                await self.synchronise(code)
-            await self.registry(code).post("clock", seconds=0)
-            await self.registry(code).change("policy", decide=True, refuse_parties=[], refuse_release=[])
+        """Let nobody work on what this test leaves behind, and every registry keep every rule again."""
+        await asyncio.gather(*map(self._at_rest, CODES))
         self.stage.clock.ahead = timedelta()
         at_rest = "next_at = NULL, leased_until = NULL, leased_by = NULL, waiting = NULL, attempts = 0"
         await self.stage.rows(f"UPDATE transfer SET {at_rest}")
+
+    async def _at_rest(self, code: str) -> None:
+        registry = self.registry(code)
+        if code in self.commands:
+            await registry.stop()
+            registry.command = self.commands.pop(code)
+        if registry.process.returncode is not None:
+            await self.stage.restart(code)
+        await self.mend(code)
+        await overwrite(
+            self.stage,
+            f"{code.lower()}_{self.stage.database_name}",
+            "UPDATE transfer SET ask_at = NULL, state = CASE state WHEN 'done' THEN 'done' ELSE 'void' END",
+            "UPDATE holding SET locked_by = NULL",
+            "UPDATE sent SET owed = false",
+        )
+        if await self.look(code, "SELECT FROM setting WHERE name = 'restored'"):
+            await self.synchronise(code)
+        await registry.post("clock", seconds=0)
+        await registry.change("policy", decide=True, refuse_parties=[], refuse_release=[])

@@ -38,6 +38,12 @@ CREATE TABLE resumption (
 GRANT SELECT, INSERT ON alarm, resumption TO gateway_app;
 """
 
+#: What others carry is kept beside what was received and sent, and is never sent again.
+EVIDENCE = """
+ALTER TABLE message DROP CONSTRAINT message_direction_check,
+  ADD CONSTRAINT message_direction_check CHECK (direction IN ('in', 'out', 'shown'));
+"""
+
 #: A withdrawal that overtakes its proposal waits here for it: the proposal then ends as it arrives.
 WITHDRAWALS = """
 CREATE TABLE early_withdrawal (
@@ -52,7 +58,7 @@ GRANT SELECT, INSERT ON early_withdrawal TO gateway_app;
 
 def upgrade() -> None:
     """Add the columns and tables, and what the serving role may do with them."""
-    for part in (LEASES, ALARMS, WITHDRAWALS):
+    for part in (LEASES, ALARMS, EVIDENCE, WITHDRAWALS):
         op.execute(part)
     for table in ("alarm", "resumption", "early_withdrawal"):
         op.execute(

@@ -1,0 +1,1 @@
+"""What is left when processes die, messages are lost, registries lie, clocks jump and disks fill: real processes."""

@@ -1,0 +1,314 @@
+"""A network of real processes on one PostgreSQL, in which any of them may be killed at any time.
+
+One or two serves (each with a port of its own), any number of workers, MEC01 (which answers in the reply) and KOR01
+(which answers by a message of its own). Databases are read behind the processes' backs, because these may be dead.
+A process that ends though nobody wished it fails whatever waits at that moment, with what it said last. All units
+and accounts are synthetic.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psycopg
+
+from gateway.signing.keys import SoftwareKey
+from tests import stage as staging
+from tests.faults.postgres import Postgres
+from tests.faults.processes import STOP_SECONDS, Part, free_port
+from tests.faults.program import CLOCK
+
+#: How long anything may take to come to rest after a fault: back-offs of some seconds, on a machine that is shared.
+PATIENCE_SECONDS = 90.0
+LOOK_SECONDS = 0.05
+#: What a source owes nobody any more, by its own books.
+AT_REST = "('done', 'void')"
+
+#: Code → kind and Party of those that may take part.
+MEMBERS = {"MEC01": ("mechanism", ""), "KOR01": ("party", "KOR"), "JPN01": ("party", "JPN")}
+#: Those that do.
+REGISTRIES = ("MEC01", "KOR01")
+#: How each answers: in the reply, or by a message of its own.
+USUAL, MIRRORED = {"MEC01": "reply", "KOR01": "message"}, {"MEC01": "message", "KOR01": "reply"}
+
+
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """A registry cannot do it now: its books, or the gateway it must ask, are out of reach."""
+
+
+@dataclass(repr=False)
+class Network:
+    """The parts, by name (serve, serve2, worker, worker2, MEC01, KOR01), and what can be seen of them."""
+
+    postgres: Postgres
+    folder: Path
+    database: str
+    http: httpx.AsyncClient
+    parts: dict[str, Part] = field(default_factory=dict)
+    #: By how many seconds the gateway's processes are ahead of real time.
+    ahead: float = 0.0
+    _connections: dict[str, psycopg.AsyncConnection[Any]] = field(default_factory=dict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Part:
+        return self.parts[name]
+
+    async def start(self, name: str, armed: str = "") -> None:
+        """Start a part (again) where it was, and wait until it answers."""
+        self.parts[name].start(armed)
+        await self.parts[name].ready()
+
+    async def restart(self, name: str, armed: str = "") -> None:
+        """Kill it and start it again."""
+        self.parts[name].kill()
+        await self.start(name, armed)
+
+    @property
+    def link_url(self) -> str:
+        """Where messages are posted."""
+        return self.parts["serve"].url
+
+    def step_clock(self, seconds: float) -> None:
+        """The gateway's processes are ahead of real time by so much from now on."""
+        self.ahead = seconds
+        new = self.folder / "clock.new"
+        new.write_text(str(seconds))
+        os.replace(new, self.folder / "clock")
+
+    # What the registries' operators do
+
+    async def admin(self, code: str, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """Call a registry's operator side once."""
+        url = f"{self.parts[code].url}/admin/{path}"
+        answer = await self.http.request(method, url, **({"json": body} if method != "GET" else {}))
+        if answer.status_code == 503:
+            raise Unavailable(answer.text)
+        assert answer.is_success, f"{method} {url}: {answer.status_code} {answer.text}"
+        return dict(answer.json()) if answer.content else {}
+
+    async def operator(self, method: str, path: str, **wanted: Any) -> httpx.Response:
+        """Call the gateway's operator API once."""
+        return await self.http.request(method, f"http://{self.parts['serve'].environment[OPERATOR]}{path}", **wanted)
+
+    async def issue(self, gross: int = 1_000_000, series: str = "MMR-A64") -> None:
+        """Let MEC01 issue to Myanmar, and wait until the gateway has heard of it."""
+        wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": series}
+        wanted |= {"sop_percent": 0, "omge_percent": 0, "authorisation": staging.AUTHORISATION}
+        made = await self.admin("MEC01", "POST", "issue", **wanted)
+        await self.until(lambda: self.count(f"action WHERE action = '{made['action']}'"), "the issuance is known")
+
+    async def propose(self, *quantities: int, together: bool = False, **changes: Any) -> list[str]:
+        """Let MEC01 propose transfers of these quantities, each in a message of its own unless ``together``."""
+        wish = {"party": "MMR", "to": {"registry": "KOR01", "party": "KOR", "account": "100-1"}}
+        wishes = [wish | {"authorisation": staging.AUTHORISATION, "quantity": q} | changes for q in quantities]
+        body = {"transfers": wishes, "one_message_each": not together}
+        return list((await self.admin("MEC01", "POST", "transfers", **body))["transfers"])
+
+    async def insist(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """Call until whoever is called lives and can do it; what it gives."""
+        got: list[T] = []
+
+        async def done() -> bool:
+            try:
+                got.append(await call())
+            except Unavailable:
+                return False
+            return True
+
+        await self.until(done, what)
+        return got[0]
+
+    # What is in the databases
+
+    async def rows(self, statement: str, of: str = "gateway") -> list[tuple[Any, ...]]:
+        """What a statement gives in the database of the gateway (as its owner, or as ``postgres``) or a registry's."""
+        async with self._locks.setdefault(of, asyncio.Lock()):
+            try:
+                return await self._fetch(statement, of)
+            except psycopg.OperationalError:  # the connection did not survive what was done to the database
+                return await self._fetch(statement, of)
+
+    async def _fetch(self, statement: str, of: str) -> list[tuple[Any, ...]]:
+        connection = self._connections.get(of)
+        if connection is None or connection.closed:
+            if of in ("gateway", "postgres"):
+                dsn = self.postgres.server.dsn(self.database, "gateway_owner" if of == "gateway" else "postgres")
+            else:
+                dsn = self.postgres.server.dsn(self.books_of(of), self.books_of(of))
+            connection = self._connections[of] = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+        cursor = await connection.execute(statement)  # type: ignore[arg-type]
+        return list(await cursor.fetchall()) if cursor.description else []
+
+    def books_of(self, code: str) -> str:
+        """The name of a registry's database."""
+        return f"{code.lower()}_{self.database}"
+
+    async def count(self, table: str, of: str = "gateway") -> int:
+        """Rows of ``table`` (which may carry a WHERE)."""
+        return int((await self.rows(f"SELECT count(*) FROM {table}", of))[0][0])
+
+    async def states(self, transfers: Sequence[str]) -> list[str]:
+        """The states of these transfers at the gateway, "absent" for one that has not arrived."""
+        found = dict(await self.rows("SELECT id, state FROM transfer"))
+        return [str(found.get(t, "absent")) for t in transfers]
+
+    async def under_way(self) -> set[str]:
+        """The transfers that somebody still has to do something about, by the gateway's rows and the source's."""
+        held = {t for (t,) in await self.rows("SELECT id FROM transfer WHERE state = 'attention'")}
+        due = await self.rows("SELECT id FROM transfer WHERE next_at IS NOT NULL")
+        own = await self.rows(f"SELECT transfer FROM transfer WHERE state NOT IN {AT_REST}", "MEC01")
+        return {t for (t,) in [*due, *own]} - held
+
+    async def at_rest(self) -> bool:
+        """Whether every transfer is final (or with a person), everybody has been told, and nobody owes a message."""
+        if await self.under_way() or await self.count("transfer_request WHERE next_at IS NOT NULL"):
+            return False
+        owed = [await self.count("sent WHERE owed AND coalesce(expires_at > now(), true)", c) for c in REGISTRIES]
+        return not any(owed)
+
+    # Waiting, and saying why it was in vain
+
+    async def until(
+        self, holds: Callable[[], Awaitable[Any]], what: str, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """Wait until ``holds`` gives something true; fails with an account of the whole network."""
+        deadline = asyncio.get_running_loop().time() + patience_seconds
+        while True:
+            with suppress(httpx.TransportError, psycopg.OperationalError):  # somebody is dead at the moment
+                if await holds():
+                    return
+            ended = [p.name for p in self.parts.values() if p.process is not None and p.ended() and not p.may_end]
+            if ended or asyncio.get_running_loop().time() > deadline:
+                why = f"ended by itself: {', '.join(ended)}" if ended else f"waited in vain until {what}"
+                raise AssertionError(f"{why}\n{await self.account()}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def settle(self) -> None:
+        """Wait until everything is at rest."""
+        await self.until(self.at_rest, "everything is at rest")
+
+    async def account(self) -> str:
+        """Who lives, what everybody said last, and where the transfers are that are not at rest."""
+        told = []
+        for part in self.parts.values():
+            how = "never started" if part.process is None else f"ended with {part.process.exitcode}"
+            armed = f", armed with {part.armed}" if part.armed else ""
+            told.append(f"{part.name}{armed}: {how if part.ended() else 'lives'}\n{part.last_words()}")
+        try:
+            told += [" | ".join(map(str, row)) for row in await self.rows(_OPEN)]
+            told += [f"MEC01: {row}" for row in await self.rows(_OWN_OPEN, "MEC01")]
+            told += [f"KOR01: {row}" for row in await self.rows(_OWN_OPEN, "KOR01")]
+        except psycopg.OperationalError as error:
+            told.append(f"the database cannot be read: {error}")
+        return "\n".join(told)
+
+    async def close(self) -> None:
+        """End every process, and the connections."""
+        await asyncio.gather(*(part.end(STOP_SECONDS) for part in self.parts.values()))
+        for connection in self._connections.values():
+            await connection.close()
+
+
+OPERATOR = "GATEWAY_OPERATOR_LISTEN"
+_OPEN = """
+SELECT id, state, version, 'attempts', attempts, 'next', next_at, 'leased', leased_until, waiting FROM transfer
+WHERE next_at IS NOT NULL OR state = 'attention' ORDER BY created_at LIMIT 40
+"""
+_OWN_OPEN = f"SELECT transfer, role, state FROM transfer WHERE state NOT IN {AT_REST} LIMIT 40"
+
+
+@asynccontextmanager
+async def opened(
+    postgres: Postgres, folder: Path, *, serves: int = 1, workers: int = 1, answers: Mapping[str, str] = USUAL
+) -> AsyncIterator[Network]:
+    """A network that runs, with both links active and units issued."""
+    async with AsyncExitStack() as stack:
+        # No connection is kept: who was killed meanwhile must not be met on an old one.
+        once = httpx.Limits(max_keepalive_connections=0)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False, limits=once))
+        network = Network(postgres, folder, staging.fresh_database(postgres.server), http)
+        stack.push_async_callback(network.close)
+        key = SoftwareKey.generate()
+        key.save(folder / "gateway.pem")
+        _jwks(folder, "GWY01").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+        for nr in range(serves):
+            _add_gateway(network, f"serve{nr + 1 if nr else ''}", "serve")
+        for nr in range(workers):
+            _add_gateway(network, f"worker{nr + 1 if nr else ''}", "worker")
+        for nr, code in enumerate(REGISTRIES):
+            _add_registry(network, code, answers[code], f"serve{nr + 1 if nr and serves > 1 else ''}")
+        await asyncio.gather(*(network.start(name) for name in network.parts))
+        await asyncio.gather(*(_link(network, code) for code in REGISTRIES))
+        await network.issue()
+        yield network
+
+
+async def join(network: Network, code: str) -> None:
+    """Another registry, which holds nothing."""
+    _add_registry(network, code, "reply", "serve")
+    await network.start(code)
+    await _link(network, code)
+
+
+def _add_gateway(network: Network, name: str, command: str) -> None:
+    serving = command == "serve"
+    link, operator = (f"127.0.0.1:{free_port()}" for _ in range(2)) if serving else ("", "")
+    environment = {
+        "GATEWAY_DATABASE_URL": network.postgres.server.dsn(network.database, "gateway_app"),
+        "GATEWAY_KEY_FILE": str(network.folder / "gateway.pem"),
+        CLOCK: str(network.folder / "clock"),
+    }
+    environment |= {"GATEWAY_LINK_LISTEN": link, OPERATOR: operator} if serving else {}
+    log = network.folder / f"{name}.log"
+    network.parts[name] = Part(name, ["tests.faults.program", command], log, environment, link)
+
+
+def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
+    kind, party = MEMBERS[code]
+    folder, server, books = network.folder, network.postgres.server, network.books_of(code)
+    server.create_database(books, books)
+    address = f"127.0.0.1:{free_port()}"
+    arguments = ["tests.faults.registry", kind, "--code", code, "--database", server.dsn(books, books)]
+    arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
+    arguments += ["--gateway-keys", str(_jwks(folder, "GWY01")), "--answer", answer, "--listen", address]
+    arguments += ["--party", party] if party else []
+    for other in MEMBERS:
+        arguments += ["--peer", f"{other}={_jwks(folder, other)}"] if other != code else []
+    network.parts[code] = Part(code, arguments, folder / f"{code}.log", address=address)
+
+
+async def _link(network: Network, code: str) -> None:
+    """Pin the registry's keys, register it, and let it activate its link."""
+    kind, party = MEMBERS[code]
+    keys = await network.http.get(f"{network.parts[code].url}/keys")
+    _jwks(network.folder, code).write_text(keys.text)
+    options = ["--kind", kind, "--url", network.parts[code].url, "--keys", str(_jwks(network.folder, code))]
+    options += ["--party", party] if party else []
+    ended, said = await run(network, "links", "add", code, *options)
+    assert ended == 0, said
+    assert (await network.admin(code, "POST", "activate"))["receipted"]
+
+
+async def run(network: Network, *arguments: str, armed: str = "", **settings: str) -> tuple[int, str]:
+    """Run a command of the gateway to its end: its exit code, and what it said."""
+    log = network.folder / f"{'-'.join(arguments[:3])}.log".replace("/", "")
+    environment = {**network.parts["serve"].environment, **settings}
+    command = Part(arguments[0], ["tests.faults.program", *arguments], log, environment)
+    command.start(armed)
+    assert command.process is not None
+    await asyncio.to_thread(command.process.join)
+    assert command.process.exitcode is not None
+    return command.process.exitcode, command.last_words()
+
+
+def _jwks(folder: Path, code: str) -> Path:
+    return folder / f"{code}.jwks"

@@ -1,0 +1,113 @@
+"""Property: whatever the network or a registry's front does to messages, every transfer ends as it would have without.
+
+Method: a fault of the sandbox registries is set wherever it bites, on every message that goes that way, while at
+least twenty transfers are under way on every course; afterwards each must have struck. Nobody waits for the gateway's
+back-off: what is due later is made due now. And lies, really signed: the evidence is kept, an alarm names who spoke
+about what, and nothing else happens, to that transfer or to another.
+"""
+
+from typing import Any
+
+import pytest
+
+from connectors.sandbox import arrivals, lies
+from tests.faults import courses, load
+from tests.faults import network as networks
+from tests.faults.agreement import agree
+from tests.faults.campaign import BOTH_WAYS, RECEIVER, hurried, meet
+from tests.faults.network import Network
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Who says which lie about a transfer in what state at MEC01. Japan has no part in any.
+LIES = {
+    "release-without-commit": ("MEC01", "locked"),
+    "release-again": ("MEC01", "done"),
+    "void-after-release": ("MEC01", "done"),
+    "change-answer": ("KOR01", "done"),
+    "credit-again": ("KOR01", "done"),
+    "credit-without-settle": ("KOR01", "done"),
+    "answer-foreign": ("JPN01", "locked"),
+    "credit-foreign": ("JPN01", "locked"),
+    "void-foreign": ("JPN01", "locked"),
+}
+
+
+@pytest.mark.parametrize("fault", [*BOTH_WAYS, *RECEIVER])
+async def test_messages_that_meet_a_fault_from_the_gateway(network: Network, fault: str) -> None:
+    await suffered(network, fault, "in")
+
+
+@pytest.mark.parametrize("fault", BOTH_WAYS)
+async def test_messages_that_meet_a_fault_from_the_registries(network: Network, fault: str) -> None:
+    await suffered(network, fault, "out")
+
+
+async def test_a_settle_that_is_refused_waits_for_persons_and_they_resume_it(network: Network) -> None:
+    await network.admin("KOR01", "POST", "faults", fault="refuse-settle", type="transfer.settle")
+    async with hurried(network):
+        await load.begin(network)
+        await load.end(network)
+        await network.settle()
+    waiting = await network.rows("SELECT id, findings FROM transfer WHERE state = 'attention'")
+    assert waiting and all(findings[0]["detail"] for _, findings in waiting)
+    assert {(a["link"], a["transfer"]) for a in await alarms(network)} >= {("KOR01", t) for t, _ in waiting}
+    await courses.resume_all(network)
+    await network.settle()
+    assert set(await network.states([t for t, _ in waiting])) == {"completed"}
+    await agree(network, doctor=True)
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie: str) -> None:
+    code, state = LIES[lie]
+    if "JPN01" not in network.parts:
+        await networks.join(network, "JPN01")
+    await network.propose(1)
+    await network.settle()
+    await load.begin(network)
+    [[transfer]] = await network.rows(
+        f"SELECT transfer FROM transfer WHERE state = '{state}' ORDER BY transfer DESC LIMIT 1", "MEC01"
+    )
+    await network.until(lambda: network.count(f"transfer WHERE id = '{transfer}' AND offer_id IS NOT NULL"), "offered")
+    before = await network.rows(f"SELECT state, version FROM transfer WHERE id = '{transfer}'")
+    told = (await network.admin(code, "POST", "lies", lie=lie, transfer=transfer))["message"]
+    kept = f"message WHERE direction = 'in' AND peer = '{code}' AND message_id = '{told}'"
+    await network.until(lambda: network.count(kept), "the lie has been heard")
+    assert (code, transfer) in {(a["link"], a["transfer"]) for a in await alarms(network)}
+    assert await network.rows(f"SELECT state, version FROM transfer WHERE id = '{transfer}'") == before
+    assert len(await network.under_way()) >= load.UNDER_WAY
+    await load.end(network)
+    await network.settle()
+    assert await network.count("transfer WHERE state = 'attention'") == 0
+    await agree(network, doctor=True)
+
+
+async def test_every_fault_and_every_lie_there_is_is_tried() -> None:
+    assert set(arrivals.FAULTS) == {*BOTH_WAYS, *RECEIVER, "refuse-settle"}
+    assert set(lies.LIES) == set(LIES)
+
+
+async def suffered(network: Network, fault: str, direction: str) -> None:
+    """Let every type of message meet the fault, each once, under load; each has struck, and everything ended well."""
+    await meet(network, fault, direction)
+    async with hurried(network):
+        await load.begin(network)
+        await network.until(lambda: _enough(network), "the load is under way")
+        await load.end(network)
+        await network.settle()
+    for code in networks.REGISTRIES:
+        struck = (await network.admin(code, "GET", "faults"))["faults"]
+        assert all(f["fired"] == 1 for f in struck), struck
+        await network.admin(code, "DELETE", "faults")
+    assert await network.count("transfer WHERE state = 'attention'") == 0
+    await agree(network, doctor=True)
+
+
+async def _enough(network: Network) -> bool:
+    return len(await network.under_way()) >= load.UNDER_WAY
+
+
+async def alarms(network: Network) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await network.operator("GET", "/api/v1/alarms?limit=500")).json()["alarms"]
+    return found
