@@ -11,6 +11,9 @@ from gateway import embedded
 from tests import stage as staging
 from tests.stateful.operations import World
 
+#: Examples of one world: the doctor examines all of it after each.
+EXAMPLES = 15
+
 
 class Worlds:
     """The world in use. What an example that failed leaves behind would make the next one fail too."""
@@ -22,7 +25,7 @@ class Worlds:
 
     def take(self) -> World:
         """The world for the next example."""
-        if self._world is not None and self._world.is_spoiled:
+        if self._world is not None and (self._world.is_spoiled or self._world.examples >= EXAMPLES):
             self.close()
         if self._world is None:
             folder = Path(tempfile.mkdtemp(dir=self._folder))

@@ -60,6 +60,7 @@ class World:
     reader: Reader
     stack: AsyncExitStack
     is_spoiled: bool = False
+    examples: int = 0
     series: str = ""
     marker: str = ""
     letters: dict[str, Letter] = field(default_factory=dict)
@@ -71,7 +72,6 @@ class World:
     armed: dict[str, set[str]] = field(default_factory=dict)
     _renewed: bool = False
     _entries: int = 0
-    _examples: int = 0
 
     @classmethod
     async def opened(cls, server: embedded.Server, folder: Path) -> "World":
@@ -101,8 +101,8 @@ class World:
         self.stage.clock.ahead = timedelta()
         [(self._entries,)] = await self.stage.rows("SELECT max(id) FROM log_entry")
         # A source that fell back unnoticed gives the same identifiers again, and must not to the next example's units.
-        self._examples += 1
-        self.reader.execute(SOURCE, "UPDATE itmo_series SET next_serial = %(n)s", {"n": self._examples * 10 * UNITS})
+        self.examples += 1
+        self.reader.execute(SOURCE, "UPDATE itmo_series SET next_serial = %(n)s", {"n": self.examples * 10 * UNITS})
         milliseconds = f"{time.time_ns() // 1_000_000:012x}"
         self.marker = f"{SOURCE}-{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-000000000000"
         await self.stage.issue(UNITS, series=self.series, omge_percent=0)
@@ -320,11 +320,11 @@ class World:
             if time.monotonic() > until or not any(self.reader.owed(code) for code in REGISTRIES if self.is_up(code)):
                 return
 
-    async def deliver(self, letter: Letter) -> None:
+    async def deliver(self, letter: Letter, seconds: float = MOMENT_SECONDS) -> None:
         """Let an old message arrive once more, where it went before."""
         url = self.stage.link_url if letter.direction == "in" else self.stage.registries[letter.peer].url
         headers = {"content-type": letter.content_type}
         with suppress(httpx.TransportError, TimeoutError):
             post = self.stage.http.post(f"{url}/messages", content=letter.body, headers=headers)
-            answer = await asyncio.wait_for(post, MOMENT_SECONDS * 5)
+            answer = await asyncio.wait_for(post, seconds)
             assert answer.status_code < 500 or answer.status_code == 503, answer.text

@@ -17,7 +17,7 @@ from tests.stateful.model import Loss
 
 MANY = os.environ.get("FAULTS") == "1"
 PROFILE = settings(
-    max_examples=200 if MANY else 6,
+    max_examples=200 if MANY else 5,
     stateful_step_count=16 if MANY else 12,
     derandomize=not MANY,
     database=None,
