@@ -56,7 +56,7 @@ async def _alone(tx: Tx, party: str, account: str) -> None:
 
     Of two that split one holding, the second would find it gone and not see what replaced it (and say 4018).
     """
-    await tx.rows("SELECT 1 AS locked FROM account WHERE party = %s AND account = %s FOR UPDATE", party, account)
+    await tx.rows("SELECT pg_advisory_xact_lock(hashtext(%s::text), hashtext(%s::text))", party, account)
 
 
 async def take_quantities(tx: Tx, party: str, account: str, quantities: Sequence[int]) -> list[list[Holding]]:

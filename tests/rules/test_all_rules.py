@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rules import without
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 WITHOUT = "without_it"
@@ -65,6 +67,11 @@ def test_the_rule_has_tests_with_it_and_without_it(rule: str) -> None:
 
 def test_no_test_is_named_after_a_rule_that_is_none() -> None:
     assert {f"R{int(name[6:8])}" for name in names()} == set(RULES)
+
+
+def test_every_registry_without_a_rule_is_played_by_some_test() -> None:
+    texts = "".join(path.read_text("utf-8") for path in HERE.glob("test_*.py") if path != Path(__file__))
+    assert [rule for rule in without.RULES if f'"{rule}"' not in texts] == []
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -133,14 +133,11 @@ async def test_R26_registries_ask_until_they_are_told_of_the_end(world: World) -
 @pytest.mark.parametrize("off", ["R26", "R26-evidence"])
 async def test_R26_without_it_everybody_waits_for_ever(world: World, off: str) -> None:
     """The acquirer does not ask; or it does, and says its last word again without what that rests on."""
-    await world.without(off, "KOR01")
-    await world.without("R26", "MEC01")
+    await asyncio.gather(world.without(off, "KOR01"), world.without("R26", "MEC01"))
     transfer = await accepted_and_lost(world)
     assert await asked(world, transfer) == (off == "R26-evidence")
     assert (await world.registry("MEC01").post("ask"))["asked"] == 0
-    owed = "SELECT count(*) FROM sent WHERE owed AND type = 'transfer.answer'"
-    while await world.look("KOR01", owed) != [(0,)]:  # until what it says again has a receipt
-        pass
+    await world.stage.until(lambda: nothing_owed(world, "KOR01"))  # what it says again has a receipt
     await world.turn()
     assert await world.state(transfer) == "absent"
     assert [await world.state_at(code, transfer) for code in ("MEC01", "KOR01")] == ["locked", "accepted"]
@@ -273,6 +270,10 @@ async def asked(world: World, transfer: str) -> bool:
     waiting = "SELECT count(*) FROM transfer WHERE transfer = %s AND ask_at IS NOT NULL"
     assert await world.look("KOR01", waiting, transfer) == [(1,)]
     return (await world.registry("KOR01").post("ask"))["asked"] == 1
+
+
+async def nothing_owed(world: World, code: str) -> bool:
+    return await world.look(code, "SELECT FROM sent WHERE owed") == []
 
 
 async def forgotten_by_its_source(world: World) -> str:

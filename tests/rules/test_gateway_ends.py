@@ -1,9 +1,16 @@
 """R7 to R11: how the gateway ends a transfer, what it repeats, whose first word counts, and what its book holds."""
 
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+
 import pytest
 
+from gateway import db
 from gateway.domain.transfers import CANCELLABLE, Cell, Event, State
-from gateway.transfers import interventions, steps
+from gateway.holdings import claims
+from gateway.holdings.claims import Claim
+from gateway.transfers import hearing, interventions, steps, store
+from gateway.transfers.store import Step
 from tests import handmade
 from tests.integration.test_sandbox_play import Heard, sha, stamp, text
 from tests.played import Course, block
@@ -78,7 +85,8 @@ async def test_R10_the_first_answer_counts(world: World) -> None:
 
 async def test_R10_without_it_both_are_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     table(monkeypatch, {(State.COMMITTING, Event.REJECTED): State.ENDING})
-    transfer = await committed_and_rejected(world, forgetting_the_first=True)
+    hearing_every_answer(monkeypatch)
+    transfer = await committed_and_rejected(world)
     await world.stage.until(lambda: world.stands(transfer, "ending"))
     assert {"commit", "cancel"} <= await world.said(transfer)
     assert "commit and cancel: it has both a commit and a cancel" in await world.doctor(transfer)
@@ -97,13 +105,14 @@ async def test_R11_units_that_are_claimed_are_not_proposed_again(world: World) -
     assert (await world.state(second), await world.state_at("JPN01", second)) == ("refused", "unknown")
 
 
-async def test_R11_without_it_units_are_credited_twice(world: World) -> None:
+async def test_R11_without_it_units_are_credited_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    the_last_claim_counts(monkeypatch)
     first = await committed_though_withdrawn(world)
-    release = "UPDATE claim SET released_by = (SELECT max(id) FROM log_entry)"
-    await world.stage.rows(f"{release} WHERE transfer_id = '{first}'")
+    second = await world.propose(to="JPN01")
+    assert await world.state(second) == "proposed"
     assert await world.doctor(first) == ["claims: 10 of its units are not claimed any more in state committing"]
     await world.lose("MEC01", "transfer.commit")
-    second = await world.on(await world.propose(to="JPN01"), "committing")
+    await world.on(second, "committing")
     await world.come_back("MEC01")
     # It is told "committing" twice. The sandbox has holdings beside its rows, so it takes up the first one only; a
     # source whose rows are its books (by hand, with its key) releases both.
@@ -178,11 +187,41 @@ async def is_silent(world: World, *transfers: str) -> None:
         assert not await world.turn(*transfers)
 
 
-async def committed_and_rejected(world: World, *, forgetting_the_first: bool = False) -> str:
-    """The acquirer fell back to before its decision without noticing, and decides otherwise: its answer is on its way.
+def hearing_every_answer(off: pytest.MonkeyPatch) -> None:
+    """Give the gateway another hearing: it does not look for an earlier answer."""
 
-    A gateway that follows the last answer does not keep the first one.
-    """
+    async def steps_but_answers(tx: db.Tx, ids: Iterable[str], names: Sequence[str]) -> dict[tuple[str, str], Step]:
+        return {key: kept for key, kept in (await store.steps(tx, ids, names)).items() if key[1] != "answer"}
+
+    off.setattr(hearing, "store", SimpleNamespace(**{**vars(store), "steps": steps_but_answers}))
+
+
+def the_last_claim_counts(off: pytest.MonkeyPatch) -> None:
+    """Give the gateway another book: a new claim takes the units from whoever has claimed them before."""
+    take = claims.take
+
+    async def instead(tx: db.Tx, wanted: Sequence[Claim], registry: str) -> set[int]:
+        for claim in wanted:
+            units = claim.block.range
+            await db.execute(
+                tx,
+                "UPDATE claim SET released_by = (SELECT max(id) FROM log_entry) WHERE released_by IS NULL"
+                " AND series_id = (SELECT id FROM unit_series WHERE registry = :registry AND series = :series)"
+                " AND first <= :last AND last >= :first",
+                {
+                    "registry": units.origin.registry,
+                    "series": units.origin.series,
+                    "first": units.first,
+                    "last": units.last,
+                },
+            )
+        return await take(tx, wanted, registry)
+
+    off.setattr(claims, "take", instead)
+
+
+async def committed_and_rejected(world: World) -> str:
+    """The acquirer fell back to before its decision, unnoticed, and decides otherwise: its answer is on its way."""
     korea = world.registry("KOR01")
     await korea.change("policy", decide=False)
     transfer = await world.at("checked")
@@ -193,10 +232,6 @@ async def committed_and_rejected(world: World, *, forgetting_the_first: bool = F
     await world.stage.until(lambda: world.stands(transfer, "accepted"))
     await world.lose("MEC01", "transfer.commit")
     await world.on(transfer, "committing")
-    if forgetting_the_first:
-        await world.overwrite(
-            "GWY01", f"DELETE FROM transfer_step WHERE transfer_id = '{transfer}' AND step = 'answer'"
-        )
     await korea.post("restore", known=False)
     await korea.change("policy", decide=True, refuse_parties=["MMR"])
     await world.stage.until(lambda: world.stands_at("KOR01", transfer, "rejected"))

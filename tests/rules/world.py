@@ -6,6 +6,7 @@ by starting it again as a program that does not keep it (``without``). The same 
 Every test has units of its own, ten of a series, and asks afterwards in which books they are.
 """
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -85,12 +86,12 @@ def said_once(off: pytest.MonkeyPatch) -> None:
     off.setattr(leases, "wait", done)
 
 
-async def overwrite(stage: Stage, database: str, *statements: str, parameters: tuple[Any, ...] = ()) -> None:
+async def overwrite(stage: Stage, database: str, *statements: str) -> None:
     """Change a database past its triggers, in one transaction."""
     async with await psycopg.AsyncConnection.connect(stage.server.dsn(database)) as connection:
         await connection.execute("SET session_replication_role = replica")
         for statement in statements:
-            await connection.execute(statement.encode(), parameters or None)
+            await connection.execute(statement.encode())
 
 
 @dataclass
@@ -160,14 +161,13 @@ class World:
 
         return await self.stage.run(done)
 
-    async def without(self, rules: str, *codes: str) -> None:
-        """Start registries again as such that do not keep these rules (``without.RULES``); ``rest`` ends that."""
-        for code in codes:
-            registry = self.registry(code)
-            await registry.stop()
-            self.commands[code], at = registry.command, registry.command.index(SANDBOX)
-            registry.command = [*registry.command[:at], WITHOUT, rules, *registry.command[at + 1 :]]
-            await self.stage.restart(code)
+    async def without(self, rules: str, code: str) -> None:
+        """Start a registry again as one that does not keep these rules (``without.RULES``); ``rest`` ends that."""
+        registry = self.registry(code)
+        await registry.stop()
+        self.commands[code], at = registry.command, registry.command.index(SANDBOX)
+        registry.command = [*registry.command[:at], WITHOUT, rules, *registry.command[at + 1 :]]
+        await self.stage.restart(code)
 
     # What the network does
 
@@ -226,13 +226,6 @@ class World:
         outcome = await registry.send(OutgoingMessage(asked.message_id, asked.type, asked.body, asked.content_type))
         assert isinstance(outcome, Accepted)
         return await gateway.inbox.absorb(outcome.body, asked)
-
-    # What is written past the rules
-
-    async def overwrite(self, code: str, *statements: str, parameters: tuple[Any, ...] = ()) -> None:
-        """Change the database of a node (``GWY01`` is the gateway) as the node itself never would."""
-        name = self.stage.database_name if code == "GWY01" else f"{code.lower()}_{self.stage.database_name}"
-        await overwrite(self.stage, name, *statements, parameters=parameters)
 
     # Restores
 
@@ -313,24 +306,28 @@ class World:
         assert await self.doctor(transfer, self.series) == []
 
     async def rest(self) -> None:
-        """Let nobody work on what this test leaves behind."""
-        for code in CODES:
-            if code in self.commands:
-                await self.registry(code).stop()
-                self.registry(code).command = self.commands.pop(code)
-            if self.registry(code).process.returncode is not None:
-                await self.stage.restart(code)
-            await self.mend(code)
-            await self.overwrite(
-                code,
-                "UPDATE transfer SET ask_at = NULL, state = CASE state WHEN 'done' THEN 'done' ELSE 'void' END",
-                "UPDATE holding SET locked_by = NULL",
-                "UPDATE sent SET owed = false",
-            )
-            if await self.look(code, "SELECT FROM setting WHERE name = 'restored'"):
-                await self.synchronise(code)
-            await self.registry(code).post("clock", seconds=0)
-            await self.registry(code).change("policy", decide=True, refuse_parties=[], refuse_release=[])
+        """Let nobody work on what this test leaves behind, and every registry keep every rule again."""
+        await asyncio.gather(*map(self._at_rest, CODES))
         self.stage.clock.ahead = timedelta()
         at_rest = "next_at = NULL, leased_until = NULL, leased_by = NULL, waiting = NULL, attempts = 0"
         await self.stage.rows(f"UPDATE transfer SET {at_rest}")
+
+    async def _at_rest(self, code: str) -> None:
+        registry = self.registry(code)
+        if code in self.commands:
+            await registry.stop()
+            registry.command = self.commands.pop(code)
+        if registry.process.returncode is not None:
+            await self.stage.restart(code)
+        await self.mend(code)
+        await overwrite(
+            self.stage,
+            f"{code.lower()}_{self.stage.database_name}",
+            "UPDATE transfer SET ask_at = NULL, state = CASE state WHEN 'done' THEN 'done' ELSE 'void' END",
+            "UPDATE holding SET locked_by = NULL",
+            "UPDATE sent SET owed = false",
+        )
+        if await self.look(code, "SELECT FROM setting WHERE name = 'restored'"):
+            await self.synchronise(code)
+        await registry.post("clock", seconds=0)
+        await registry.change("policy", decide=True, refuse_parties=[], refuse_release=[])
