@@ -34,8 +34,11 @@ class Background:
 
     async def end(self) -> None:
         """Stop; what is under way is given up like by a process that ends."""
-        for task in self._tasks:
-            task.cancel()
+        pending = set(self._tasks)
+        while pending:  # again and again: what is just getting a result may swallow a cancellation
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.2)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 

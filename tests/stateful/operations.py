@@ -205,7 +205,7 @@ class World:
         if code not in self.backed_up:
             return False
         answer = await self.ask(code, "POST", "restore", {"known": known})
-        if answer is None:  # it died of it: before or after, its own mark says
+        if answer is None and not self.is_up(code):  # it died of it: before or after, its own mark says
             await self.start(code)
             answer = await self.ask(code, "POST", "restore", {"known": known})
         assert answer is not None and answer.is_success

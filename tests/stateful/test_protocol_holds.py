@@ -17,7 +17,7 @@ from tests.stateful.model import Loss
 
 MANY = os.environ.get("FAULTS") == "1"
 PROFILE = settings(
-    max_examples=200 if MANY else 8,
+    max_examples=200 if MANY else 6,
     stateful_step_count=16 if MANY else 12,
     derandomize=not MANY,
     database=None,
@@ -63,6 +63,16 @@ def test_a_registry_that_falls_back_to_before_its_word_says_it_again(worlds: Wor
     assert state.losses == 1
     state.teardown()
     assert states(state) == {"completed"}
+
+
+def test_a_registry_can_be_restored_as_soon_as_it_is_up(worlds: Worlds) -> None:
+    """What it does of its own accord had just begun, and did not always end."""
+    state = Machine(worlds)
+    state.do("backup", state.world.back_up(ACQUIRER))
+    for _ in range(20 if MANY else 2):
+        state.do("kill", state.world.kill(ACQUIRER))
+        assert state.do("restore", state.world.restore(ACQUIRER, known=False))
+    state.teardown()
 
 
 def states(state: Machine) -> set[str]:
