@@ -84,8 +84,8 @@ async def test_answers_that_another_registry_has_signed_count_for_nothing(networ
     await agree(network, doctor=True)
 
 
-async def test_of_two_answers_to_one_offer_the_first_counts(network: Network) -> None:
-    await network.admin("KOR01", "POST", "faults", fault="answer-twice", type="transfer.offer", times=1)
+async def test_of_two_answers_to_one_settle_the_first_counts(network: Network) -> None:
+    await network.admin("KOR01", "POST", "faults", fault="answer-twice", type="transfer.settle", times=1)
     async with hurried(network):
         await load.begin(network)
         await load.end(network)
