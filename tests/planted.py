@@ -179,6 +179,18 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         [*rebuilt("released"), "DELETE FROM claim WHERE transfer_id = {released}"],
         {"claims"}, "proposed and not claimed",
     ),
+    "a release after a refusal, without a claim": (
+        [
+            "DELETE FROM transfer_event WHERE transfer_id = {released} AND event IN ('accepted', 'commit-stored')",
+            "UPDATE transfer_event SET event = 'checks-failed', state = 'ending', entry_id = (SELECT entry_id FROM"
+            " transfer_event WHERE transfer_id = {released} AND version = 1) WHERE transfer_id = {released}"
+            " AND event = 'checks-passed'",
+            "UPDATE transfer_event SET version = 3 WHERE transfer_id = {released} AND event = 'released'",
+            "UPDATE transfer SET version = 3 WHERE id = {released}",
+            "DELETE FROM claim WHERE transfer_id = {released}",
+        ],
+        {"claims", "words said"}, "proposed and not claimed",
+    ),
     "a claim cut": (
         ["UPDATE claim SET last = last - 1 WHERE transfer_id = {checked}"],
         {"claims"}, "claimed and not proposed",

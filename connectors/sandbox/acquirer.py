@@ -81,18 +81,16 @@ async def settle(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
         elif state == "void":
             outcome[transfer] = await _gone(tx, registry, message, item)
         else:
-            proof = _prove(registry, item, message.evidence)
             known = Known(rows.get(transfer), words.get((transfer, "offer")))
-            if (
-                isinstance(proof, Proof)
-                and (fault := _fault(registry, proof.answer, proof.proposal, known, message.evidence)) is not None
-            ):
-                await transfers.alarm(tx, transfer, 3001, f"a settle that is not proven: {fault}")
-                proof = _unproven(item, fault)
-            if isinstance(proof, Outcome):
-                outcome[transfer] = replace(proof, state=state) if state and proof.state != "later" else proof
-            else:
+            proof = _prove(registry, item, message.evidence, known)
+            if isinstance(proof, Proof):
                 proven[transfer] = proof
+            elif proof.state == "later":
+                outcome[transfer] = proof
+            else:
+                detail = f"a settle that is not proven: {proof.findings[0]['detail']}"
+                await transfers.alarm(tx, transfer, 3001, detail)
+                outcome[transfer] = replace(proof, state=state or proof.state)
     texts = await _credit(tx, registry, message, rows, proven)
     settled = [(i.value["transfer"], "settle", i.text) for i in message.own if i.value["transfer"] in texts]
     await transfers.keep(tx, ACQUIRER, message.id, settled)
@@ -219,7 +217,7 @@ async def _begin(
     return {t: said(item, answers[t].state, "answer", answers[t].text, new=True) for t, (item, _) in new.items()}
 
 
-def _prove(registry: Registry, item: Item, evidence: Evidence) -> Proof | Outcome:
+def _prove(registry: Registry, item: Item, evidence: Evidence, known: Known) -> Proof | Outcome:
     """Prove the chain of a settle by its hashes (R20), or say what is missing."""
     transfer, value = item.value["transfer"], item.value
     source = transfer[:5]
@@ -235,7 +233,8 @@ def _prove(registry: Registry, item: Item, evidence: Evidence) -> Proof | Outcom
         return _unproven(item, "no acceptance signed here inside")
     if release is None or release.value["transfer"] != transfer:
         return _unproven(item, "no proven release of the source inside")
-    return Proof(proposal, answer, release)
+    fault = _fault(registry, answer, proposal, known, evidence)
+    return Proof(proposal, answer, release) if fault is None else _unproven(item, fault)
 
 
 def _fault(registry: Registry, answer: Item, proposal: Item, known: Known, evidence: Evidence) -> str | None:

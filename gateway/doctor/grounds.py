@@ -52,7 +52,7 @@ def resumptions(case: Case, _scene: Scene) -> Iterable[Remark]:
     """A transfer that waited for persons asks again only when two of them have agreed to that, as it then stood."""
     agreed: dict[int, set[str]] = defaultdict(set)
     for version, person in case.columns["resumptions"] or ():
-        agreed[version].add(person.strip().casefold())
+        agreed[version].add(" ".join(person.casefold().split()))
     for happened in case.events:
         persons = len(agreed[happened.version - 1])
         if happened.event == Event.RESUMED.value and persons < RESUMING_PERSONS:

@@ -287,7 +287,8 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
     row = case.row
     live = [c for c in case.claims if c.live]
     units = sum(c.quantity for c in live)
-    if row.state in FINAL or case.ended_as_it_began:
+    moving = row.state in (State.COMMITTING, State.RELEASED)
+    if row.state in FINAL or (case.ended_as_it_began and not moving):
         if live:
             yield finding(f"it still claims {units:,} units in state {row.state}", transfer=row.id)
         if case.ended_as_it_began:
@@ -300,7 +301,7 @@ def claims(case: Case, _scene: Scene) -> Iterable[Remark]:
     proposed = {(b.origin.registry, b.origin.series, b.first, b.last) for b in case.proposal.blocks}
     held = {(c.registry, c.series, c.first, c.last) for c in case.claims}
     # Where units may be moving, they are claimed, whatever was lost before.
-    lacking = proposed - held if case.plain or row.state in (State.COMMITTING, State.RELEASED) else set()
+    lacking = proposed - held if case.plain or moving else set()
     for what, blocks in (("claimed and not proposed", held - proposed), ("proposed and not claimed", lacking)):
         for registry, series, first, last in sorted(blocks)[:10]:
             yield finding(what, transfer=row.id, units=f"{registry} {series} {first}-{last}")

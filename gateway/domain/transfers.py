@@ -241,7 +241,9 @@ def advance(progress: Progress, event: Event) -> Progress | None:
 
 
 def contradicts(progress: Progress, event: Event) -> bool:
-    """Whether a source signed the opposite of what it, or the closed row, says: an alarm, and no effect."""
+    """Whether a registry signed the opposite of what it, or the closed row, says: an alarm, and no effect."""
+    if event is Event.CLOSED_HERE:
+        return progress.state is State.COMPLETED
     if event is Event.VOIDED:
         return progress.release_stored
     return event is Event.RELEASED and progress.state in UNHAPPY

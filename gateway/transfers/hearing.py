@@ -193,7 +193,8 @@ async def _step(tx: db.Tx, inbound: Inbound, heard: Heard, row: Row, verdict: _J
     causes, named = [heard.step], {}
     if verdict.own is not None and word.event is not Event.CLOSED_HERE:
         found = await rebuilding.missing(tx, row, after.state, heard.step, verdict.own, shown)
-        if found is None or (row.state is State.ATTENTION and await rebuilding.reclaim(tx, row, inbound)):
+        unclaimed = row.state in (State.ATTENTION, State.ENDING)  # perhaps: units that were not to be had
+        if found is None or (unclaimed and await rebuilding.reclaim(tx, row, inbound)):
             return None
         kind, column = NAMED[word.event]
         causes += [*found, await shown.keep(tx, verdict.own, kind)]

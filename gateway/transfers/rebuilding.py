@@ -7,6 +7,7 @@ or another transfer has claimed them: before a release the transfer ends (the so
 the row waits in ``attention`` without the word, which is judged anew, units and all, each time the registry repeats it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +23,7 @@ from gateway.holdings.claims import Claim
 from gateway.links import store as links
 from gateway.messages.inbox import Inbound
 from gateway.signing import compact
-from gateway.transfers import beginning, statements, steps, store
+from gateway.transfers import beginning, statements, store
 from gateway.transfers.evidence import Evidence, Shown
 from gateway.transfers.statements import NOT_KNOWN, Word
 from gateway.transfers.steps import Taken
@@ -69,11 +70,13 @@ async def missing(tx: db.Tx, row: Row, after: State, step: Step, own: Shown, sho
 
 
 async def reclaim(tx: db.Tx, row: Row, inbound: Inbound) -> tuple[Finding, ...]:
-    """What stands against going on with a row that waits in ``attention`` without its claims; they are taken anew."""
+    """What stands against going on with a row that may have no claims; those it lacks are taken anew."""
     if await claims.count(tx, row.id):
         return ()
     kept = await store.steps(tx, [row.id], ("propose",))
-    proposal = steps.read_proposal(kept[row.id, "propose"])
+    proposal = parse_proposal(json.loads(kept[row.id, "propose"].item))
+    if not isinstance(proposal, Proposal):
+        return proposal.findings
     found = await _elsewhere(tx, proposal)
     if not found and await beginning.claim(tx, row.source, [proposal], inbound.at):
         raise _busy()

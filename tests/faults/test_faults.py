@@ -27,6 +27,7 @@ LIES = {
     "change-answer": ("KOR01", "done"),
     "credit-again": ("KOR01", "done"),
     "credit-without-settle": ("KOR01", "done"),
+    "closed-after-credit": ("KOR01", "done"),
     "answer-foreign": ("JPN01", "locked"),
     "credit-foreign": ("JPN01", "locked"),
     "void-foreign": ("JPN01", "locked"),
@@ -58,6 +59,41 @@ async def test_a_settle_that_is_refused_waits_for_persons_and_they_resume_it(net
     await agree(network, doctor=True)
 
 
+async def test_a_registry_that_is_down_for_a_while_finds_everything_as_it_was(network: Network) -> None:
+    async with hurried(network):
+        await load.begin(network)
+        await network.until(lambda: _enough(network), "the load is under way")
+        for code in networks.REGISTRIES:
+            await network.admin(code, "POST", "faults", fault="down", seconds=2.0)
+        await load.end(network)
+        await network.settle()
+    for code in networks.REGISTRIES:
+        assert all(f["fired"] for f in (await network.admin(code, "GET", "faults"))["faults"])
+    await agree(network, doctor=True)
+
+
+async def test_answers_that_another_registry_has_signed_count_for_nothing(network: Network) -> None:
+    for code, other in (("MEC01", "KOR01"), ("KOR01", "MEC01")):
+        key = {"key_file": str(network.folder / f"{other}.pem")}
+        await network.admin(code, "POST", "faults", fault="anothers-signature", times=3, **key)
+    async with hurried(network):
+        await load.begin(network)
+        await load.end(network)
+        await network.settle()
+    assert await network.count("transfer WHERE state = 'attention'") == 0
+    await agree(network, doctor=True)
+
+
+async def test_of_two_answers_to_one_settle_the_first_counts(network: Network) -> None:
+    await network.admin("KOR01", "POST", "faults", fault="answer-twice", type="transfer.settle", times=1)
+    async with hurried(network):
+        await load.begin(network)
+        await load.end(network)
+        await network.settle()
+    assert {a["link"] for a in await alarms(network)} >= {"KOR01"}
+    await agree(network, doctor=True)
+
+
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie: str) -> None:
     code, state = LIES[lie]
@@ -84,7 +120,14 @@ async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie:
 
 
 async def test_every_fault_and_every_lie_there_is_is_tried() -> None:
-    assert set(arrivals.FAULTS) == {*BOTH_WAYS, *RECEIVER, "refuse-settle"}
+    assert set(arrivals.FAULTS) == {
+        *BOTH_WAYS,
+        *RECEIVER,
+        "refuse-settle",
+        "down",
+        "anothers-signature",
+        "answer-twice",
+    }
     assert set(lies.LIES) == set(LIES)
 
 

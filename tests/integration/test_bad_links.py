@@ -181,8 +181,9 @@ async def test_over_a_suspended_link_what_is_committed_drains_and_nothing_begins
     made = await everything(course)
     for name in ("action.notice", "transfer.propose"):
         await refused(course.source, *made[name], 1003)
-    for name in ("transfer.answer", "transfer.released", "transfer.voided", "transfer.credited"):
+    for name in ("transfer.answer", "transfer.released", "transfer.credited"):
         assert verdicts(await course.source.post(*made[name])) == [Verdict("not known here", [3001])]
+    assert verdicts(await course.source.post(*made["transfer.voided"])) == [Verdict("cancelled", [])]  # remembered
     assert (await course.source.post(*made["status.query"])).type == "status.answer"
     assert (await course.source.post(*made["time.query"])).type == "time.answer"
     assert verdicts(await course.release(transfer)) == [Verdict("released", [])]

@@ -54,6 +54,22 @@ async def test_a_registry_that_repeats_its_word_leads_on_once_the_units_are_free
     await ends_completed(course, transfer)
 
 
+@pytest.mark.parametrize("first", ["propose", "answer"])
+async def test_an_end_without_units_yields_to_a_release_once_they_are_free(course: Course, first: str) -> None:
+    transfer, memory, rival = await rivalled(course, "released")
+    who = course.source if first == "propose" else course.acquirer
+    if first == "propose":
+        await course.propose(json.loads(memory.items["propose"]))
+    else:
+        await memory.say(who, "answer")
+    assert await course.stage.states([transfer]) == ["ending"]
+    assert (await memory.say(course.source, "released")).items[0]["state"] == "ending"
+    await course.void([rival])
+    assert (await memory.say(course.source, "released")).items[0]["state"] == "released"
+    await course.credit([transfer])
+    await ends_completed(course, transfer)
+
+
 @pytest.mark.parametrize("rejects", [False, True])
 async def test_what_was_only_answered_ends_when_its_units_are_gone(course: Course, rejects: bool) -> None:
     transfer, memory, rival = await rivalled(course, "accepted", rejects=rejects)

@@ -31,7 +31,7 @@ async def test_R18_without_it_units_are_nowhere_though_nobody_lost_data(world: W
     assert await world.state(transfer) == "attention"
     assert await world.books() == {}
     assert await world.state_at("MEC01", transfer) == "released"
-    assert await world.alarms(transfer) == ["closed here"]
+    assert await world.alarms(transfer) == ["KOR01 has closed what it is to credit"]
     assert not await world.turn(transfer)
 
 
@@ -68,7 +68,7 @@ async def test_R20_without_it_units_are_stuck(world: World, monkeypatch: pytest.
     transfer = await released_and_forgotten(world, monkeypatch if off == "gateway" else None)
     await world.on(transfer, "attention")
     assert (await world.books(), await world.state_at("KOR01", transfer)) == ({}, "unknown")
-    assert await world.alarms(transfer) == ["KOR01 refuses the settle"]
+    assert await world.alarms(transfer) == ["KOR01 refuses to credit what was released"]
     events = await world.stage.rows(
         f"SELECT event FROM transfer_event WHERE transfer_id = '{transfer}' ORDER BY version"
     )
