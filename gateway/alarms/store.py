@@ -7,7 +7,6 @@ same transfer is raised once, however often the registry repeats itself; each of
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from gateway import db
 
@@ -70,14 +69,10 @@ async def listing(
         """,
         {"link": link, "before": before, "limit": min(limit, MAX_PAGE)},
     )
-    return [Raised(**_members(r)) for r in found]
+    return [Raised(**r._mapping) for r in found]
 
 
 async def counts(tx: db.ReadTx) -> dict[str, int]:
     """How many alarms each link has raised; a link without any is left out."""
     found = await db.rows(tx, "SELECT link, count(*) AS number FROM alarm GROUP BY link")
     return {r.link: int(r.number) for r in found}
-
-
-def _members(row: Any) -> dict[str, Any]:
-    return dict(row._mapping)
