@@ -16,8 +16,9 @@ import pytest
 from gateway.domain import checks, integrity, proposals, wire
 from gateway.domain import identifiers as ids
 from gateway.domain.check_codes import CHECKS, Finding, severity
-from gateway.domain.checks import Facts, Held, LinkState
+from gateway.domain.facts import Books, Facts, Held, LinkState
 from gateway.domain.proposals import FaultyProposal
+from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal
 from gateway.domain.units import AuthorisationRef, ItmoNaming, UnitRange
 from gateway.errors import GatewayError
@@ -25,6 +26,14 @@ from gateway.errors import GatewayError
 Change = Callable[[dict[str, Any]], Any]
 MEC01 = ids.parse_registry_code("MEC01")
 JPN01 = ids.parse_registry_code("JPN01")
+INT01 = ids.parse_link_code("INT01")
+MMR99, THA99 = ids.parse_registry_code("MMR99"), ids.parse_registry_code("THA99")
+REGISTRIES = {
+    MEC01: Books(MEC01, RegistryKind.MECHANISM, LinkState.ACTIVE, None),
+    JPN01: Books(JPN01, RegistryKind.PARTY, LinkState.ACTIVE, ids.parse_party("JPN")),
+    MMR99: Books(INT01, RegistryKind.INTERNATIONAL, LinkState.ACTIVE, ids.parse_party("MMR")),
+    THA99: Books(INT01, RegistryKind.INTERNATIONAL, LinkState.ACTIVE, ids.parse_party("THA")),
+}
 ATTRIBUTES = {
     "unit_type": "A6.4ER",
     "first_transferring_party": "MMR",
@@ -77,8 +86,7 @@ def facts(proposal: Proposal, **changes: Any) -> Facts:
     """A book that holds exactly what is proposed where it is proposed from."""
     source = proposal.transferring
     pieces = [[Held(MEC01, source.party, source.account.type, b)] for b in proposal.blocks]
-    links = {MEC01: LinkState.ACTIVE, JPN01: LinkState.ACTIVE}
-    return replace(Facts(MEC01, links, pieces, [[] for _ in pieces], 2026), **changes)
+    return replace(Facts(MEC01, REGISTRIES, pieces, [[] for _ in pieces], 2026), **changes)
 
 
 def codes(found: Proposal | FaultyProposal) -> list[int]:
@@ -266,8 +274,11 @@ def test_a_transfer_id_of_another_registry_is_not_the_senders() -> None:
 @pytest.mark.parametrize("state", [LinkState.SUSPENDED, LinkState.UNKNOWN])
 def test_both_links_must_be_active(state: LinkState) -> None:
     proposal = sound()
-    for links, code in (({MEC01: state, JPN01: LinkState.ACTIVE}, 4001), ({MEC01: LinkState.ACTIVE}, 4002)):
-        assert [f.code for f in checks.check(proposal, facts(proposal, links=links))] == [code]
+    for registry, code in ((MEC01, 4001), (JPN01, 4002)):
+        known = {**REGISTRIES, registry: replace(REGISTRIES[registry], state=state)}
+        assert [f.code for f in checks.check(proposal, facts(proposal, registries=known))] == [code]
+        del known[registry]
+        assert [f.code for f in checks.check(proposal, facts(proposal, registries=known))] == [code]
 
 
 def test_a_registry_proposes_for_itself_only() -> None:
@@ -339,6 +350,60 @@ def test_a_transfer_leads_to_an_account_that_holds_units_in_another_registry(cha
     item = propose()
     change(item)
     assert codes(sound(item)) == [code]
+
+
+def of_section(item: dict[str, Any], registry: str, party: str) -> tuple[Proposal, Facts]:
+    """A proposal out of a section of the international registry, which holds the units."""
+    item["transferring"].update(registry=registry, party=party)
+    proposal = sound(item)
+    place = proposal.transferring
+    pieces = [[Held(place.registry, place.party, place.account.type, b)] for b in proposal.blocks]
+    return proposal, facts(proposal, pieces=pieces)
+
+
+def test_the_international_registry_speaks_for_its_sections_and_for_nobody_else() -> None:
+    item = propose() | {"transfer": "INT01-01920000-0000-7000-8000-00000000000a"}
+    proposal, known = of_section(item, "MMR99", "MMR")
+    assert checks.check(proposal, replace(known, sender=INT01)) == ()
+    proposal, known = of_section(item, "MEC01", "MMR")
+    assert [f.code for f in checks.check(proposal, replace(known, sender=INT01))] == [4001]
+
+
+def test_from_section_to_section_is_the_international_registrys_own_business() -> None:
+    item = propose() | {"transfer": "INT01-01920000-0000-7000-8000-00000000000a"}
+    item["acquiring"].update(registry="THA99", party="THA")
+    proposal, known = of_section(item, "MMR99", "MMR")
+    assert [f.code for f in checks.check(proposal, replace(known, sender=INT01))] == [4017]
+
+
+@pytest.mark.parametrize(
+    ("side", "registry", "party", "code"),
+    [
+        ("acquiring", "THA99", "MMR", 4012),
+        ("acquiring", "JPN01", "CHE", 4012),
+        ("transferring", "THA99", "MMR", 4011),
+    ],
+)
+def test_a_registry_without_books_of_the_party_is_named(side: str, registry: str, party: str, code: int) -> None:
+    item = propose()
+    item[side].update(registry=registry, party=party)
+    assert code in codes(sound(item))
+
+
+@pytest.mark.parametrize("kind", [RegistryKind.MECHANISM, RegistryKind.SERVICES])
+def test_nothing_returns_to_a_registry_that_issues_units(kind: RegistryKind) -> None:
+    proposal = sound()
+    known = {**REGISTRIES, JPN01: replace(REGISTRIES[JPN01], kind=kind, party=None)}
+    assert [f.code for f in checks.check(proposal, facts(proposal, registries=known))] == [5150]
+
+
+def test_units_of_the_services_leave_them_only_when_they_are_authorised() -> None:
+    item = propose(block(1, 100, named=False), block(201, 300, named=False))
+    item["blocks"][1]["attributes"]["authorisation"] = None
+    proposal = sound(item)
+    known = {**REGISTRIES, MEC01: replace(REGISTRIES[MEC01], kind=RegistryKind.SERVICES)}
+    found = checks.check(proposal, facts(proposal, registries=known))
+    assert [(f.code, f.blocks) for f in found] == [(5133, (units(201, 300),))]
 
 
 def test_the_book_is_not_asked_about_data_that_are_wrong_in_themselves() -> None:
