@@ -338,16 +338,23 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"messages", "streams"}, "messages 3-1002 to KOR01 are not stored",
     ),
     "a request nobody sends": (
-        ["UPDATE transfer_request SET next_at = NULL WHERE idempotency_key = 'open'"],
+        ["DELETE FROM owed"],
         {"requests"}, "it was not answered, and nobody will send it again",
     ),
     "a request answered and due": (
-        ["UPDATE transfer_request SET next_at = now() WHERE idempotency_key = 'answered'"],
-        {"requests"}, "it is refused, and something of it is due all the same",
+        ["INSERT INTO owed (message_id, peer, next_at) SELECT message_id, source, now() FROM transfer_request"
+         " WHERE idempotency_key = 'answered'"],
+        {"requests", "owed"}, "it is refused, and is sent all the same",
     ),
     "a request leased for a day": (
-        ["UPDATE transfer_request SET leased_until = now() + interval '1 day' WHERE idempotency_key = 'open'"],
-        {"requests"}, "it is leased until",
+        ["UPDATE owed SET leased_until = now() + interval '1 day'"], {"owed"}, "it is leased until",
+    ),
+    "a lease of what is to wait": (
+        ["UPDATE owed SET leased_until = now(), next_at = now() + interval '1 minute'"],
+        {"owed"}, "it is leased, and nothing of it is due",
+    ),
+    "a request owed to another": (
+        ["UPDATE owed SET peer = 'KOR01'"], {"owed"}, "it is owed to KOR01, and no message to it is stored",
     ),
     "units that are elsewhere": (
         [f"UPDATE position SET registry = 'KOR01' WHERE {LIVE} AND first = 501"],

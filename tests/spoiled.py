@@ -152,7 +152,10 @@ async def _surroundings(stage: Stage) -> None:
             f"{stage.operator_url}/api/v1/transfers", json=wish, headers={"Idempotency-Key": key}
         )
         assert asked.status_code == 202, asked.text
-    await stage.rows("UPDATE transfer_request SET state = 'refused', next_at = NULL WHERE idempotency_key = 'answered'")
+    await stage.rows("UPDATE transfer_request SET state = 'refused' WHERE idempotency_key = 'answered'")
+    await stage.rows(
+        "DELETE FROM owed USING transfer_request q WHERE q.message_id = owed.message_id AND state <> 'sent'"
+    )
     for code in ("JPN01", "CHE01"):
         link = Link(code, "party", NOWHERE, "requested", 24, (code,))
         jwk = SoftwareKey.generate().public_jwk()

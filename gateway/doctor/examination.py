@@ -57,6 +57,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.replay_keys(tx), (records.replay_keys,)),
     Walk(lambda tx, _: store.streams(tx), (records.streams,)),
     Walk(lambda tx, _: store.requests(tx), (records.requests,)),
+    Walk(lambda tx, _: store.owed(tx), (records.owed,)),
     Walk(lambda tx, _: store.alarms(tx), (records.alarms,)),
     Walk(book.movements, (book.positions,)),
     Walk(lambda tx, _: store.series(tx), (book.series,)),

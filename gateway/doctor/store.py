@@ -208,13 +208,28 @@ def alarms(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 
 def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every request, and where its message is if that is kept."""
+    """Every request, where its message is if that is kept, and whether it is owed."""
     return _stream(
         tx,
         """
-        SELECT CAST(q.id AS text) AS id, q.source, q.state, q.next_at, q.leased_until, q.waiting, m.type, m.peer
+        SELECT CAST(q.id AS text) AS id, q.source, q.state, m.type, m.peer, o.message_id IS NOT NULL AS owed
         FROM transfer_request q LEFT JOIN message m ON m.message_id = q.message_id AND m.direction = 'out'
+        LEFT JOIN owed o ON o.message_id = q.message_id
         ORDER BY q.id
+        """,
+        MANY,
+    )
+
+
+def owed(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every message that is owed as a whole, what is stored of it, and whether anything waits for its answer."""
+    return _stream(
+        tx,
+        """
+        SELECT CAST(o.message_id AS text) AS message_id, o.peer, o.next_at, o.leased_until, m.type, m.peer AS addressed,
+               EXISTS (SELECT FROM transfer_request q WHERE q.message_id = o.message_id AND q.state = 'sent') AS awaited
+        FROM owed o LEFT JOIN message m ON m.message_id = o.message_id AND m.direction = 'out'
+        ORDER BY o.message_id
         """,
         MANY,
     )

@@ -49,10 +49,13 @@ CHANGING = {
     "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
-    "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "leased_by", "waiting"},
+    "transfer_request": {"state", "findings"},
 }
-#: A worker that stops takes its row with it.
-PASSING = {"worker": {"asleep", "seen_at"}}
+#: A worker that stops takes its row with it; what was answered is owed no more.
+PASSING = {
+    "worker": {"asleep", "seen_at"},
+    "owed": {"attempts", "next_at", "leased_until", "leased_by", "waiting"},
+}
 #: Written by migrations only.
 FOREIGN = {"alembic_version"}
 CHANGED = KEPT | CHANGING | PASSING
