@@ -16,6 +16,7 @@ from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, Event, State, advance
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
+from gateway.recordings import commands as recordings
 from gateway.transfers import steps, store
 from gateway.transfers.judge import judge
 from gateway.transfers.steps import Taken
@@ -67,6 +68,16 @@ class Decisions:
     async def take(self) -> bool:
         """Decide on the transfers that are due now; whether any was."""
         return any([await self._decide(due, act) for due, act in DECISIONS])
+
+    async def record(self) -> bool:
+        """Sign what waits to be recorded; whether there was any. If that fails it waits, and no transfer with it."""
+        try:
+            return await self._db.run(lambda tx: recordings.record(tx, self._node), "decide.record") > 0
+        except Exception as error:
+            if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
+                raise
+            log.error("decision-failed", act="record", error=repr(error)[:500])
+            return False
 
     async def _decide(self, due: Due, act: Act) -> bool:
         """Decide on what is due, together; if that fails, one by one, so that no row waits for a faulty one."""

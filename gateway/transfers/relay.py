@@ -42,7 +42,10 @@ class Relay:
         self.moved.clear()
         await self.sender.give_back()
         decided = await self.decisions.take()
-        return await self.sender.start() or decided
+        started = await self.sender.start()
+        if await self.decisions.record():
+            return await self.sender.start() or started
+        return started or decided
 
     async def take_over(self) -> None:
         """Free what workers that are gone had leased, so that nothing waits for the end of a lease."""
