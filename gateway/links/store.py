@@ -71,6 +71,16 @@ class Link:
     registries: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The link a registry is behind, and the Party whose books that registry keeps (None: every Party's)."""
+
+    code: str
+    kind: str
+    state: str
+    party: str | None
+
+
 async def links(tx: db.Tx | db.ReadTx) -> list[Link]:
     """Every link, by code."""
     found = await db.rows(
@@ -115,18 +125,18 @@ async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     ]
 
 
-async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Link]:
+async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Behind]:
     """Which link each of these registries is reached by; a registry that is not linked is left out."""
     found = await db.rows(
         tx,
         """
-        SELECT r.registry, l.code, l.kind, l.url, l.state, l.time_limit_hours
+        SELECT r.registry, r.party, l.code, l.kind, l.state
         FROM link_registry r JOIN link l ON l.code = r.link
         WHERE r.registry = ANY(CAST(:registries AS text[]))
         """,
         {"registries": list(registries)},
     )
-    return {r.registry: Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, (r.registry,)) for r in found}
+    return {r.registry: Behind(r.code, r.kind, r.state, r.party) for r in found}
 
 
 async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:

@@ -8,20 +8,17 @@ otherwise. A fixed number of statements, whatever the number of transfers.
 """
 
 import json
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby, islice
-from typing import TypeAlias
+from itertools import groupby
 
 from gateway import db
-from gateway.domain import integrity
 from gateway.domain.check_codes import Finding
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
-from gateway.domain.units import Block, ItmoNaming, UnitRange, overlapping_names
+from gateway.domain.units import Block
 from gateway.errors import invariant
 from gateway.holdings import book, claims, recording
 from gateway.holdings.recording import Relayed
@@ -29,16 +26,13 @@ from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.outbox import Draft, Node
 from gateway.signing import compact
-from gateway.transfers import statements, store
+from gateway.transfers import naming, statements, store
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
 #: How many bytes of statements and evidence one message carries at most: half of what a body may have, because JSON
 #: escapes the quotes of the texts, and so that the largest transfer that is let in still fits when it is alone.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
-#: Units and the identifiers given to them.
-Name: TypeAlias = tuple[UnitRange, ItmoNaming]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +205,7 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
     pieces = [(row, move) for row in completed for move in _moves(row, known)]
     moves = [move for _, move in pieces]
     if moves:
-        clashes = await book.named_already(tx, [m.block for m in moves])
-        twice = {id(b) for pair in overlapping_names([m.block for m in moves]) for b in pair}
-        clashes |= {nr for nr, m in enumerate(moves) if id(m.block) in twice}
+        clashes = await naming.clashing(tx, [m.block for m in moves])
         moves = [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
         moved = await book.move(tx, moves, entry_id)
         invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
@@ -233,47 +225,12 @@ def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Rela
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:
     proposal = read_proposal(known[row.id, "propose"])
-    release = statements.read_release(json.loads(known[row.id, "released"].item))
+    release = naming.read_release(json.loads(known[row.id, "released"].item))
     account = statements.read_account_credited(json.loads(known[row.id, "credited"].item))
     place = book.Place(proposal.acquiring.registry, proposal.acquiring.party, account.type.value)
     transferred_at = release.released_at if release.first_transfer else None
-    names = _apart(release.names)
-    for block in proposal.blocks:
-        for piece in _named(block, names):
-            yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
-
-
-def _apart(names: Sequence[Name]) -> list[Name]:
-    """The names in the order of their units, without those that overlap one before them."""
-    apart: list[Name] = []
-    for name in sorted(names, key=lambda n: n[0]):
-        if not apart or (apart[-1][0].origin, apart[-1][0].last) < (name[0].origin, name[0].first):
-            apart.append(name)
-    return apart
-
-
-def _named(block: Block, names: Sequence[Name]) -> Iterable[Block]:
-    """The parts of ``block`` with the identifiers given to them, and those without; ``names`` as ``_apart`` gives."""
-    at = block.first
-    begin = bisect_left(names, (block.origin, block.first), key=lambda n: (n[0].origin, n[0].last))
-    for units, naming in islice(names, begin, None):
-        shared = block.range.intersect(units)
-        if shared is None:
-            break
-        if at < shared.first:
-            yield block.part(at, shared.first - 1)
-        yield _with_name(block.part(shared.first, shared.last), naming)
-        at = shared.last + 1
-    if at <= block.last:
-        yield block.part(at, block.last)
-
-
-def _with_name(part: Block, naming: ItmoNaming) -> Block:
-    """The units with the identifiers given to them, unless they have some or these do not fit their attributes."""
-    if part.itmo is not None:
-        return part
-    named = part.name(naming)
-    return part if integrity.block_findings([named]) else named
+    for piece in naming.named(proposal, release):
+        yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
 
 
 def read_proposal(step: Step) -> Proposal:
