@@ -1,5 +1,7 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
+from tests import planted_records
+
 LIVE = "closed_by IS NULL"
 
 
@@ -321,9 +323,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"log"}, "its leaf does not stand for its record",
     ),
     "a record lost": (["DELETE FROM log_record WHERE entry_id = 3"], {"log"}, "its record is gone"),
-    "a leaf changed": (
-        ["UPDATE log_entry SET leaf = leaf || ' ' WHERE id = 3"], {"log"}, "its leaf hash is not that of its leaf",
-    ),
+    "a leaf changed": (["UPDATE log_entry SET leaf = leaf || ' ' WHERE id = 3"], {"log"}, "is not that of its leaf"),
     "a message lost": (
         ["DELETE FROM message WHERE type = 'transfer.request' AND entry_id = (SELECT max(entry_id) FROM message)"],
         {"log", "streams", "requests"}, "its last message has",
@@ -336,25 +336,6 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     "a gap in what we sent": (
         ["UPDATE message SET seq = seq + 1000 WHERE direction = 'out' AND peer = 'KOR01' AND seq > 2"],
         {"messages", "streams"}, "messages 3-1002 to KOR01 are not stored",
-    ),
-    "a request nobody sends": (
-        ["DELETE FROM owed"],
-        {"requests"}, "it was not answered, and nobody will send it again",
-    ),
-    "a request answered and due": (
-        ["INSERT INTO owed (message_id, peer, next_at) SELECT message_id, source, now() FROM transfer_request"
-         " WHERE idempotency_key = 'answered'"],
-        {"requests", "owed"}, "it is refused, and is sent all the same",
-    ),
-    "a request leased for a day": (
-        ["UPDATE owed SET leased_until = now() + interval '1 day'"], {"owed"}, "it is leased until",
-    ),
-    "a lease of what is to wait": (
-        ["UPDATE owed SET leased_until = now(), next_at = now() + interval '1 minute'"],
-        {"owed"}, "it is leased, and nothing of it is due",
-    ),
-    "a request owed to another": (
-        ["UPDATE owed SET peer = 'KOR01'"], {"owed"}, "it is owed to KOR01, and no message to it is stored",
     ),
     "units that are elsewhere": (
         [f"UPDATE position SET registry = 'KOR01' WHERE {LIVE} AND first = 501"],
@@ -395,4 +376,5 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE action SET quantity = quantity + 5 WHERE type = 'issuance'"],
         {"conservation"}, "what was issued is not what is held, in transit, used and cancelled",
     ),
+    **planted_records.FAULTS,
 }  # fmt: skip

@@ -23,6 +23,7 @@ from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
 from tests.integration.test_sandbox_play import sha, text
 from tests.played import NOWHERE, Course, Played, block
+from tests.recorded import International
 from tests.stage import Stage
 
 #: The serials of a transfer are ten from ten times its place here on.
@@ -85,7 +86,9 @@ async def made(server: embedded.Server, folder: Path) -> Original:
     """Play transfers to every state, with a request, a link that is not active and one that is suspended."""
     async with staging.opened(server, folder) as stage:
         course = await Course.begun(stage)
+        international = await International.joined(stage)
         transfers = await _played(course)
+        await _recorded(course, international)
         await _surroundings(stage)
         own = Own.of(stage.gateway.node)
     return Original(server, stage.database_name, own, transfers)
@@ -141,6 +144,21 @@ async def receipted(stage: Stage, side: Played, transfer: str, column: str, stat
     named = {"id": sent.message_id, "sha256": sha(sent.body)}
     _, answer = side.compose("receipt", [text(item)], in_reply_to=named)
     await stage.gateway.inbox.absorb(answer, sent)
+
+
+async def _recorded(course: Course, international: International) -> None:
+    """A record in every state: two of the last message are still unanswered, and one waits to be said."""
+    [first, *_] = await international.told()
+    await international.receipt(first, "recorded")
+    await course.stage.gateway.relay.decisions.record()
+    await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
+    own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}
+    notice = {"kind": "action", "at": "2026-03-02T10:00:00.000Z", "registry": "KOR01"}
+    issued = {"positions": [{"party": "KOR", "account": "100-1", "block": own}], "synthetic": True}
+    used = {"party": "KOR", "account": "100-1", "to_account": "200-1", "blocks": [{**own, "last": 2}]}
+    for kind, members in (("issuance", issued), ("use", used)):
+        heard = await course.acquirer.say("action.notice", [{**notice, "action": kind, "type": kind, **members}])
+        assert [item["state"] for item in heard.items] == ["recorded"]
 
 
 async def _surroundings(stage: Stage) -> None:

@@ -37,6 +37,7 @@ BAD = sorted((ROOT / "tests" / "vectors" / "bad").glob("*.json"))
 OWN_ITEM: dict[str, str | None] = {
     "link.activate": "position",
     "action.notice": "action",
+    "action.record": "record",
     "transfer.request": "request",
     "transfer.propose": "propose",
     "transfer.offer": "offer",
@@ -83,9 +84,13 @@ def samples_of_items() -> dict[str, dict[str, Any]]:
     findings = [{"code": 5906, "blocks": [piece], "detail": "synthetic"}]
     step = {"transfer": TRANSFER}
     action = {"action": "a-1", "type": "issuance", "at": TIME, "registry": "MEC01"}
+    recorded = step | {name: wish[name] for name in wish if name != "request"}
+    recorded |= {"action": f"{TRANSFER}/acquisition", "type": "Acquisition", "at": TIME, "section": "JPN99"}
+    recorded |= {"party": "JPN", "registry": "JPN01", "authorisation": {"id": "MMR-2025-1", "version": 1}}
     items: dict[str, dict[str, Any]] = {
         "position": holding,
         "action": action | {"positions": [holding], "synthetic": True},
+        "record": recorded,
         "request": wish,
         "propose": step | wish | {"authorisation": {"id": "MMR-2025-1", "version": 1}},
         "offer": step | {"proposal": HASH, "verdict": "passed", "findings": [], "answer_by": TIME},

@@ -258,5 +258,21 @@ export async function tell(first) {
     await say("transfer.released", MEC, "2026-03-04T09:00:00.000Z", {
       own: [JSON.parse(released.texts[0])], evidence: [[commit, 0], [propose, 0], [answer, 0]],
     }));
+
+  // --- what is recorded for a Party that has a section in the international registry ---------------------------------
+  show("action-record", "the international registry is told what the acquirer acquired, and what it used of that",
+    await say("action.record", "GWY01 INT01", "2026-03-05T09:00:00.000Z", { own: [
+      {
+        kind: "record", action: `${COMPLETED}/acquisition`, type: "Acquisition", at: "2026-03-02T10:20:00.090Z",
+        section: "KOR99", party: "KOR", registry: "KOR01", transfer: COMPLETED, transferring: SOURCE,
+        acquiring: ACQUIRER, purpose: "NDC", authorisation: AUTHORISATION, quantity: 50000,
+        blocks: [[1, 30000], [30001, 50000]].map((units) => ({ ...block(...units), itmo: itmo(...units) })),
+      },
+      {
+        kind: "record", action: "KOR01/TEST-ONLY-USE-1", type: "Use", at: "2026-03-03T09:00:00.000Z",
+        section: "KOR99", party: "KOR", registry: "KOR01", account: "100-1", to_account: "200-1",
+        authorisation: AUTHORISATION, quantity: 30000, blocks: [{ ...block(1, 30000), itmo: itmo(1, 30000) }],
+      },
+    ] }));
   return vectors;
 }
