@@ -33,6 +33,7 @@ COMMITS = (
     "admin.withdraw",
     "admin.accounts",
     "admin.issue",
+    "admin.issuances",
     "admin.use",
     "admin.cancel",
     "admin.policy",
