@@ -276,8 +276,9 @@ async def _series_ids(tx: Tx, origins: set[tuple[str, str]]) -> dict[tuple[str, 
 
 async def _attribute_ids(tx: Tx, digests: Mapping[str, str]) -> dict[str, int]:
     await tx.execute(
-        "INSERT INTO unit_attributes (attributes, digest) SELECT * FROM unnest(%s::jsonb[], %s::text[])"
-        " ON CONFLICT DO NOTHING",
+        # %b: thousands of JSON texts as a text array would be escaped twice over.
+        "INSERT INTO unit_attributes (attributes, digest)"
+        " SELECT a::jsonb, d FROM unnest(%b::text[], %b::text[]) AS n (a, d) ON CONFLICT DO NOTHING",
         *columns(sorted(digests.items()), 2),
     )
     found = await tx.rows("SELECT id, digest FROM unit_attributes WHERE digest = ANY(%s)", list(digests.values()))
