@@ -170,6 +170,10 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     async def totals(blocks: bool = False) -> dict[str, Any]:
         return await database.run("admin.look", lambda tx: listing.totals(tx, registry, blocks=blocks))
 
+    @routes.get("/records")
+    async def recorded(after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000) -> dict[str, Any]:
+        return {"records": await database.run("admin.look", lambda tx: listing.record_list(tx, after, limit))}
+
     @routes.get("/policy")
     async def policy() -> dict[str, Any]:
         return await database.run("admin.look", accepting.policy)

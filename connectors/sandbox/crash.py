@@ -20,6 +20,7 @@ COMMITS = (
     "receive.transfer.cancel",
     "receive.transfer.settle",
     "receive.transfer.closed",
+    "receive.action.record",
     "receive.status.query",
     "receive.time.query",
     "receive.refused",
