@@ -73,6 +73,8 @@ async def said(international: Sandbox, *items: dict[str, Any]) -> list[Any]:
     assert [i["item"] for i in receipt.items] == [play.sha(text(item)) for item in items]
     codes = [[f["code"] for f in i["findings"]] for i in receipt.items]
     assert [i["state"] for i in receipt.items] == ["refused" if found else "recorded" for found in codes]
+    for item, found in list(zip(items, codes, strict=True))[: play.CHECKED_ITEMS]:
+        assert found or play.schema("Item.record").is_valid(item)
     return [found or "recorded" for found in codes]
 
 
