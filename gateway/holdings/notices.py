@@ -22,7 +22,7 @@ from gateway.domain.notices import parse_action, parse_position
 from gateway.domain.proposals import MAX_BLOCKS
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
-from gateway.holdings import actions, book, claims, registries
+from gateway.holdings import actions, book, claims, recording, registries
 from gateway.holdings.actions import Record
 from gateway.holdings.book import Move, Place
 from gateway.holdings.claims import Claim
@@ -158,6 +158,7 @@ async def _move(tx: db.Tx, applied: Sequence[_Announced], entry_id: int) -> None
         await book.move(tx, leaving, entry_id)
     if applied:
         await actions.record(tx, [a.record for a in applied], entry_id)
+        await recording.disposed(tx, (a.item.value for a in applied if not a.enters), entry_id)
 
 
 def _announced(item: Item, value: Issuance | Disposal) -> _Announced:

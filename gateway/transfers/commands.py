@@ -26,6 +26,7 @@ from gateway.links import store as links
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
+from gateway.recordings import commands as recordings
 from gateway.requests import commands as requests
 from gateway.requests import store as requested
 from gateway.signing import compact
@@ -136,6 +137,8 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     assert answered is not None  # a receipt answers something, or it would not have been verified
     if len(read) == 1:  # a request is sent alone
         await requests.answered(tx, answered.id, read[0][1], read[0][2])
+    by_item = zip(inbound.message.items, read, strict=True)
+    await recordings.answered(tx, inbound, {i.value["item"]: (state, findings) for i, (_, state, findings) in by_item})
     said = {transfer: (state, findings) for transfer, state, findings in read if transfer is not None}
     rows = await store.lock(tx, list(said))
     sender = inbound.message.sender
@@ -155,7 +158,8 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
 
 
 async def refusal(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``refusal``: the whole message was refused; what it said stays due, and the row shows why it waits."""
+    """``refusal``: the whole message was refused; what it says of transfers stays due, and why is shown."""
+    await recordings.refused(tx, inbound)
     return ()
 
 

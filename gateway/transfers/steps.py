@@ -19,8 +19,10 @@ from gateway import db
 from gateway.domain.check_codes import Finding
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
+from gateway.domain.units import Block
 from gateway.errors import invariant
-from gateway.holdings import book, claims
+from gateway.holdings import book, claims, recording
+from gateway.holdings.recording import Relayed
 from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.outbox import Draft, Node
@@ -205,15 +207,25 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
 async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int) -> None:
     """Move the units of completed transfers to their acquirers; let go of everything final."""
     completed = [t.row for t in taken if t.after.state is State.COMPLETED]
-    moves = [move for row in completed for move in _moves(row, known)]
+    pieces = [(row, move) for row in completed for move in _moves(row, known)]
+    moves = [move for _, move in pieces]
     if moves:
         clashes = await naming.clashing(tx, [m.block for m in moves])
         moves = [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
         moved = await book.move(tx, moves, entry_id)
         invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
+        of = [(row, move.block) for (row, _), move in zip(pieces, moves, strict=True)]
+        await recording.relayed(tx, _relayed(of, known), entry_id)
     final = [t.row.id for t in taken if t.after.state in FINAL]
     if final:
         await claims.release(tx, final, entry_id)
+
+
+def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Relayed]:
+    """Completed transfers as they are to be recorded, from their blocks in order."""
+    for transfer, of in groupby(blocks, key=lambda pair: pair[0].id):
+        proposed, released, credited = (known[transfer, step].item for step in ("propose", "released", "credited"))
+        yield Relayed(transfer, proposed, released, credited, [block for _, block in of])
 
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:
