@@ -1,16 +1,22 @@
 """Whether all books agree: the gateway's, and each registry's own.
 
 Judged when everything is at rest. Conservation over the gateway's book and in each registry's; every unit in
-exactly one place, under one identifier, the same on both sides; every transfer with the same end everywhere, each
-of its steps taken once; no registry alarmed; and whatever ``gateway doctor`` looks at.
+exactly one place, under one identifier, the same on both sides, section by section; every transfer with the same end
+everywhere, each of its steps taken once; INT01's records exactly the actions that were completed; no registry
+alarmed; and whatever ``gateway doctor`` looks at.
 """
 
+import asyncio
+import json
 from collections import Counter
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from gateway import cli
 from tests.faults import network as networks
-from tests.faults.network import REGISTRIES, Network
+from tests.faults.load import NOWHERE
+from tests.faults.members import REGISTRIES, SECTIONS, section
+from tests.faults.network import Network
 
 
 class Run(NamedTuple):
@@ -29,13 +35,28 @@ FROM position p JOIN unit_series s ON s.id = p.series_id LEFT JOIN itmo_series i
 WHERE p.closed_by IS NULL ORDER BY 1, 2, 3
 """
 _HOLDINGS = """
-SELECT s.registry, s.name, h.first, h.last, '{code}', h.party, left(h.account, 3)::int,
+SELECT s.registry, s.name, h.first, h.last, {place}, h.party, left(h.account, 3)::int,
   replace(i.stem, '{{}}-', ''), h.itmo_offset
 FROM holding h JOIN series s ON s.id = h.series LEFT JOIN itmo_series i ON i.id = h.itmo ORDER BY 1, 2, 3
 """
 _CREDITED_OTHERWISE = """
 SELECT c.transfer, c.quantity, sum(j.quantity), count(*) FROM crediting c JOIN journal j
 ON j.reference = c.transfer AND j.entry = 'credit' GROUP BY 1, 2 HAVING sum(j.quantity) <> c.quantity
+"""
+#: The actions of transfers and of notices, with what a record of them says beside its text, and its section's Party.
+_COMPLETED = """
+SELECT t.id || '/transfer', CASE WHEN (s.item::jsonb ->> 'first_transfer')::boolean THEN 'First transfer'
+         ELSE 'Transfer' END, t.transferring_party, t.quantity
+  FROM transfer t JOIN transfer_step s ON s.transfer_id = t.id AND s.step = 'released' WHERE t.state = 'completed'
+UNION ALL
+SELECT id || '/acquisition', 'Acquisition', acquiring_party, quantity FROM transfer WHERE state = 'completed'
+UNION ALL
+SELECT registry || '/' || action, initcap(type), item::jsonb ->> 'party', quantity
+  FROM action WHERE type IN ('use', 'cancellation')
+"""
+_WAYS = """
+SELECT DISTINCT transferring_registry, transferring_account, acquiring_registry, state,
+  (SELECT string_agg(DISTINCT f ->> 'code', ' ') FROM jsonb_array_elements(findings) f) FROM transfer
 """
 _STEPS_TWICE = "SELECT transfer_id, event, count(*) FROM transfer_event GROUP BY 1, 2 HAVING count(*) > 1"
 #: The gateway's final state → the states a source and an acquirer may be in (None: never heard of it).
@@ -47,13 +68,14 @@ async def agree(network: Network, *, doctor: bool = False, alarms: bool = False)
     """Fail on the first thing the books do not agree on. ``alarms``: a registry may have been alarmed."""
     books = (await network.operator("GET", "/api/v1/books")).json()
     assert books["conservation"] == "holds", books
-    for code in REGISTRIES:
-        await _conserved(network, code, alarms=alarms)
+    await asyncio.gather(*(_conserved(network, code, alarms=alarms) for code in REGISTRIES))
     ours = _runs(await network.rows(_POSITIONS))
-    theirs = [run for code in REGISTRIES for run in _runs(await network.rows(_HOLDINGS.format(code=code), code))]
+    theirs = [run for code in REGISTRIES for run in await _held(network, code)]
     only_ours, only_theirs = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
     assert not only_ours and not only_theirs, f"by the gateway alone: {only_ours}; by registries alone: {only_theirs}"
     await _same_ends(network)
+    await _refused(network)
+    await _recorded(network)
     assert await network.rows(_STEPS_TWICE) == []
     if doctor and "doctor" in cli._COMMANDS:
         await healthy(network)
@@ -67,19 +89,57 @@ async def _conserved(network: Network, code: str, *, alarms: bool) -> None:
     assert await network.rows(_CREDITED_OTHERWISE, code) == []
 
 
+async def _held(network: Network, code: str) -> list[Run]:
+    place = "h.party || '99'" if code == "INT01" else f"'{code}'"
+    return _runs(await network.rows(_HOLDINGS.format(place=place), code))
+
+
 async def _same_ends(network: Network) -> None:
-    rows = {}
-    for code in REGISTRIES:
-        rows[code] = dict(await network.rows("SELECT transfer, state FROM transfer", code))
-    here = dict(await network.rows("SELECT id, state FROM transfer WHERE state <> 'attention'"))
-    for transfer, state in here.items():
+    own = "SELECT transfer, role, state FROM transfer"
+    rows = {(code, role, t): s for code in REGISTRIES for t, role, s in await network.rows(own, code)}
+    here = await network.rows("SELECT id, source, acquirer, state FROM transfer WHERE state <> 'attention'")
+    for transfer, source, acquirer, state in here:
         sources, acquirers = _ENDS.get(state, _ENDED)
-        stand = rows["MEC01"].get(transfer), rows["KOR01"].get(transfer)
+        stand = rows.get((source, "source", transfer)), rows.get((acquirer, "acquirer", transfer))
         assert stand[0] in sources and stand[1] in acquirers, (transfer, state, stand)
-    held = {t for (t,) in await network.rows("SELECT id FROM transfer WHERE state = 'attention'")}
-    unknown = {t: s for t, s in rows["MEC01"].items() if t not in here and t not in held}
+    known = {t for (t,) in await network.rows("SELECT id FROM transfer")}
     # Withdrawn before it was ever proposed to the gateway: nobody else needs to know.
-    assert set(unknown.values()) <= {"void"}, unknown
+    unknown = {key: state for key, state in rows.items() if key[2] not in known}
+    assert {(role, state) for (_, role, _), state in unknown.items()} <= {("source", "void")}, unknown
+
+
+async def _refused(network: Network) -> None:
+    """What is no arrow was refused, with its code, unless its source took it back before."""
+    found = await network.rows(_WAYS)
+    for name, arrow in NOWHERE.items():
+        way = (section(arrow.party) if arrow.source == "INT01" else arrow.source, arrow.account, arrow.to)
+        ends = {(state, codes) for *taken, state, codes in found if tuple(taken) == way}
+        assert ends <= {("refused", str(arrow.code)), ("cancelled", None)}, (name, ends)
+
+
+async def _recorded(network: Network) -> None:
+    """Every completed action of a Party with a section is recorded there once, as it was, and nothing else is."""
+    done = {row for row in await network.rows(_COMPLETED) if row[2] in SECTIONS}
+    kept = await _records(network)
+    theirs = {(r["action"], r["type"], r["party"], r["quantity"]) for r in kept}
+    assert theirs == done, f"by the gateway alone: {done - theirs}; by INT01 alone: {theirs - done}"
+    assert all(r["section"] == section(r["party"]) for r in kept)
+    texts = dict(await network.rows("SELECT action, item FROM action_record WHERE state = 'recorded'"))
+    assert {r["action"]: r["item"] for r in kept} == texts
+    assert all(sum(b["last"] - b["first"] + 1 for b in json.loads(r["item"])["blocks"]) == r["quantity"] for r in kept)
+    summed = {"count": len(done), "quantity": sum(quantity for *_, quantity in done)}
+    assert (await network.admin("INT01", "GET", "books"))["records"] == summed
+
+
+async def _records(network: Network) -> list[dict[str, Any]]:
+    """What INT01 has recorded, by its own account."""
+    found: list[dict[str, Any]] = []
+    while True:
+        after = found[-1]["action"] if found else ""
+        page = (await network.admin("INT01", "GET", f"records?after={quote(after)}"))["records"]
+        if not page:
+            return found
+        found += page
 
 
 def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:

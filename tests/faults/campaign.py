@@ -19,7 +19,8 @@ from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
 from tests.faults.courses import Course
-from tests.faults.network import MIRRORED, USUAL, Network
+from tests.faults.members import MIRRORED, USUAL
+from tests.faults.network import Network
 from tests.faults.postgres import Postgres
 
 #: Networks side by side: whether the registries answer in the usual way, or mirrored.
@@ -34,13 +35,20 @@ VICTIMS = {
     **dict.fromkeys(gateway.SENDING, "worker"),
 }
 #: What the gateway posts to whom while a load goes through, and what each registry posts by itself.
+ASKS, OFFERS, ENDS = ("transfer.commit", "transfer.cancel"), ("transfer.offer", "transfer.settle"), "transfer.closed"
 TO = {
-    "MEC01": ("transfer.request", "transfer.commit", "transfer.cancel", "transfer.closed"),
-    "KOR01": ("transfer.offer", "transfer.settle", "transfer.closed"),
+    "MEC01": ("transfer.request", *ASKS, ENDS),
+    "KOR01": (*ASKS, *OFFERS, ENDS),
+    "CHE01": (*OFFERS, ENDS),
+    "SRV01": (*ASKS, ENDS),
+    "INT01": (*ASKS, *OFFERS, ENDS, "action.record"),
 }
+PROPOSES, ANSWERS = ("transfer.propose", "transfer.voided"), ("transfer.answer", "transfer.credited")
 FROM = {
-    "MEC01": ("transfer.propose", "transfer.voided"),
-    "KOR01": ("transfer.answer", "transfer.credited"),
+    "MEC01": (*PROPOSES, "action.notice"),
+    "KOR01": (*PROPOSES, "transfer.released", *ANSWERS, "action.notice"),
+    "SRV01": ("transfer.propose",),
+    "INT01": (*PROPOSES, "transfer.released", *ANSWERS, "action.notice"),
 }
 #: Faults of the way, in both directions, and of a receiver.
 BOTH_WAYS = ("lose-reply", "lose-request", "delay", "repeat", "reorder")

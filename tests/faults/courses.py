@@ -9,7 +9,7 @@ from typing import Any
 
 from joserfc.jwk import OKPKey
 
-from tests.faults import load
+from tests.faults import load, members
 from tests.faults import network as networks
 from tests.faults.network import Network
 from tests.handmade import play
@@ -53,7 +53,7 @@ def calls(code: str, method: str, path: str, **body: Any) -> Act:
 
 def moves(what: str, to: str) -> Act:
     """MEC01 uses or cancels a unit."""
-    return calls("MEC01", "POST", what, party="MMR", to_account=to, quantity=1)
+    return calls("MEC01", "POST", what, party="MMR", account=members.OWN, to_account=to, quantity=1)
 
 
 def message(network: Network, sender: str, key: str, receiver: str, message_type: str) -> tuple[str, str, bytes]:
@@ -122,7 +122,7 @@ async def spoil_one(network: Network) -> None:
         "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'spoilt' USING ERRCODE = 'check_violation'; END $$"
     )
-    [[transfer]] = await network.rows("SELECT id FROM transfer WHERE state = 'proposed' ORDER BY id LIMIT 1")
+    [[transfer]] = await network.rows("SELECT id FROM transfer WHERE state = 'proposed' AND source = 'MEC01' LIMIT 1")
     await network.rows(
         f"CREATE TRIGGER spoil BEFORE UPDATE OF state ON transfer FOR EACH ROW WHEN (NEW.id = '{transfer}') "
         "EXECUTE FUNCTION spoil()"
@@ -151,7 +151,12 @@ async def store_offers_one_by_one(network: Network) -> None:
 
 
 async def _offers(network: Network, number: int) -> bool:
-    return await network.count("(SELECT DISTINCT offer_id FROM transfer WHERE state = 'checked') AS o") > number
+    return (
+        await network.count(
+            "(SELECT DISTINCT offer_id FROM transfer WHERE state = 'checked' AND acquirer = 'KOR01') AS o"
+        )
+        > number
+    )
 
 
 async def let_the_lease_run(network: Network) -> None:
@@ -278,7 +283,8 @@ async def fall_back(network: Network) -> None:
     keys.write_text(json.dumps({"keys": [*earlier, made["key"]]}))
 
 
-ISSUE = {"activity": "PoA 10471", "party": "MMR", "gross": 100, "vintage": 2021, "series": "MMR-MORE"}
+ISSUE = members.issuance("MMR", "MMR-MORE", gross=100)
+MANY = [members.issuance("GHA", "GHA-MORE", gross=100 + nr) for nr in range(20)]
 ACCOUNT = {"party": "MMR", "account": "100-7"}
 
 _refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
@@ -305,6 +311,8 @@ GATEWAY = {
     "ask": Course(during=have_them_asked),
     "end": Course(during=end_one),
     "resume": Course(before=_refuse_settle, afterwards=resume_all, needs="KOR01"),
+    "decide.record": Course(during=moves("use", "200-1")),
+    "send.action.record": Course(during=moves("use", "200-1")),
     "put-off": Course(before=spoil_one, during=mend_it),
     "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run, needs="KOR01"),
     "leave": Course(during=tell_to_end),
@@ -314,6 +322,7 @@ REGISTRY = {
     "receive.transfer.request": ("MEC01", Course(during=load.request)),
     "receive.transfer.offer": ("KOR01", Course(during=propose_more)),
     "receive.transfer.settle": ("KOR01", Course()),
+    "receive.action.record": ("INT01", Course(during=moves("use", "200-1"))),
     "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
     "receive.status.query": ("KOR01", Course(during=have_them_asked)),
     "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
@@ -331,6 +340,7 @@ REGISTRY = {
     "admin.transfers": ("MEC01", Course(during=propose_more)),
     "admin.accounts": ("MEC01", Course(during=calls("MEC01", "POST", "accounts", **ACCOUNT))),
     "admin.issue": ("MEC01", Course(during=calls("MEC01", "POST", "issue", **ISSUE))),
+    "admin.issuances": ("INT01", Course(during=calls("INT01", "POST", "issuances", issuances=MANY))),
     "admin.use": ("MEC01", Course(during=moves("use", "200-1"))),
     "admin.cancel": ("MEC01", Course(during=moves("cancel", "300-1"))),
     "admin.policy": ("KOR01", Course()),

@@ -1,9 +1,8 @@
 """A network of real processes on one PostgreSQL, in which any of them may be killed at any time.
 
-One or two serves (each with a port of its own), any number of workers, MEC01 (which answers in the reply) and KOR01
-(which answers by a message of its own). Databases are read behind the processes' backs, because these may be dead.
-A process that ends though nobody wished it fails whatever waits at that moment, with what it said last. All units
-and accounts are synthetic.
+One or two serves (each with a port of its own), any number of workers, and registries of every kind (``members``).
+Databases are read behind the processes' backs, because these may be dead. A process that ends though nobody wished it
+fails whatever waits at that moment, with what it said last. All units and accounts are synthetic.
 """
 
 import asyncio
@@ -12,14 +11,21 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psycopg
 
+from gateway import wiring
+from gateway.links import commands
+from gateway.links.store import Link
+from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
+from tests.faults import members
+from tests.faults.members import MEMBERS, REGISTRIES, SECTIONS, SOURCES, USUAL
 from tests.faults.postgres import Postgres
 from tests.faults.processes import STOP_SECONDS, Part, free_port
 from tests.faults.program import CLOCK
@@ -30,14 +36,6 @@ LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
 
-#: Code → kind and Party of those that may take part.
-MEMBERS = {"MEC01": ("mechanism", ""), "KOR01": ("party", "KOR"), "JPN01": ("party", "JPN")}
-#: Those that do.
-REGISTRIES = ("MEC01", "KOR01")
-#: How each answers: in the reply, or by a message of its own.
-USUAL, MIRRORED = {"MEC01": "reply", "KOR01": "message"}, {"MEC01": "message", "KOR01": "reply"}
-
-
 T = TypeVar("T")
 
 
@@ -47,7 +45,7 @@ class Unavailable(Exception):
 
 @dataclass(repr=False)
 class Network:
-    """The parts, by name (serve, serve2, worker, worker2, MEC01, KOR01), and what can be seen of them."""
+    """The parts, by name (serve, serve2, worker, worker2, MEC01, KOR01 …), and what can be seen of them."""
 
     postgres: Postgres
     folder: Path
@@ -99,17 +97,10 @@ class Network:
         """Call the gateway's operator API once."""
         return await self.http.request(method, f"http://{self.parts['serve'].environment[OPERATOR]}{path}", **wanted)
 
-    async def issue(self, gross: int = 1_000_000, series: str = "MMR-A64") -> None:
-        """Let MEC01 issue to Myanmar, and wait until the gateway has heard of it."""
-        wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": series}
-        wanted |= {"sop_percent": 0, "omge_percent": 0, "authorisation": staging.AUTHORISATION}
-        made = await self.admin("MEC01", "POST", "issue", **wanted)
-        await self.until(lambda: self.count(f"action WHERE action = '{made['action']}'"), "the issuance is known")
-
     async def propose(self, *quantities: int, together: bool = False, **changes: Any) -> list[str]:
         """Let MEC01 propose transfers of these quantities, each in a message of its own unless ``together``."""
-        wish = {"party": "MMR", "to": {"registry": "KOR01", "party": "KOR", "account": "100-1"}}
-        wishes = [wish | {"authorisation": staging.AUTHORISATION, "quantity": q} | changes for q in quantities]
+        wish = {"party": "MMR", "to": members.address("KOR01")}
+        wishes = [wish | {"quantity": q} | changes for q in quantities]
         body = {"transfers": wishes, "one_message_each": not together}
         return list((await self.admin("MEC01", "POST", "transfers", **body))["transfers"])
 
@@ -162,18 +153,24 @@ class Network:
         return [str(found.get(t, "absent")) for t in transfers]
 
     async def under_way(self) -> set[str]:
-        """The transfers that somebody still has to do something about, by the gateway's rows and the source's."""
+        """The transfers that somebody still has to do something about, by the gateway's rows and the sources'."""
         held = {t for (t,) in await self.rows("SELECT id FROM transfer WHERE state = 'attention'")}
         due = await self.rows("SELECT id FROM transfer WHERE next_at IS NOT NULL")
-        own = await self.rows(f"SELECT transfer FROM transfer WHERE state NOT IN {AT_REST}", "MEC01")
-        return {t for (t,) in [*due, *own]} - held
+        open_there = f"SELECT transfer FROM transfer WHERE role = 'source' AND state NOT IN {AT_REST}"
+        own = await asyncio.gather(*(self.rows(open_there, code) for code in SOURCES))
+        return {t for rows in (due, *own) for (t,) in rows} - held
 
     async def at_rest(self) -> bool:
-        """Whether every transfer is final (or with a person), everybody has been told, and nobody owes a message."""
-        if await self.under_way() or await self.count("owed"):
+        """Whether every transfer is final (or with a person), everybody has been told, and nobody owes a message.
+
+        What is owed to INT01 is every record that it has not answered.
+        """
+        if await self.count("owed") or await self.under_way():
             return False
-        owed = [await self.count("sent WHERE owed AND coalesce(expires_at > now(), true)", c) for c in REGISTRIES]
-        return not any(owed)
+        owed = "sent WHERE owed AND coalesce(expires_at > now(), true)"
+        if any(await asyncio.gather(*(self.count(owed, code) for code in REGISTRIES))):
+            return False
+        return not await self.count("action_record WHERE answered_by IS NULL")
 
     # Waiting, and saying why it was in vain
 
@@ -205,8 +202,8 @@ class Network:
             told.append(f"{part.name}{armed}: {how if part.ended() else 'lives'}\n{part.last_words()}")
         try:
             told += [" | ".join(map(str, row)) for row in await self.rows(_OPEN)]
-            told += [f"MEC01: {row}" for row in await self.rows(_OWN_OPEN, "MEC01")]
-            told += [f"KOR01: {row}" for row in await self.rows(_OWN_OPEN, "KOR01")]
+            for code in REGISTRIES:
+                told += [f"{code}: {row}" for row in await self.rows(_OWN_OPEN, code)]
         except psycopg.OperationalError as error:
             told.append(f"the database cannot be read: {error}")
         return "\n".join(told)
@@ -230,7 +227,7 @@ _OWN_OPEN = f"SELECT transfer, role, state FROM transfer WHERE state NOT IN {AT_
 async def opened(
     postgres: Postgres, folder: Path, *, serves: int = 1, workers: int = 1, answers: Mapping[str, str] = USUAL
 ) -> AsyncIterator[Network]:
-    """A network that runs, with both links active and units issued."""
+    """A network that runs, with all links active and units in every registry but CHE01."""
     async with AsyncExitStack() as stack:
         # No connection is kept: who was killed meanwhile must not be met on an old one.
         once = httpx.Limits(max_keepalive_connections=0)
@@ -245,18 +242,30 @@ async def opened(
         for nr in range(workers):
             _add_gateway(network, f"worker{nr + 1 if nr else ''}", "worker")
         for nr, code in enumerate(REGISTRIES):
-            _add_registry(network, code, answers[code], f"serve{nr + 1 if nr and serves > 1 else ''}")
+            _add_registry(network, code, answers[code], "serve2" if nr % 2 and serves > 1 else "serve")
         await asyncio.gather(*(network.start(name) for name in network.parts))
-        await asyncio.gather(*(_link(network, code) for code in REGISTRIES))
-        await network.issue()
+        await _link(network, *REGISTRIES)
+        await _stock(network)
         yield network
 
 
 async def join(network: Network, code: str) -> None:
     """Another registry, which holds nothing."""
-    _add_registry(network, code, "reply", "serve")
+    _add_registry(network, code, MEMBERS[code].answer, "serve")
     await network.start(code)
     await _link(network, code)
+
+
+async def _stock(network: Network) -> None:
+    """Give each registry what it has to give away; those that issue nothing have it from MEC01."""
+    issued = [network.admin(c, "POST", "issuances", issuances=wanted) for c, wanted in members.ISSUES.items()]
+    opened = [network.admin("KOR01", "POST", "accounts", party="KOR", account=a) for a in members.KOREAN]
+    await asyncio.gather(*issued, *opened)
+    number = sum(map(len, members.ISSUES.values()))
+    await network.until(lambda: network.rows(f"SELECT 1 FROM action OFFSET {number - 1}"), "all issuances are known")
+    for account, quantity in members.KOREAN.items():
+        await network.propose(quantity, to=members.address("KOR01", account))
+    await network.settle()
 
 
 def _add_gateway(network: Network, name: str, command: str) -> None:
@@ -273,29 +282,40 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
 
 
 def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
-    kind, party = MEMBERS[code]
-    folder, server, books = network.folder, network.postgres.server, network.books_of(code)
+    member, folder = MEMBERS[code], network.folder
+    server, books = network.postgres.server, network.books_of(code)
     server.create_database(books, books)
     address = f"127.0.0.1:{free_port()}"
-    arguments = ["tests.faults.registry", kind, "--code", code, "--database", server.dsn(books, books)]
+    arguments = ["tests.faults.registry", member.kind, "--code", code, "--database", server.dsn(books, books)]
     arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
     arguments += ["--gateway-keys", str(_jwks(folder, "GWY01")), "--answer", answer, "--listen", address]
-    arguments += ["--party", party] if party else []
+    arguments += ["--party", member.party] if member.party else []
+    for party in SECTIONS if member.kind == "international" else ():
+        arguments += ["--section", party]
     for other in MEMBERS:
         arguments += ["--peer", f"{other}={_jwks(folder, other)}"] if other != code else []
     network.parts[code] = Part(code, arguments, folder / f"{code}.log", address=address)
 
 
-async def _link(network: Network, code: str) -> None:
-    """Pin the registry's keys, register it, and let it activate its link."""
-    kind, party = MEMBERS[code]
-    keys = await network.http.get(f"{network.parts[code].url}/keys")
-    _jwks(network.folder, code).write_text(keys.text)
-    options = ["--kind", kind, "--url", network.parts[code].url, "--keys", str(_jwks(network.folder, code))]
-    options += ["--party", party] if party else []
-    ended, said = await run(network, "links", "add", code, *options)
-    assert ended == 0, said
-    assert (await network.admin(code, "POST", "activate"))["receipted"]
+async def _link(network: Network, *codes: str) -> None:
+    """Pin the registries' keys, register them (as ``gateway links add`` does), and let each activate its link."""
+    environment = network.parts["serve"].environment
+    settings = Settings(
+        database_url=environment["GATEWAY_DATABASE_URL"], key_file=Path(environment["GATEWAY_KEY_FILE"])
+    )
+    gateway = wiring.build(settings)
+    for code in codes:
+        keys = await network.http.get(f"{network.parts[code].url}/keys")
+        _jwks(network.folder, code).write_text(keys.text)
+        kind, party = MEMBERS[code].kind, MEMBERS[code].party
+        sections = {members.section(one): one for one in SECTIONS} if kind == "international" else {}
+        books: dict[str, str | None] = {**sections} or {code: party or None}
+        link, jwks = Link(code, kind, network.parts[code].url, "requested", 24, tuple(books)), keys.json()["keys"]
+        registering = partial(commands.register, node=gateway.node, link=link, parties=books, jwks=jwks)
+        await gateway.database.run(registering, "links.register")
+    await gateway.close()
+    made = await asyncio.gather(*(network.admin(code, "POST", "activate") for code in codes))
+    assert all(one["receipted"] for one in made), made
 
 
 async def run(network: Network, *arguments: str, armed: str = "", **settings: str) -> tuple[int, str]:

@@ -35,8 +35,8 @@ class Command:
 
 COMMANDS = {
     "links.register": Command(
-        lambda keys: ("links", "add", "CHE01", "--kind=party", "--party=CHE", "--url=http://x", f"--keys={keys}"),
-        "link WHERE code = 'CHE01'",
+        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=http://x", f"--keys={keys}"),
+        "link WHERE code = 'JPN01'",
         again=2,
     ),
     "links.limit-time": Command(

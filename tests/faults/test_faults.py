@@ -15,6 +15,7 @@ from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
 from tests.faults.campaign import BOTH_WAYS, RECEIVER, hurried, meet
+from tests.faults.members import REGISTRIES
 from tests.faults.network import Network
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,11 +64,11 @@ async def test_a_registry_that_is_down_for_a_while_finds_everything_as_it_was(ne
     async with hurried(network):
         await load.begin(network)
         await network.until(lambda: _enough(network), "the load is under way")
-        for code in networks.REGISTRIES:
+        for code in REGISTRIES:
             await network.admin(code, "POST", "faults", fault="down", seconds=2.0)
         await load.end(network)
         await network.settle()
-    for code in networks.REGISTRIES:
+    for code in REGISTRIES:
         assert all(f["fired"] for f in (await network.admin(code, "GET", "faults"))["faults"])
     await agree(network, doctor=True)
 
@@ -102,9 +103,9 @@ async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie:
     await network.propose(1)
     await network.settle()
     await load.begin(network)
-    [[transfer]] = await network.rows(
-        f"SELECT transfer FROM transfer WHERE state = '{state}' ORDER BY transfer DESC LIMIT 1", "MEC01"
-    )
+    to_korea = "terms -> 'acquiring' @> '{\"registry\": \"KOR01\", \"account\": \"100-1\"}'"
+    newest = f"SELECT transfer FROM transfer WHERE state = '{state}' AND {to_korea} ORDER BY transfer DESC LIMIT 1"
+    [[transfer]] = await network.rows(newest, "MEC01")
     await network.until(lambda: network.count(f"transfer WHERE id = '{transfer}' AND offer_id IS NOT NULL"), "offered")
     before = await network.rows(f"SELECT state, version FROM transfer WHERE id = '{transfer}'")
     told = (await network.admin(code, "POST", "lies", lie=lie, transfer=transfer))["message"]
@@ -139,7 +140,7 @@ async def suffered(network: Network, fault: str, direction: str) -> None:
         await network.until(lambda: _enough(network), "the load is under way")
         await load.end(network)
         await network.settle()
-    for code in networks.REGISTRIES:
+    for code in REGISTRIES:
         struck = (await network.admin(code, "GET", "faults"))["faults"]
         assert all(f["fired"] == 1 for f in struck), struck
         await network.admin(code, "DELETE", "faults")

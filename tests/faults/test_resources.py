@@ -26,7 +26,8 @@ from tests import stage as staging
 from tests.faults import courses, load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
-from tests.faults.network import REGISTRIES, Network
+from tests.faults.members import REGISTRIES
+from tests.faults.network import Network
 from tests.faults.postgres import Postgres
 
 #: Room for PostgreSQL's programs, an empty database, and what the tests write.

@@ -15,6 +15,7 @@ import pytest
 from tests.faults import load
 from tests.faults import network as networks
 from tests.faults.agreement import agree
+from tests.faults.members import REGISTRIES
 from tests.faults.network import Network
 from tests.faults.postgres import Postgres
 
@@ -34,7 +35,7 @@ IDLE = (
 @pytest.fixture
 async def network(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Network]:
     """Two of everything of the gateway's; both registries answer in the reply, so that a late reply says something."""
-    answers = dict.fromkeys(networks.REGISTRIES, "reply")
+    answers = dict.fromkeys(REGISTRIES, "reply")
     async with networks.opened(postgres, tmp_path, serves=2, workers=2, answers=answers) as opened:
         yield opened
 
