@@ -1,20 +1,24 @@
 """Crash points and faults together: ``python -m tests.faults [--minutes N]``, a table for people and one JSON.
 
 Every crash point, alone and while each fault strikes every type of message once, and every point with each other
-process killed at the moment of the death: about an hour on two cores. With ``--minutes`` it stops by itself when the
-time is over; the order is such that what was tried until then is spread evenly over everything, and what was left out
-is said. Exit code 0 only if every trial that was made ended as it must. (Random kills for three minutes:
-``FAULTS=long make test ARGS=tests/faults/test_chaos.py``.)
+process killed at the moment of the death; then what is too long for ``make test`` (``long``): random kills for
+minutes, many random operations, every race two hundred times. All of it takes about two hours on two cores. With
+``--minutes`` the crash points alone are tried, and it stops by itself when the time is over; the order is such that
+what was tried until then is spread evenly over everything, and what was left out is said. Exit code 0 only if
+everything that was tried ended as it must.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 from rich.console import Console
@@ -22,9 +26,10 @@ from rich.table import Table
 
 from tests.faults import campaign
 from tests.faults import postgres as databases
-from tests.faults.campaign import BOTH_WAYS, CASES, RECEIVER, Trial
+from tests.faults.campaign import BOTH_WAYS, CASES, ELSEWHERE, RECEIVER, Trial
+from tests.faults.members import REGISTRIES
 
-PROCESSES = ("serve", "worker", "MEC01", "KOR01")
+PROCESSES = ("serve", "worker", *REGISTRIES)
 
 
 def everything() -> list[Trial]:
@@ -33,6 +38,8 @@ def everything() -> list[Trial]:
     trials = [Trial(case) for case in CASES]
     trials += [Trial(case, fault, direction) for case in CASES for direction, fault in faults]
     trials += [Trial(case, other=other) for case in CASES for other in PROCESSES if _may_die(case, other)]
+    elsewhere = zip(ELSEWHERE, cycle(faults))
+    trials += [Trial(case) for case in ELSEWHERE] + [Trial(case, fault, way) for case, (way, fault) in elsewhere]
     random.Random(len(trials)).shuffle(trials)  # noqa: S311 - always the same order
     groups = Counter((t.victim, _meanwhile(t)) for t in trials)
     seen: Counter[tuple[str, str]] = Counter()
@@ -66,11 +73,19 @@ def main() -> None:
     over = began + wanted.minutes * 60 if wanted.minutes else None
     with tempfile.TemporaryDirectory(prefix="gateway-faults-") as folder, databases.running(Path(folder)) as postgres:
         asyncio.run(campaign.run(postgres, Path(folder) / "networks", list(trials), told, over=over))
-    _show(trials, outcome, time.monotonic() - began)
-    sys.exit(any(outcome.values()))
+    long = None if wanted.minutes else _long()
+    _show(trials, outcome, time.monotonic() - began, long)
+    sys.exit(any(outcome.values()) or bool(long))
 
 
-def _show(trials: list[Trial], outcome: dict[Trial, str], seconds: float) -> None:
+def _long() -> int:
+    """Run the tests that are longer with ``FAULTS=long``; the exit code of pytest, which tells of them as it does."""
+    named = [f"tests/faults/test_{name}.py" for name in ("chaos", "races", "resources", "zombies")]
+    ran = [sys.executable, "-m", "pytest", "-q", *named, "tests/stateful"]
+    return subprocess.run(ran, env=os.environ | {"FAULTS": "long"}, stdout=sys.stderr).returncode
+
+
+def _show(trials: list[Trial], outcome: dict[Trial, str], seconds: float, long: int | None) -> None:
     """The table, then the JSON."""
     table = Table("who dies", "meanwhile", "tried", "failed", "left out")
     groups = Counter((t.victim, _meanwhile(t)) for t in trials)
@@ -82,7 +97,8 @@ def _show(trials: list[Trial], outcome: dict[Trial, str], seconds: float) -> Non
     named = [
         " ".join(filter(None, (t.case, t.direction if t.fault else "", t.fault, t.other))) for t in _failed(outcome)
     ]
-    print(json.dumps({**counts, "failed": len(named), "failures": named, "seconds": round(seconds, 1)}, indent=1))
+    told = {"failed": len(named), "failures": named, "long_tests_ended_with": long, "seconds": round(seconds, 1)}
+    print(json.dumps(counts | told, indent=1))
 
 
 def _failed(outcome: dict[Trial, str]) -> list[Trial]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from connectors.sandbox import crash as registry
 from gateway import crash as gateway
-from tests.faults import courses, load
+from tests.faults import courses, load, points
 from tests.faults import network as networks
 from tests.faults.agreement import agree
 from tests.faults.courses import Course
@@ -56,15 +56,20 @@ RECEIVER = ("delay-reply", "refuse", "refuse-unsigned", "garbage", "wrong-signat
 
 
 def _cases() -> dict[str, tuple[str, str, Course]]:
-    found = {f"gateway-{n}": (VICTIMS[n], n, courses.GATEWAY.get(n, Course())) for n in VICTIMS}
+    found = {f"gateway-{n}": (VICTIMS[n], n, points.GATEWAY.get(n, Course())) for n in VICTIMS}
     for name in (*registry.COMMITS, *registry.SENDS):
-        victim, course = courses.REGISTRY.get(name, ("MEC01", Course()))
+        victim, course = points.REGISTRY.get(name, ("MEC01", Course()))
         found[f"registry-{name}"] = (victim, name, course)
     return found
 
 
 #: Name of a pair of points → who dies there, what is committed or sent, and what leads there.
 CASES = _cases()
+#: The same points at other registries (``points.ELSEWHERE``).
+ELSEWHERE = {
+    f"registry-{name} at {victim}": (victim, name, course) for (name, victim), course in points.ELSEWHERE.items()
+}
+_ALL = {**CASES, **ELSEWHERE}
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Trial:
 
     @property
     def victim(self) -> str:
-        return CASES[self.case][0]
+        return _ALL[self.case][0]
 
 
 #: Told of each trial, and of its failure if it failed.
@@ -89,7 +94,7 @@ async def run(
     postgres: Postgres, folder: Path, trials: Sequence[Trial], told: Told, *, over: float | None = None
 ) -> None:
     """Try ``trials`` in their order, none after the (monotonic) time ``over``."""
-    todo = {kind: [t for t in trials if CASES[t.case][2].mirrored is kind] for kind in (False, True, None)}
+    todo = {kind: [t for t in trials if _ALL[t.case][2].mirrored is kind] for kind in (False, True, None)}
     place = {trial: nr for nr, trial in enumerate(trials)}
     async with asyncio.TaskGroup() as group:
         for nr, mirrored in enumerate(LANES):
@@ -134,7 +139,8 @@ async def _lane(
 
 async def attempt(network: Network, trial: Trial) -> None:
     """Let the victim die before and after its point, with everything under way, and wait until all is at rest."""
-    victim, name, course = CASES[trial.case]
+    victim, name, course = _ALL[trial.case]
+    network.step_clock(0)
     for part in network.parts.values():
         part.deaths.clear()
     act = "send" if name.startswith("send.") else "commit"

@@ -51,17 +51,13 @@ def calls(code: str, method: str, path: str, **body: Any) -> Act:
     return call
 
 
-def moves(what: str, to: str) -> Act:
-    """MEC01 uses or cancels a unit."""
-    return calls("MEC01", "POST", what, party="MMR", account=members.OWN, to_account=to, quantity=1)
-
-
 def message(network: Network, sender: str, key: str, receiver: str, message_type: str) -> tuple[str, str, bytes]:
     """A message that somebody with this key signs: its JWS, its content type and its body."""
-    return _signer(network, sender, key).compose(receiver, message_type, [])
+    return signer(network, sender, key).compose(receiver, message_type, [])
 
 
-def _signer(network: Network, code: str, key: str) -> play.Party:
+def signer(network: Network, code: str, key: str) -> play.Party:
+    """Somebody who signs in the name of ``code`` with the key of ``key``."""
     party = play.Party(code)
     party.key = OKPKey.import_key((network.folder / f"{key}.pem").read_bytes())
     party.seq = 1_000_000  # far beyond what the registry itself has numbered
@@ -87,6 +83,20 @@ def says(sender: str, key: str, receiver: str, message_type: str) -> Act:
 def meets(code: str, fault: str, message_type: str, times: int, **more: Any) -> Act:
     """The next messages of a type meet a fault at a registry."""
     return calls(code, "POST", "faults", fault=fault, type=message_type, times=times, **more)
+
+
+def decides(code: str) -> Act:
+    """Of those who acquire one decides on what it is offered."""
+
+    async def decide(network: Network) -> None:
+        await load.decide(network, True, code)
+
+    return decide
+
+
+def uses(code: str, party: str) -> Act:
+    """A Party uses a unit of its own in a registry."""
+    return calls(code, "POST", "use", party=party, account=members.OWN, to_account="200-1", quantity=1)
 
 
 async def propose_more(network: Network) -> None:
@@ -129,6 +139,21 @@ async def spoil_one(network: Network) -> None:
     )
 
 
+async def leave_it(_network: Network) -> None:
+    """Nothing more is done until the victim has died twice."""
+
+
+async def wake_it(network: Network) -> None:
+    """Whenever the worker sleeps, something is proposed."""
+
+    async def died_twice() -> bool:
+        if await network.count("worker WHERE asleep") and not network["worker"].ended():
+            await load.propose(network, [load.wish(1)])
+        return len(network["worker"].deaths) == 2
+
+    await network.until(died_twice, "the worker is woken, and dies")
+
+
 async def mend_it(network: Network) -> None:
     """The fault is removed once it has had its effect, and nobody waits for the row's next time."""
     await has_died_at(network, "put-off.after-commit")
@@ -141,22 +166,18 @@ async def store_offers_one_by_one(network: Network) -> None:
     """Offers that cannot be sent, each in a message of its own; then they can, but slowly."""
     network["KOR01"].kill()
     await network.start("worker")
-    for nr in range(MANY_OFFERS):
+    unsaid = "transfer WHERE state = 'proposed' OR state = 'checked' AND offer_id IS NULL"
+
+    async def all_stored() -> bool:
+        return not await network.count(unsaid)
+
+    for _ in range(MANY_OFFERS):
         await load.propose(network, [load.wish(1)])
-        await network.until(lambda nr=nr: _offers(network, nr + 1), "the offer is stored")
+        await network.until(all_stored, "the offer is stored")
     network["worker"].kill()
     await network.start("KOR01")
     await meets("KOR01", "delay-reply", "transfer.offer", 2 * AT_ONCE, seconds=2.0)(network)
     await network.rows("UPDATE transfer SET next_at = now(), leased_until = NULL WHERE state = 'checked'")
-
-
-async def _offers(network: Network, number: int) -> bool:
-    return (
-        await network.count(
-            "(SELECT DISTINCT offer_id FROM transfer WHERE state = 'checked' AND acquirer = 'KOR01') AS o"
-        )
-        > number
-    )
 
 
 async def let_the_lease_run(network: Network) -> None:
@@ -228,7 +249,7 @@ async def lie(network: Network) -> None:
 
 async def let_a_stranger_answer(network: Network) -> None:
     """In KOR01's place, and with its key, somebody answers with what is no answer."""
-    party = _signer(network, "KOR01", "KOR01")
+    party = signer(network, "KOR01", "KOR01")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -281,72 +302,3 @@ async def fall_back(network: Network) -> None:
     ended, said = await networks.run(network, "links", "restored", "MEC01", "--keys", str(keys), "--since", since)
     assert ended == 0, said
     keys.write_text(json.dumps({"keys": [*earlier, made["key"]]}))
-
-
-ISSUE = members.issuance("MMR", "MMR-MORE", gross=100)
-MANY = [members.issuance("GHA", "GHA-MORE", gross=100 + nr) for nr in range(20)]
-ACCOUNT = {"party": "MMR", "account": "100-7"}
-
-_refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
-
-#: Of the gateway: what the ordinary load does not pass.
-GATEWAY = {
-    "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
-    "receive.action.notice": Course(during=calls("MEC01", "POST", "issue", **ISSUE)),
-    "receive.transfer.propose": Course(during=propose_more),
-    "receive.transfer.answer": Course(mirrored=False),
-    "receive.transfer.released": Course(mirrored=True),
-    "receive.transfer.credited": Course(mirrored=False),
-    "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
-    "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
-    "request": Course(during=load.request),
-    "absorb.transfer.answer": Course(afterwards=propose_more, mirrored=True),
-    "absorb.transfer.credited": Course(mirrored=True),
-    "absorb.transfer.released": Course(mirrored=False),
-    "absorb.transfer.voided": Course(mirrored=False),
-    "absorb.refusal": Course(before=meets("KOR01", "refuse", "transfer.offer", 2), needs="KOR01"),
-    "absorb.other": Course(before=kill_korea, during=let_a_stranger_answer),
-    "absorb.status.answer": Course(during=have_them_asked),
-    "send.status.query": Course(during=have_them_asked),
-    "ask": Course(during=have_them_asked),
-    "end": Course(during=end_one),
-    "resume": Course(before=_refuse_settle, afterwards=resume_all, needs="KOR01"),
-    "decide.record": Course(during=moves("use", "200-1")),
-    "send.action.record": Course(during=moves("use", "200-1")),
-    "put-off": Course(before=spoil_one, during=mend_it),
-    "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run, needs="KOR01"),
-    "leave": Course(during=tell_to_end),
-}
-#: Of the registries: at whom it happens, and what the ordinary load does not pass.
-REGISTRY = {
-    "receive.transfer.request": ("MEC01", Course(during=load.request)),
-    "receive.transfer.offer": ("KOR01", Course(during=propose_more)),
-    "receive.transfer.settle": ("KOR01", Course()),
-    "receive.action.record": ("INT01", Course(during=moves("use", "200-1"))),
-    "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
-    "receive.status.query": ("KOR01", Course(during=have_them_asked)),
-    "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
-    "duties.decide": ("KOR01", Course()),
-    "duties.ask": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
-    "duties.heard": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),
-    "send.transfer.answer": ("KOR01", Course()),
-    "send.transfer.credited": ("KOR01", Course(mirrored=False)),
-    "send.transfer.propose": ("MEC01", Course(during=propose_more)),
-    "send.transfer.released": ("MEC01", Course(mirrored=True)),
-    "send.link.activate": ("KOR01", Course(during=calls("KOR01", "POST", "activate"))),
-    "send.action.notice": ("MEC01", Course(during=calls("MEC01", "POST", "issue", **ISSUE))),
-    "send.keys": ("MEC01", Course(before=fetch_keys_again, during=activate_until_pinned)),
-    "admin.activate": ("KOR01", Course(during=calls("KOR01", "POST", "activate"))),
-    "admin.transfers": ("MEC01", Course(during=propose_more)),
-    "admin.accounts": ("MEC01", Course(during=calls("MEC01", "POST", "accounts", **ACCOUNT))),
-    "admin.issue": ("MEC01", Course(during=calls("MEC01", "POST", "issue", **ISSUE))),
-    "admin.issuances": ("INT01", Course(during=calls("INT01", "POST", "issuances", issuances=MANY))),
-    "admin.use": ("MEC01", Course(during=moves("use", "200-1"))),
-    "admin.cancel": ("MEC01", Course(during=moves("cancel", "300-1"))),
-    "admin.policy": ("KOR01", Course()),
-    "admin.lies": ("MEC01", Course(during=lie)),
-    "admin.backup": ("MEC01", Course(during=calls("MEC01", "POST", "backup"))),
-    "admin.restore": ("MEC01", Course(before=back_up, during=calls("MEC01", "POST", "restore", known=False))),
-    "admin.synchronise": ("MEC01", Course(before=fall_back, during=calls("MEC01", "POST", "synchronise"))),
-    "admin.look": ("MEC01", Course(during=calls("MEC01", "GET", "books"))),
-}

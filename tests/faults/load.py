@@ -20,9 +20,9 @@ UNDER_WAY = 20
 #: An account of KOR01's into which units may not go.
 USED = "200-1"
 TOGETHER = 6
-#: Between MEC01 and KOR01; the other arrows have ``ONWARD`` each.
-ORDINARY, REFUSED, REJECTED, WITHDRAWN, LATE, REQUESTED = 14, 2, 2, 2, 2, 1
-ONWARD = 2
+#: Between MEC01 and KOR01; the other arrows have ``ONWARD`` each, so many that all of them together are enough.
+ORDINARY, REFUSED, REJECTED, WITHDRAWN, LATE, REQUESTED = 8, 2, 2, 2, 2, 1
+ONWARD = 4
 
 
 class Arrow(NamedTuple):
@@ -117,17 +117,34 @@ async def begin(network: Network) -> None:
 
 
 async def end(network: Network) -> None:
-    """Withdraw some, let the time of some be over, have the rest decided, and use and cancel units besides."""
-    offered = "SELECT transfer FROM transfer WHERE role = 'acquirer' AND state = 'offered' ORDER BY transfer"
+    """Have everything decided: by KOR01 first, so that all other arrows are under way while its transfers move on."""
+    await end_in_korea(network)
+
+    async def decided() -> bool:
+        return not await network.rows(_OFFERED, "KOR01")
+
+    await network.until(decided, "KOR01 has decided")
+    await decide(network, True)
+
+
+async def end_in_korea(network: Network) -> None:
+    """Withdraw some of what KOR01 is offered, let the time of some be over, have it decide on the rest, and use and
+    cancel units besides; nothing of that if it was done before.
+    """
+    if await network.rows("SELECT 1 FROM setting WHERE name = 'policy' AND value @> '{\"decide\": true}'", "KOR01"):
+        return
 
     async def enough() -> bool:
-        return len(await network.rows(offered, "KOR01")) >= WITHDRAWN + LATE
+        return len(await network.rows(_OFFERED, "KOR01")) >= WITHDRAWN + LATE
 
     await network.until(enough, "KOR01 has its offers")
-    open_here = [t for (t,) in await network.rows(offered, "KOR01")]
+    open_here = [t for (t,) in await network.rows(_OFFERED, "KOR01")]
     await asyncio.gather(*(withdraw(network, t) for t in open_here[:WITHDRAWN]))
     await let_a_day_pass(network, open_here[WITHDRAWN : WITHDRAWN + LATE])
-    await asyncio.gather(decide(network, True), *(move(network, *one) for one in MOVES))
+    await asyncio.gather(decide(network, True, "KOR01"), *(move(network, *one) for one in MOVES))
+
+
+_OFFERED = "SELECT transfer FROM transfer WHERE role = 'acquirer' AND state = 'offered' ORDER BY transfer"
 
 
 async def withdraw(network: Network, transfer: str) -> None:

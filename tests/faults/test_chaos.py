@@ -4,7 +4,9 @@ Method: proposals without a pause, on every course, while processes of the netwo
 started again a moment later; then the same with PostgreSQL: a backend, or the postmaster and with it everything. A
 proposal counts as acknowledged when its receipt has been seen. The dice are told in a failure, but time is not theirs,
 so the same dice may not fail again.
-Scope: some seconds in ``make test``; with ``FAULTS=long`` in the environment, or by ``make faults``, three minutes.
+Scope: three minutes, with ``FAULTS=long`` in the environment or by ``make faults`` (``long``). In ``make test`` the
+same processes are killed at each of their points, one after the other (``test_crash_points``), and PostgreSQL once
+(``test_resources``).
 """
 
 import asyncio
@@ -15,22 +17,25 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
-from tests.faults import load
+from tests.faults import load, long
 from tests.faults import network as networks
 from tests.faults.agreement import agree
+from tests.faults.members import NO_ACCOUNT, REGISTRIES, SOURCES
 from tests.faults.network import Network, Unavailable
 from tests.faults.postgres import Postgres
 
 #: How long each of the two runs kills.
-SECONDS = 90.0 if os.environ.get("FAULTS") == "long" else 10.0
+SECONDS = 90.0
 #: Transfers proposed at a time, and the pause between.
 AT_A_TIME, PAUSE_SECONDS = 6, 0.25
-VICTIMS = ("serve", "serve2", "worker", "worker2", "MEC01", "KOR01")
+VICTIMS = ("serve", "serve2", "worker", "worker2", *REGISTRIES)
+pytestmark = long.only
 
 Kill = Callable[[Network, random.Random], Awaitable[None]]
 
@@ -108,13 +113,22 @@ async def under_load(network: Network, dice: random.Random, acknowledged: set[st
 
 async def _propose(network: Network, dice: random.Random) -> None:
     while True:
-        wishes = [load.wish(dice.randint(1, 3), dice.choice(ACCOUNTS)) for _ in range(AT_A_TIME)]
+        code = dice.choice(("MEC01", "MEC01", *SOURCES))
         with suppress(httpx.TransportError, Unavailable):
-            made = await network.admin("MEC01", "POST", "transfers", transfers=wishes, one_message_each=True)
+            body = {"transfers": _wishes(code, dice), "one_message_each": True}
+            made = await network.admin(code, "POST", "transfers", **body)
             if dice.random() < 0.3:
-                url = f"{network['MEC01'].url}/admin/transfers/{made['transfers'][0]}/withdraw"
+                url = f"{network[code].url}/admin/transfers/{made['transfers'][0]}/withdraw"
                 await network.http.post(url)
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _wishes(code: str, dice: random.Random) -> list[dict[str, Any]]:
+    """Transfers to ask a registry for, on every arrow that leaves it and on those that are none."""
+    arrows = [arrow.wish for arrow in (*load.ARROWS.values(), *load.NOWHERE.values()) if arrow.source == code]
+    if code == "MEC01":
+        arrows += [lambda quantity: load.wish(quantity, dice.choice(ACCOUNTS))] * len(ACCOUNTS)
+    return [dice.choice(arrows)(dice.randint(1, 3)) for _ in range(AT_A_TIME)]
 
 
 async def _note(network: Network, acknowledged: set[str]) -> None:
@@ -124,9 +138,10 @@ async def _note(network: Network, acknowledged: set[str]) -> None:
     """
     while True:
         with suppress(psycopg.OperationalError):
-            acknowledged |= {t for (t,) in await network.rows(receipted, "MEC01")}
+            for code in SOURCES:
+                acknowledged |= {t for (t,) in await network.rows(receipted, code)}
         await asyncio.sleep(PAUSE_SECONDS)
 
 
 #: Where the units go: most into an account that takes them.
-ACCOUNTS = ("100-1",) * 8 + (load.USED, load.NO_ACCOUNT)
+ACCOUNTS = ("100-1",) * 8 + (load.USED, NO_ACCOUNT)

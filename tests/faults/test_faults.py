@@ -17,6 +17,7 @@ from tests.faults.agreement import agree
 from tests.faults.campaign import BOTH_WAYS, RECEIVER, hurried, meet
 from tests.faults.members import REGISTRIES
 from tests.faults.network import Network
+from tests.handmade import play
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,7 +75,8 @@ async def test_a_registry_that_is_down_for_a_while_finds_everything_as_it_was(ne
 
 
 async def test_answers_that_another_registry_has_signed_count_for_nothing(network: Network) -> None:
-    for code, other in (("MEC01", "KOR01"), ("KOR01", "MEC01")):
+    others = {"MEC01": "KOR01", "KOR01": "MEC01", "CHE01": "KOR01", "SRV01": "MEC01", "INT01": "KOR01"}
+    for code, other in others.items():
         key = {"key_file": str(network.folder / f"{other}.pem")}
         await network.admin(code, "POST", "faults", fault="anothers-signature", times=3, **key)
     async with hurried(network):
@@ -95,6 +97,49 @@ async def test_of_two_answers_to_one_settle_the_first_counts(network: Network) -
     await agree(network, doctor=True)
 
 
+@pytest.mark.parametrize("liar", ["INT01", "KOR01"])
+async def test_who_denies_a_record_that_was_answered_changes_nothing(network: Network, liar: str) -> None:
+    """INT01 itself, in another answer to the same message, or somebody else who was never asked."""
+    await load.move(network, "MEC01", "MMR", "use", "200-1")
+    await network.settle()
+    newest = "SELECT m.message_id::text, m.body, r.item FROM action_record r JOIN message m USING (message_id)"
+    [[said, body, item]] = await network.rows(f"{newest} WHERE m.direction = 'out' ORDER BY r.id DESC LIMIT 1")
+    before = await network.rows("SELECT * FROM action_record ORDER BY id")
+    denied = {"kind": "receipt", "item": play.sha(item), "state": "refused", "findings": [{"code": 4002}]}
+    named = {"id": said, "sha256": play.sha(bytes(body))}
+    signer = courses.signer(network, liar, liar)
+    _, kind, denial = signer.compose("GWY01", "receipt", [play.text(denied)], in_reply_to=named)
+    answer = await network.http.post(f"{network.link_url}/messages", content=denial, headers={"content-type": kind})
+    assert answer.status_code == 200
+    assert await network.count(f"message WHERE direction = 'in' AND peer = '{liar}' AND in_reply_to = '{said}'") == (
+        2 if liar == "INT01" else 1
+    )
+    assert await network.rows("SELECT * FROM action_record ORDER BY id") == before
+    await agree(network, doctor=True)
+
+
+async def test_while_nobody_records_everything_else_goes_on_and_is_recorded_afterwards(network: Network) -> None:
+    """INT01 is dead: what does not lead to a section completes, and its records wait together."""
+    recorded = await network.count("action_record")
+    network["INT01"].kill()
+    await load.decide(network, True, "KOR01", "CHE01")
+    await load.propose(network, [load.wish(1)] * load.UNDER_WAY)
+    await load.propose(network, [load.ARROWS["party to party"].wish(1)] * load.ONWARD, "KOR01")
+    actions = 2 * load.UNDER_WAY + load.ONWARD  # of CHE, which has no section, none is recorded
+    waiting = f"SELECT 1 FROM action_record WHERE answered_by IS NULL OFFSET {actions - 1}"
+    await network.until(lambda: network.rows(waiting), "all has completed")
+
+    async def over() -> bool:
+        return not await network.under_way()
+
+    await network.until(over, "everybody has been told")
+    assert await network.count("action_record") == recorded + actions
+    await network.start("INT01")
+    async with hurried(network):
+        await network.settle()
+    await agree(network, doctor=True)
+
+
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie: str) -> None:
     code, state = LIES[lie]
@@ -103,7 +148,7 @@ async def test_a_lie_is_kept_and_named_and_delays_nothing(network: Network, lie:
     await network.propose(1)
     await network.settle()
     await load.begin(network)
-    to_korea = "terms -> 'acquiring' @> '{\"registry\": \"KOR01\", \"account\": \"100-1\"}'"
+    to_korea = 'terms -> \'acquiring\' @> \'{"registry": "KOR01", "account": "100-1"}\''
     newest = f"SELECT transfer FROM transfer WHERE state = '{state}' AND {to_korea} ORDER BY transfer DESC LIMIT 1"
     [[transfer]] = await network.rows(newest, "MEC01")
     await network.until(lambda: network.count(f"transfer WHERE id = '{transfer}' AND offer_id IS NOT NULL"), "offered")

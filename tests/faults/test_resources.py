@@ -23,7 +23,7 @@ import pytest
 
 from gateway import embedded
 from tests import stage as staging
-from tests.faults import courses, load
+from tests.faults import courses, load, long
 from tests.faults import network as networks
 from tests.faults.agreement import agree
 from tests.faults.members import REGISTRIES
@@ -116,6 +116,7 @@ async def test_file_handles_that_run_out_are_waited_for(network: Network, name: 
     await agree(network, doctor=True)
 
 
+@long.only
 async def test_a_gateway_ten_minutes_ahead_is_refused_and_goes_on_when_that_time_has_come(network: Network) -> None:
     await load.begin(network)
     await network.until(lambda: enough(network), "the load is under way")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import load
+from tests.faults import load, long
 from tests.faults import network as networks
 from tests.faults.agreement import agree
 from tests.faults.members import REGISTRIES
@@ -80,7 +80,7 @@ async def test_workers_that_are_stopped_in_turns_take_each_step_once(network: Ne
     await agree(network, doctor=True)
 
 
-@pytest.mark.parametrize("name", ["serve", "worker"])
+@pytest.mark.parametrize("name", ["serve", pytest.param("worker", marks=long.only)])
 async def test_a_process_stopped_inside_a_transaction_holds_up_nobody_for_long(network: Network, name: str) -> None:
     """PostgreSQL ends the transaction of a process that stands still, and what it held is free."""
     loading = asyncio.create_task(load_for_a_while(network))

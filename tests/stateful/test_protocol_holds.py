@@ -1,21 +1,21 @@
 """The protocol holds whatever is done to a gateway and its registries, in whatever order (hypothesis).
 
-``make test`` runs few examples, always the same. With FAULTS=1 many more are run, other ones each time; what a
-failure prints (its steps, and the blob for ``@reproduce_failure``) brings it back, as far as timing allows.
+``make test`` runs few examples, always the same. With FAULTS=long (``make faults``) many more are run, other ones each
+time; what a failure prints (its steps, and the blob for ``@reproduce_failure``) brings it back, as far as timing
+allows.
 """
-
-import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.faults.long import LONG
 from tests.stateful.books import ACQUIRER, GATEWAY, SOURCE
 from tests.stateful.conftest import Worlds
 from tests.stateful.machine import Machine
 from tests.stateful.model import Loss
 
-MANY = os.environ.get("FAULTS") == "1"
+MANY = LONG
 PROFILE = settings(
     max_examples=200 if MANY else 5,
     stateful_step_count=16 if MANY else 12,
