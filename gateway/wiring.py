@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import commands as links
 from gateway.links import store as linked
-from gateway.messages.inbox import Handler, Inbox, Query
+from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
 from gateway.settings import Settings, named, signer
 from gateway.transfers import commands, queries
@@ -39,6 +39,8 @@ HANDLERS: dict[str, Handler] = {
         }
     ),
 }
+#: What receives several small messages of one sender together.
+TOGETHER: dict[str, Together] = links.require_open_together({"transfer.propose": commands.propose_together})
 QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
 
 
@@ -61,15 +63,13 @@ class Gateway:
 class Registries:
     """The connectors in use, one for each link at its present address."""
 
-    def __init__(self, database: db.Database) -> None:
-        self._db = database
+    def __init__(self) -> None:
         self._client = Client()
         self._known: dict[tuple[str, str, str], Registry] = {}
 
-    async def of(self, code: str) -> Registry | None:
+    async def of(self, tx: db.Tx | db.ReadTx, code: str) -> Registry | None:
         """The connector to the link ``code``, or nothing when no connector is of its kind."""
-        async with self._db.reading() as tx:
-            row = await linked.find(tx, code)
+        row = await linked.find(tx, code)
         make = connectors.KINDS.get(row.kind) if row else None
         if row is None or make is None:
             return None
@@ -95,8 +95,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock)
-    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES)
-    registries = Registries(database)
+    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
+    registries = Registries()
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
 
 

@@ -23,7 +23,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import store
 from gateway.links.store import Link
-from gateway.messages.inbox import Inbound
+from gateway.messages.inbox import Inbound, Together
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.trust import PeerKey, Revocation
@@ -190,14 +190,31 @@ def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
 
     def behind(kind: str, handler: Applied[T]) -> Applied[T]:
         async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> T:
-            state = await store.state(tx, inbound.message.sender)
-            if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
-                raise _not_open(state)
+            await _open_for(tx, kind, inbound)
             return await handler(tx, node, inbound)
 
         return judged
 
     return {kind: behind(kind, handler) for kind, handler in handlers.items()}
+
+
+def require_open_together(handlers: Mapping[str, Together]) -> dict[str, Together]:
+    """As ``require_open``, for functions that take several messages of one sender."""
+
+    def behind(kind: str, handler: Together) -> Together:
+        async def judged(tx: db.Tx, node: Node, inbounds: Sequence[Inbound]) -> Sequence[Sequence[ItemReceipt]]:
+            await _open_for(tx, kind, inbounds[0])
+            return await handler(tx, node, inbounds)
+
+        return judged
+
+    return {kind: behind(kind, handler) for kind, handler in handlers.items()}
+
+
+async def _open_for(tx: db.Tx, kind: str, inbound: Inbound) -> None:
+    state = await store.state(tx, inbound.message.sender)
+    if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
+        raise _not_open(state)
 
 
 def _not_open(state: str | None) -> GatewayError:

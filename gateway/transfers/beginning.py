@@ -26,6 +26,7 @@ def new(
     reached: Mapping[str, Behind],
     request: str | None,
     deadline: datetime,
+    entry_id: int,
 ) -> New:
     """The row of a proposal, as its source wrote it; ``reached`` says by which link registries are reached."""
     raw = item.value
@@ -41,6 +42,7 @@ def new(
         raw["quantity"],
         len(raw["blocks"]),
         deadline,
+        entry_id,
     )
 
 

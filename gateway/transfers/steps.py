@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 
 from gateway import db
@@ -33,6 +34,8 @@ from gateway.transfers.store import Change, Row, Step
 #: How many bytes of statements and evidence one message carries at most: half of what a body may have, because JSON
 #: escapes the quotes of the texts, and so that the largest transfer that is let in still fits when it is alone.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+#: A proposal is read when it is checked, named and settled; the last few small ones (in characters) are kept as read.
+PROPOSALS_KEPT, SMALL_ITEM = 3_000, 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
 
 
 def _as_it_will_be(t: Taken) -> Row:
+    if not t.findings and t.after.outcome is t.row.outcome:
+        return t.row.naming(t.messages)
     found = statements.findings_to_wire(t.findings)
     return replace(t.row, outcome=t.after.outcome, findings=[*t.row.findings, *found]).naming(t.messages)
 
@@ -117,7 +122,7 @@ def _as_it_will_be(t: Taken) -> Row:
 async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answering: str | None) -> None:
     """Sign and store what is said, as few messages as the limits allow, and keep each statement as a step."""
     entries = sorted({step.entry_id for saying in sayings for step in _carried(saying, known)})
-    evidence = {entry: jws_of(body) for entry, body in (await messages.bodies(tx, entries)).items()}
+    evidence = await messages.signed(tx, entries) if entries else {}
     batches = list(_batches(sayings, known, evidence))
     drafts = [_draft(batch, known, evidence) for batch in batches]
     for batch, stored in zip(batches, await outbox.store(tx, node, drafts, answering=answering), strict=True):
@@ -125,7 +130,7 @@ async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answ
             saying.message_id, saying.entry_id = stored.message.id, stored.entry_id
     await store.add_steps(
         tx,
-        [Step(s.row.id, s.said.step, s.text, compact.decode(compact.digest(s.text)), s.entry_id) for s in sayings],
+        [Step(s.row.id, s.said.step, s.text, compact.sha256(s.text), s.entry_id) for s in sayings],
     )
 
 
@@ -176,11 +181,6 @@ def _draft(batch: list[_Saying], known: Known, evidence: dict[int, str]) -> Draf
 def utf8_bytes(text: str) -> int:
     """How many bytes a text takes on the wire, before JSON escapes its quotes."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def jws_of(body: bytes) -> str:
-    """The compact JWS of a stored message, as it was signed."""
-    return str(json.loads(body)["jws"]) if body[:1] == b"{" else body.decode("ascii")
 
 
 def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetime) -> Change:
@@ -235,7 +235,15 @@ def _moves(row: Row, known: Known) -> Iterable[book.Move]:
 
 def read_proposal(step: Step) -> Proposal:
     """The proposal a row began with; its data were found sound when it arrived."""
-    proposal = parse_proposal(json.loads(step.item))
+    read = _read_small if len(step.item) <= SMALL_ITEM else _read
+    proposal = read(step.item)
     invariant(not isinstance(proposal, FaultyProposal), f"{step.transfer} was let in with faulty data")
     assert isinstance(proposal, Proposal)
     return proposal
+
+
+def _read(item: str) -> Proposal | FaultyProposal:
+    return parse_proposal(json.loads(item))
+
+
+_read_small = lru_cache(maxsize=PROPOSALS_KEPT)(_read)
