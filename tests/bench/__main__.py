@@ -11,12 +11,12 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import figures, gate, network, profiled, reference, watching
+from tests.bench import figures, gate, memory, network, positions, profiled, reference, slow_peer, watching
 from tests.bench.arithmetic import percentile, spread
 from tests.bench.network import Network
 
@@ -24,31 +24,61 @@ from tests.bench.network import Network
 def main() -> None:
     """Measure what is wanted, print the JSON."""
     wanted = _options()
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as made, network.running(Path(made)) as running:
-        try:
-            found = _Bench(running, wanted).measured()
-        except gate.Failed as failure:
-            print(failure, file=sys.stderr)
-            raise SystemExit(1) from None
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+    found: dict[str, Any] = {}
+    try:
+        for measure in _measures(wanted):
+            with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+                found |= measure(Path(folder))
+    except gate.Failed as failure:
+        print(failure, file=sys.stderr)
+        raise SystemExit(1) from None
+    print(json.dumps(found | {"measured": _measured(wanted)}, indent=1, ensure_ascii=False))
+    broken = [name for name in ("memory.flat", "slow_peer.holds") if found.get(name) is False]
+    if broken:
+        raise SystemExit(f"not so: {', '.join(broken)}")
+
+
+def _measures(wanted: argparse.Namespace) -> Iterator[Callable[[Path], dict[str, Any]]]:
+    """What is to be measured, each on a network of its own in a new folder."""
+    if {"a", "b", "c"} & set(wanted.only):
+        yield lambda folder: _on(folder, lambda running: _Bench(running, wanted).measured())
+    if "h" in wanted.only:
+        yield lambda folder: positions.measured(folder, wanted.positions, wanted.transfers, wanted.runs)
+    if wanted.memory:
+        yield lambda folder: _on(folder, lambda running: memory.measured(running, wanted.memory))
+    if wanted.slow_peer:
+        yield lambda folder: _on(folder, lambda running: slow_peer.measured(running, wanted.transfers, wanted.runs))
+
+
+def _on(folder: Path, measure: Callable[[Network], dict[str, Any]]) -> dict[str, Any]:
+    with network.running(folder) as running:
+        return measure(running)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", default="a,b,c", help="which figures, for example a,c")
+    parser.add_argument("--only", help="which figures (a,b,c,h), for example a,c")
     parser.add_argument("--runs", type=int, help="runs of each figure (5)")
     parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
     parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
     parser.add_argument("--seconds", type=int, help="length of a pgbench run (30)")
+    parser.add_argument("--positions", help="sizes of the book of (h) (1000000), for example 100000,1000000")
+    parser.add_argument("--memory", action="store_true", help=f"whether memory stays flat, over {memory.TRANSFERS:,}")
+    parser.add_argument("--slow-peer", action="store_true", help="what the others manage beside a slow peer")
     parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write where the time goes")
     wanted = parser.parse_args()
-    usual = {"runs": 1, "transfers": 2_000, "alone": 30, "seconds": 5} if wanted.quick else {}
-    usual = {"runs": 5, "transfers": 10_000, "alone": 100, "seconds": 30, **usual}
+    usual = {"runs": 1, "transfers": 2_000, "alone": 30, "seconds": 5, "positions": "100000"} if wanted.quick else {}
+    usual = {"runs": 5, "transfers": 10_000, "alone": 100, "seconds": 30, "positions": "1000000", **usual}
     for name, value in usual.items():
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
+    if wanted.only is None:
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,h"
     wanted.only = wanted.only.split(",")
+    if wanted.memory:
+        wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS
+    wanted.positions = [int(size) for size in wanted.positions.split(",")]
     return wanted
 
 
@@ -65,13 +95,14 @@ class _Bench:
         wanted, running = self._wanted, self._network
         running.issue(100 * wanted.runs * wanted.transfers)
         reference.prepare(running.server)
+        figures.together(running, figures.WARM_UP)
         rounds = [self._round(nr) for nr in range(wanted.runs)]
         found: dict[str, Any] = {}
         spreads: dict[str, Any] = {}
         for key in rounds[0]["figures"]:
             spreads[key] = spread([r["figures"][key] for r in rounds])
             found[key] = spreads[key]["median"]
-        found |= {"spread": spreads, "measured": _measured(wanted)}
+        found["spread"] = spreads
         for name in rounds[0]["more"]:
             found[name] = rounds[-1]["more"][name]
         if "c" in wanted.only:

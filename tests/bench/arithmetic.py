@@ -37,3 +37,14 @@ def carried(messages: Mapping[str, int], transfers: Mapping[str, int]) -> dict[s
 def bare_ms(round_trips: int, commits: int, round_trip_ms: float, commit_ms: float) -> float:
     """What one transfer would take if it were its round trips and its commits, one after another, and nothing else."""
     return round_trips * round_trip_ms + commits * commit_ms
+
+
+def deviation(values: Sequence[float]) -> float:
+    """How far, as a share of their median, the farthest of the values lies from it."""
+    middle = statistics.median(values)
+    return max(abs(value - middle) for value in values) / middle
+
+
+def fall(before: float, after: float) -> float:
+    """By what share ``after`` is less than ``before``; nothing where it is more."""
+    return max(0.0, 1 - after / before)

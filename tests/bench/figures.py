@@ -19,6 +19,8 @@ from tests.stage import AUTHORISATION
 
 #: How often it is looked whether a run is over, far from its end and near it: looking costs what is measured.
 FAR_SECONDS, NEAR_SECONDS, NEAR = 0.25, 0.02, 0.9
+#: Transfers before the first run that counts: connections, plans and caches are not what is measured.
+WARM_UP = 500
 #: What the gateway says to a peer of its own accord: the messages that transfers share.
 SAID = ("transfer.offer", "transfer.commit", "transfer.cancel", "transfer.settle", "transfer.closed", "action.record")
 

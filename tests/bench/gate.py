@@ -111,4 +111,7 @@ def _done(network: Network, role: str, since: datetime) -> int:
     """Transfers of the run that are over in a registry's own rows."""
     ids = [t for (t,) in network.rows("SELECT id FROM transfer WHERE created_at >= %s", since)]
     over = "SELECT count(*) FROM transfer WHERE role = %s AND state = 'done' AND transfer = ANY(%s)"
-    return sum(network.value(over, role, ids, of=m.code.lower()) for m in network.members)
+    sandboxes = [m.code.lower() for m in network.members if not m.played]
+    played = [set(network.admin(m.code, "GET", "books")["done"]) for m in network.members if m.played]
+    here = sum(len(done.intersection(ids)) for done in played) if role == "source" else 0
+    return here + sum(network.value(over, role, ids, of=name) for name in sandboxes)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -32,14 +32,15 @@ GATEWAY = "GWY01"
 PATIENCE_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A registry of the network: its code, kind, Party, and how it answers the gateway."""
+class Member(NamedTuple):
+    """A registry of the network: its code, kind, Party, how it answers the gateway, and whether it is a played one."""
 
     code: str
     kind: str
     party: str
     answer: str = "reply"
+    #: ``source`` instead of a sandbox: it has no database, and owes nothing once its operator's side has answered.
+    played: bool = False
 
 
 SOURCE = Member("MEC01", "mechanism", "")
@@ -135,8 +136,12 @@ class Network:
     def rows(self, statement: str, *values: Any, of: str = "gateway") -> list[tuple[Any, ...]]:
         """What a query gives in the gateway's database, or in a registry's (named by its code in lower case)."""
         if of not in self._connections:
-            self._connections[of] = psycopg.connect(self.server.dsn(of), autocommit=True)
+            self._connections[of] = self.connected(of)
         return self._connections[of].execute(statement, values).fetchall()  # type: ignore[arg-type]
+
+    def connected(self, of: str = "gateway") -> psycopg.Connection[Any]:
+        """A connection of the caller's own, beside those of the processes."""
+        return psycopg.connect(self.server.dsn(of), autocommit=True)
 
     def value(self, statement: str, *values: Any, of: str = "gateway") -> Any:
         """The first column of the first row."""
@@ -147,7 +152,7 @@ class Network:
         if self.value("SELECT EXISTS (SELECT FROM transfer WHERE next_at IS NOT NULL)"):
             return False
         owed = "SELECT EXISTS (SELECT FROM sent WHERE owed AND coalesce(expires_at > now(), true))"
-        return not any(self.value(owed, of=m.code.lower()) for m in self.members)
+        return not any(self.value(owed, of=m.code.lower()) for m in self.members if not m.played)
 
     def until(self, holds: Callable[[], Any], what: str, look_seconds: float = 0.02) -> None:
         """Wait until something is true; raises when a process has ended, or after too long."""
@@ -199,19 +204,22 @@ def _prepare(network: Network) -> None:
     for member in network.members:
         address = f"127.0.0.1:{free_port()}"
         network.urls[member.code] = f"http://{address}"
-        network.programs[member.code] = Program("connectors.sandbox", _registry(network, member, address), {})
+        network.programs[member.code] = _registry(network, member, address)
 
 
-def _registry(network: Network, member: Member, address: str) -> tuple[str, ...]:
+def _registry(network: Network, member: Member, address: str) -> Program:
     folder, name = network.folder, member.code.lower()
+    arguments = ["--code", member.code, "--listen", address, "--gateway-url", network.urls["link"]]
+    arguments += ["--gateway-keys", str(_jwks(folder, GATEWAY))]
+    if member.played:
+        return Program("tests.bench.source", tuple(arguments), {})
     network.server.create_database(name, name)
-    arguments = [member.kind, "--code", member.code, "--database", network.server.dsn(name, name), "--listen", address]
-    arguments += ["--key", str(folder / f"{member.code}.pem"), "--gateway-url", network.urls["link"]]
-    arguments += ["--gateway-keys", str(_jwks(folder, GATEWAY)), "--answer", member.answer]
+    arguments = [member.kind, *arguments, "--database", network.server.dsn(name, name), "--answer", member.answer]
+    arguments += ["--key", str(folder / f"{member.code}.pem")]
     arguments += ["--party", member.party] if member.party else []
     for other in network.members:
         arguments += ["--peer", f"{other.code}={_jwks(folder, other.code)}"] if other is not member else []
-    return tuple(arguments)
+    return Program("connectors.sandbox", tuple(arguments), {})
 
 
 def _link(network: Network, member: Member) -> None:

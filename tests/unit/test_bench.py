@@ -60,6 +60,16 @@ def test_bare_is_round_trips_and_commits_one_after_another() -> None:
     assert arithmetic.bare_ms(3, 8, 1.5, 0.25) == 6.5
 
 
+def test_a_deviation_is_that_of_the_value_farthest_from_the_median() -> None:
+    assert arithmetic.deviation([100.0, 101.0, 90.0]) == pytest.approx(0.1)
+    assert arithmetic.deviation([50.0]) == 0.0
+
+
+@pytest.mark.parametrize(("after", "fallen"), [(90.0, 0.1), (100.0, 0.0), (120.0, 0.0)])
+def test_a_fall_is_what_is_missing(after: float, fallen: float) -> None:
+    assert arithmetic.fall(100.0, after) == pytest.approx(fallen)
+
+
 def test_a_whole_run_counts() -> None:
     assert failures(GOOD) == []
 
