@@ -25,25 +25,29 @@ def main() -> None:
     """Measure what is wanted, print the JSON."""
     wanted = _options()
     found: dict[str, Any] = {}
+    profiles: list[str] = []
     try:
-        for measure in _measures(wanted):
+        for measure in _measures(wanted, profiles):
             with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
                 found |= measure(Path(folder))
     except gate.Failed as failure:
         print(failure, file=sys.stderr)
         raise SystemExit(1) from None
+    if wanted.profile:
+        wanted.profile.write_text("\n".join(profiles))
     print(json.dumps(found | {"measured": _measured(wanted)}, indent=1, ensure_ascii=False))
     broken = [name for name in ("memory.flat", "slow_peer.holds") if found.get(name) is False]
     if broken:
         raise SystemExit(f"not so: {', '.join(broken)}")
 
 
-def _measures(wanted: argparse.Namespace) -> Iterator[Callable[[Path], dict[str, Any]]]:
+def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Callable[[Path], dict[str, Any]]]:
     """What is to be measured, each on a network of its own in a new folder."""
     if {"a", "b", "c"} & set(wanted.only):
-        yield lambda folder: _on(folder, lambda running: _Bench(running, wanted).measured())
+        yield lambda folder: _on(folder, lambda running: _Bench(running, wanted, profiles).measured())
     if "h" in wanted.only:
-        yield lambda folder: positions.measured(folder, wanted.positions, wanted.transfers, wanted.runs)
+        book = positions.Wanted(wanted.positions, wanted.transfers, wanted.runs, bool(wanted.profile))
+        yield lambda folder: positions.measured(folder, book, profiles)
     if wanted.memory:
         yield lambda folder: _on(folder, lambda running: memory.measured(running, wanted.memory))
     if wanted.slow_peer:
@@ -85,8 +89,8 @@ def _options() -> argparse.Namespace:
 class _Bench:
     """One use of the command: rounds of everything that is wanted, so that each sees the same machine."""
 
-    def __init__(self, running: Network, wanted: argparse.Namespace) -> None:
-        self._network, self._wanted = running, wanted
+    def __init__(self, running: Network, wanted: argparse.Namespace, profiles: list[str]) -> None:
+        self._network, self._wanted, self._profiles = running, wanted, profiles
         self._cpu: dict[str, dict[str, float]] = {}
         self._course: list[str] = []
 
@@ -111,7 +115,7 @@ class _Bench:
         if wanted.profile:
             inside = profiled.profile(running, wanted.only, wanted.transfers)
             course = "\n".join(["# The course of one transfer alone, watched", "", *self._course, ""])
-            wanted.profile.write_text("\n".join([watching.cpu_report(self._cpu), course, inside]))
+            self._profiles += [watching.cpu_report(self._cpu), course, inside]
         return found
 
     def _round(self, nr: int) -> dict[str, dict[str, Any]]:

@@ -84,18 +84,18 @@ class Network:
             if self.programs[name].speaks:
                 self.children[name].ready()
 
-    def restart(self, watched: Path | None = None) -> None:
-        """End every process in order and start it again where it was, watched or not."""
-        self.stop()
-        self.start(*self.programs, watched=watched)
+    def restart(self, *names: str, watched: Path | None = None) -> None:
+        """End these (every process, where none is named) in order and start them again where they were."""
+        self.stop(*names)
+        self.start(*(names or self.programs), watched=watched)
 
-    def stop(self) -> None:
-        """End every process in order, side by side."""
-        for child in self.children.values():
+    def stop(self, *names: str) -> None:
+        """End these, or every process, in order, side by side."""
+        ending = [self.children.pop(name) for name in names or tuple(self.children)]
+        for child in ending:
             child.process.terminate()
-        for child in self.children.values():
+        for child in ending:
             child.stop()
-        self.children.clear()
 
     def process(self, name: str) -> psutil.Process:
         """A process as the system sees it."""

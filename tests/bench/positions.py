@@ -6,11 +6,13 @@ transfer takes a tonne out of a position chosen by chance among all.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import figures, network, watching
+from tests.bench import figures, network, profiled, watching
 from tests.bench.arithmetic import spread
 from tests.bench.network import ACQUIRERS, SOURCE, Network
 
@@ -22,10 +24,24 @@ PART = 60_000
 MOST = 5_000
 
 
-def measured(folder: Path, sizes: Sequence[int], transfers: int, runs: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The sizes of the book, the transfers of a run, the runs, and whether serve and worker are profiled beside."""
+
+    sizes: Sequence[int]
+    transfers: int
+    runs: int
+    profile: bool
+
+
+def measured(folder: Path, wanted: Wanted, profiles: list[str]) -> dict[str, Any]:
     """Cost and load at each size, and the largest cost as a multiple of that with few positions."""
     with network.running(folder, (SOURCE._replace(played=True), *ACQUIRERS)) as running:
-        found = [_at(running, size, min(transfers, MOST), runs) for size in sorted({FEW, *sizes})]
+        found = []
+        for size in sorted({FEW, *wanted.sizes}):
+            found.append(_at(running, size, min(wanted.transfers, MOST), wanted.runs))
+            if wanted.profile:
+                profiles.append(f"# (h) with {size} positions, watched\n\n{_profile(running, wanted.transfers)}")
     few = found[0]
     for there in found:
         for name in ("ms_per_transfer", "cpu_ms_per_transfer"):
@@ -52,15 +68,23 @@ def _at(running: Network, size: int, transfers: int, runs: int) -> dict[str, Any
         with watching.cpu(running) as cpu:
             run = figures.together(running, transfers)
         taken.append(1000 / run.per_second)
-        used.append(1000 * sum(cpu.values()) / transfers)
+        used.append(cpu)
     return {
         "positions": running.value("SELECT count(*) FROM position WHERE closed_by IS NULL"),
         "loaded_per_second": round(loaded, 1),
         "database_bytes": running.value("SELECT pg_database_size('gateway')"),
         "transfers_per_run": transfers,
         "ms_per_transfer": spread(taken),
-        "cpu_ms_per_transfer": spread(used),
+        "cpu_ms_per_transfer": spread([1000 * sum(cpu.values()) / transfers for cpu in used]),
+        "cpu_seconds_of_the_last_run": used[-1],
     }
+
+
+def _profile(running: Network, transfers: int) -> str:
+    """What serve and worker tell of a run; the source keeps its positions, which are in its memory."""
+    run = partial(figures.together, running, min(transfers, MOST))
+    with profiled.watched(running, run, "serve", "worker", profiling=True) as told:
+        return watching.report(told)
 
 
 def _tidy(running: Network) -> None:

@@ -33,7 +33,7 @@ def profile(network: Network, only: Sequence[str], transfers: int) -> str:
     parts = []
     for name, run in {"a": figures.together, "b": figures.singles}.items():
         if name in only:
-            with _watched(network, lambda run=run: run(network, transfers), profiling=True) as folder:  # type: ignore[misc]
+            with watched(network, lambda run=run: run(network, transfers), profiling=True) as folder:  # type: ignore[misc]
                 parts.append(f"# ({name}) over {transfers} transfers, watched\n\n{watching.report(folder)}")
     return "\n".join(parts)
 
@@ -44,7 +44,7 @@ def bare(network: Network) -> dict[str, Any]:
     bytes_each = "SELECT avg(octet_length(body))::int FROM message WHERE direction = 'out' AND type = ANY(%s)"
     size = min(network.value(bytes_each, list(figures.SAID[:4])), LARGEST)
     round_trip_ms = reference.round_trip_ms(size)
-    with _watched(network, lambda: figures.alone(network, COUNTED)) as folder:
+    with watched(network, lambda: figures.alone(network, COUNTED)) as folder:
         courses = list(split(merged(folder)))
     trips, steps, other = counted(courses)
     own, more = sum(steps.values()), sum(other.values())
@@ -99,14 +99,14 @@ def _counts(who: str, point: str) -> bool:
 
 
 @contextmanager
-def _watched(network: Network, work: Callable[[], Any], *, profiling: bool = False) -> Iterator[Path]:
-    """Do ``work`` with watched processes; gives the folder in which they wrote, as they ended, what they saw."""
+def watched(network: Network, work: Callable[[], Any], *names: str, profiling: bool = False) -> Iterator[Path]:
+    """Do ``work`` with these processes (or all) watched; gives the folder in which they wrote what they saw."""
     with tempfile.TemporaryDirectory(prefix="gateway-watch-") as made:
         os.environ |= {PROFILE: "1"} if profiling else {}
         try:
-            network.restart(watched=Path(made))
+            network.restart(*names, watched=Path(made))
         finally:
             os.environ.pop(PROFILE, None)
         work()
-        network.restart()
+        network.restart(*names)
         yield Path(made)
