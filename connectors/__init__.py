@@ -7,12 +7,14 @@ registries to run against: a program of its own that shares no code with anythin
 
 from collections.abc import Callable, Mapping
 
-from connectors import mechanism, party
+from connectors import international, mechanism, party, services
 from connectors.http import Client
 from gateway.domain.registry import Registry
 
 #: Kind of registry → what makes its connector from the link code, the link address and the shared HTTP client.
 KINDS: Mapping[str, Callable[[str, str, Client], Registry]] = {
     "mechanism": mechanism.connect,
+    "international": international.connect,
     "party": party.connect,
+    "services": services.connect,
 }

@@ -30,7 +30,7 @@ SERVING = (
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
-    *_named("decide", "end_overdue check commit"),
+    *_named("decide", "end_overdue check commit record"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
@@ -39,7 +39,7 @@ WORKING = (
 COMMANDS = (*_named("links", "register limit-time add-keys revoke-key restored"), "migrate")
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query"
+    "send", "transfer.closed status.query action.record"
 )
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

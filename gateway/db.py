@@ -12,15 +12,16 @@ deadlock or serialisation failure is repeated a bounded number of times before i
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Any, NewType, TypeVar
 
 import psycopg
-from sqlalchemy import CursorResult, Row, text
+from sqlalchemy import CursorResult, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from gateway import crash
+from gateway import arrays, crash
 from gateway.errors import GatewayError, Kind
 
 #: A transaction that may write; commits when its block ends, rolls back when it raises.
@@ -38,6 +39,8 @@ IDLE_MS = 15_000
 _IDLE = "idle_in_transaction_session_timeout"
 #: A transaction that lost to a deadlock or to a serialisation conflict starts again this often.
 CONFLICT_TRIES = 5
+#: How many different statements are kept as they were parsed: more than there are in the program.
+STATEMENTS_KEPT = 500
 #: SQLSTATEs after which the same transaction may succeed: deadlock, serialisation failure, and units that another
 #: transaction put into the book meanwhile (exclusion), which the second try sees and judges.
 _TRY_AGAIN = {"40P01", "40001", "23P01"}
@@ -68,7 +71,7 @@ class Database:
         self.url = libpq_address(url)
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+psycopg://",
-            async_creator=lambda: psycopg.AsyncConnection.connect(self.url, options=_options(self.url)),
+            async_creator=lambda: arrays.connect(self.url, _options(self.url)),
             pool_size=POOL_SIZE,
             pool_timeout=pool_wait_seconds,
             max_overflow=0,
@@ -80,8 +83,7 @@ class Database:
     async def reading(self) -> AsyncIterator[ReadTx]:
         """Open a transaction that PostgreSQL refuses every write in; there is nothing to commit at its end."""
         async with self._connected() as connection:
-            await connection.execute(text("SET TRANSACTION READ ONLY"))
-            yield ReadTx(connection)
+            yield ReadTx(await connection.execution_options(postgresql_readonly=True))
 
     async def run(self, work: Callable[[Tx], Awaitable[T]], name: str) -> T:
         """Run ``work`` in a transaction of its own, again from the start after a deadlock.
@@ -151,17 +153,23 @@ class Database:
 
 async def execute(tx: Tx, statement: str, parameters: Parameters | None = None) -> CursorResult[Any]:
     """Execute one statement with named parameters (arrays are written ``CAST(:x AS bigint[])``)."""
-    return await tx.execute(text(statement), parameters or {})
+    return await tx.execute(_parsed(statement), parameters or {})
 
 
 async def rows(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
     """Fetch all rows of a query."""
-    return (await tx.execute(text(statement), parameters or {})).all()
+    return (await tx.execute(_parsed(statement), parameters or {})).all()
 
 
 async def one(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = None) -> Row[Any] | None:
     """Fetch the first row of a query, or nothing."""
-    return (await tx.execute(text(statement), parameters or {})).first()
+    return (await tx.execute(_parsed(statement), parameters or {})).first()
+
+
+@lru_cache(maxsize=STATEMENTS_KEPT)
+def _parsed(statement: str) -> TextClause:
+    """The statement with its parameters found: the same few are executed all the time."""
+    return text(statement)
 
 
 def _sqlstate(error: BaseException | None) -> str | None:

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import commands as links
 from gateway.links import store as linked
-from gateway.messages.inbox import Handler, Inbox, Query
+from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
 from gateway.settings import Settings, named, signer
 from gateway.transfers import commands, queries
@@ -39,6 +39,8 @@ HANDLERS: dict[str, Handler] = {
         }
     ),
 }
+#: What receives several small messages of one sender together.
+TOGETHER: dict[str, Together] = links.require_open_together({"transfer.propose": commands.propose_together})
 QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
 
 
@@ -95,7 +97,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock)
-    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES)
+    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
     registries = Registries(database)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
 

@@ -1,5 +1,7 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
+from tests import planted_records
+
 LIVE = "closed_by IS NULL"
 
 
@@ -321,9 +323,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"log"}, "its leaf does not stand for its record",
     ),
     "a record lost": (["DELETE FROM log_record WHERE entry_id = 3"], {"log"}, "its record is gone"),
-    "a leaf changed": (
-        ["UPDATE log_entry SET leaf = leaf || ' ' WHERE id = 3"], {"log"}, "its leaf hash is not that of its leaf",
-    ),
+    "a leaf changed": (["UPDATE log_entry SET leaf = leaf || ' ' WHERE id = 3"], {"log"}, "is not that of its leaf"),
     "a message lost": (
         ["DELETE FROM message WHERE type = 'transfer.request' AND entry_id = (SELECT max(entry_id) FROM message)"],
         {"log", "streams", "requests"}, "its last message has",
@@ -336,18 +336,6 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     "a gap in what we sent": (
         ["UPDATE message SET seq = seq + 1000 WHERE direction = 'out' AND peer = 'KOR01' AND seq > 2"],
         {"messages", "streams"}, "messages 3-1002 to KOR01 are not stored",
-    ),
-    "a request nobody sends": (
-        ["UPDATE transfer_request SET next_at = NULL WHERE idempotency_key = 'open'"],
-        {"requests"}, "it was not answered, and nobody will send it again",
-    ),
-    "a request answered and due": (
-        ["UPDATE transfer_request SET next_at = now() WHERE idempotency_key = 'answered'"],
-        {"requests"}, "it is refused, and something of it is due all the same",
-    ),
-    "a request leased for a day": (
-        ["UPDATE transfer_request SET leased_until = now() + interval '1 day' WHERE idempotency_key = 'open'"],
-        {"requests"}, "it is leased until",
     ),
     "units that are elsewhere": (
         [f"UPDATE position SET registry = 'KOR01' WHERE {LIVE} AND first = 501"],
@@ -388,4 +376,5 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE action SET quantity = quantity + 5 WHERE type = 'issuance'"],
         {"conservation"}, "what was issued is not what is held, in transit, used and cancelled",
     ),
+    **planted_records.FAULTS,
 }  # fmt: skip

@@ -4,6 +4,7 @@ Nobody listens at their addresses, so what the gateway sends stays due, and ever
 test. A course is driven word by word: propose, ``turn``, accept, ``turn``, release, credit. All units are synthetic.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -64,13 +65,16 @@ class Played:
         return await self.post(*self.compose(message_type, [text(i) for i in items], **members))
 
 
-async def join(stage: Stage, code: str, kind: str, party: str = "") -> Played:
-    """Register and activate a played registry without holdings."""
+async def join(
+    stage: Stage, code: str, kind: str, party: str = "", *, sections: Mapping[str, str | None] | None = None
+) -> Played:
+    """Register and activate a played registry, or one with a section for each of some Parties, without holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
     played = Played(stage, Party(code), KeySet.import_key_set(published))
-    link = Link(code, kind, NOWHERE, "requested", 24, (code,))
+    books = sections or {code: party or None}
+    link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
-    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {code: party or None}, keys))
+    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, books, keys))
     assert (await played.say("link.activate", [])).type == "receipt"
     return played
 

@@ -23,6 +23,7 @@ from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
 from tests.integration.test_sandbox_play import sha, text
 from tests.played import NOWHERE, Course, Played, block
+from tests.recorded import International
 from tests.stage import Stage
 
 #: The serials of a transfer are ten from ten times its place here on.
@@ -85,7 +86,9 @@ async def made(server: embedded.Server, folder: Path) -> Original:
     """Play transfers to every state, with a request, a link that is not active and one that is suspended."""
     async with staging.opened(server, folder) as stage:
         course = await Course.begun(stage)
+        international = await International.joined(stage)
         transfers = await _played(course)
+        await _recorded(course, international)
         await _surroundings(stage)
         own = Own.of(stage.gateway.node)
     return Original(server, stage.database_name, own, transfers)
@@ -143,6 +146,21 @@ async def receipted(stage: Stage, side: Played, transfer: str, column: str, stat
     await stage.gateway.inbox.absorb(answer, sent)
 
 
+async def _recorded(course: Course, international: International) -> None:
+    """A record in every state: two of the last message are still unanswered, and one waits to be said."""
+    [first, *_] = await international.told()
+    await international.receipt(first, "recorded")
+    await course.stage.gateway.relay.decisions.record()
+    await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
+    own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}
+    notice = {"kind": "action", "at": "2026-03-02T10:00:00.000Z", "registry": "KOR01"}
+    issued = {"positions": [{"party": "KOR", "account": "100-1", "block": own}], "synthetic": True}
+    used = {"party": "KOR", "account": "100-1", "to_account": "200-1", "blocks": [{**own, "last": 2}]}
+    for kind, members in (("issuance", issued), ("use", used)):
+        heard = await course.acquirer.say("action.notice", [{**notice, "action": kind, "type": kind, **members}])
+        assert [item["state"] for item in heard.items] == ["recorded"]
+
+
 async def _surroundings(stage: Stage) -> None:
     ends = {f"{side}ing": {"registry": r, "party": p, "account": "100-1"} for side, r, p in
             (("transferr", "MEC01", "MMR"), ("acquir", "KOR01", "KOR"))}  # fmt: skip
@@ -152,7 +170,10 @@ async def _surroundings(stage: Stage) -> None:
             f"{stage.operator_url}/api/v1/transfers", json=wish, headers={"Idempotency-Key": key}
         )
         assert asked.status_code == 202, asked.text
-    await stage.rows("UPDATE transfer_request SET state = 'refused', next_at = NULL WHERE idempotency_key = 'answered'")
+    await stage.rows("UPDATE transfer_request SET state = 'refused' WHERE idempotency_key = 'answered'")
+    await stage.rows(
+        "DELETE FROM owed USING transfer_request q WHERE q.message_id = owed.message_id AND state <> 'sent'"
+    )
     for code in ("JPN01", "CHE01"):
         link = Link(code, "party", NOWHERE, "requested", 24, (code,))
         jwk = SoftwareKey.generate().public_jwk()

@@ -1,4 +1,4 @@
-"""``python -m connectors.sandbox {mechanism,party} ...``: one registry as a process of its own.
+"""``python -m connectors.sandbox {mechanism,party,international,services} ...``: one registry as a process of its own.
 
 Prints one JSON line with its URL when it is ready. SIGTERM stops it cleanly: requests under way are
 answered, what is still owed stays in the database and is sent after the next start. Only loopback addresses
@@ -18,10 +18,12 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from . import shapes
 from .app import build
 from .database import Database
 from .keys import Trust
 from .registry import Registry
+from .units import section_of
 
 
 def main() -> None:
@@ -38,9 +40,17 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m connectors.sandbox", description=__doc__)
-    parser.add_argument("kind", choices=["mechanism", "party"])
+    parser.add_argument("kind", choices=["mechanism", "party", "international", "services"])
     parser.add_argument("--code", required=True, help="link code of this registry, for example MEC01")
     parser.add_argument("--party", default="", help="the Party whose registry this is (party registries)")
+    parser.add_argument(
+        "--section",
+        action="append",
+        default=[],
+        metavar="PARTY",
+        help="a Party with a section here, THA for the registry THA99 (the international registry)",
+    )
+    parser.add_argument("--international", default="INT01", help="link code of who speaks for all sections")
     parser.add_argument("--database", required=True, help="libpq DSN or URL of a database of its own")
     parser.add_argument("--listen", default="127.0.0.1:0", help="loopback HOST:PORT, port 0 for any")
     parser.add_argument("--key", required=True, type=Path, help="PKCS #8 PEM, made (0600) where absent")
@@ -56,6 +66,10 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.kind == "party" and not options.party:
         parser.error("a party registry needs --party")
+    if (options.kind == "international") != bool(options.section):
+        parser.error("the international registry, and nothing else, has sections: --section")
+    if not all(map(shapes.is_party, options.section)):
+        parser.error("a section is named by a Party code of three letters")
     return options
 
 
@@ -72,6 +86,8 @@ def _registry(options: argparse.Namespace) -> Registry:
         at_once=options.answer == "reply",
         trust=Trust(options.code, options.key, files),
         database=Database(options.database),
+        sections={section_of(party): party for party in options.section},
+        international=options.code if options.kind == "international" else options.international,
     )
 
 

@@ -20,7 +20,7 @@ from .signature import digest
 from .transfers import ACQUIRER
 
 #: Unit types an account of type 100 may hold here.
-UNIT_TYPES = {"A6.4ER"}
+UNIT_TYPES = {"A6.4ER", "MO"}
 #: Offers decided in one transaction.
 DECIDE_ROWS = 1000
 
@@ -69,7 +69,7 @@ def closed_here(transfer: str, offer_sha256: str) -> str:
     return _answer(transfer, offer_sha256, "closed-here", [finding(3003, "closed here")])
 
 
-async def decide(tx: Tx, offers: Mapping[str, tuple[Item, Item]]) -> dict[str, Answer]:
+async def decide(tx: Tx, registry: Registry, offers: Mapping[str, tuple[Item, Item]]) -> dict[str, Answer]:
     """Decide (offer, proposal) pairs whose rows are ``offered``, and move the rows on."""
     accounts = await books.accounts_open(
         tx, [(p.value["acquiring"]["party"], p.value["acquiring"]["account"]) for _, p in offers.values()]
@@ -77,7 +77,7 @@ async def decide(tx: Tx, offers: Mapping[str, tuple[Item, Item]]) -> dict[str, A
     refused = set((await policy(tx))["refuse_parties"])
     answers = {}
     for transfer, (offer, proposal) in offers.items():
-        findings = _findings(offer, proposal, accounts, refused)
+        findings = _findings(registry, offer, proposal, accounts, refused)
         state = "rejected" if findings else "accepted"
         answers[transfer] = Answer(state, _answer(transfer, offer.sha256, state, findings))
     for state in ("accepted", "rejected"):
@@ -100,7 +100,7 @@ async def decide_waiting(tx: Tx, registry: Registry) -> int:
     )
     if found:
         offers = {row["transfer"]: (_stored(row["offer"]), _stored(row["proposal"])) for row in found}
-        answers = await decide(tx, offers)
+        answers = await decide(tx, registry, offers)
         await outcomes.say(tx, registry, [Statement(t, "answer", a.text, True) for t, a in answers.items()])
     return len(found)
 
@@ -115,14 +115,16 @@ def _answer(transfer: str, offer_sha256: str, answer: str, findings: Sequence[Fi
 
 
 def _findings(
-    offer: Item, proposal: Item, accounts: Mapping[tuple[str, str], bool], refused: set[str]
+    registry: Registry, offer: Item, proposal: Item, accounts: Mapping[tuple[str, str], bool], refused: set[str]
 ) -> list[Finding]:
     acquiring, blocks = proposal.value["acquiring"], proposal.value["blocks"]
     is_open = accounts.get((acquiring["party"], acquiring["account"]))
     found = []
     if datetime.fromisoformat(offer.value["answer_by"]) <= clock.present():
         found.append(finding(3005, "the time to answer is over"))
-    if is_open is None:
+    if not registry.keeps(acquiring):
+        found.append(finding(5902, f"no books of {acquiring['party']} are kept here as {acquiring['registry']}"))
+    elif is_open is None:
         found.append(finding(5902, "account unknown"))
     elif not is_open:
         found.append(finding(5906, "account closed"))

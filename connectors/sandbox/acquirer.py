@@ -61,7 +61,7 @@ async def offer(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
             outcome[transfer] = later(item, 1007, f"the keys of {source} are not at hand")
             continue
         if proposal is None or not _belongs(registry, transfer, proposal):
-            outcome[transfer] = later(item, 1006, "no proven proposal to this registry inside")
+            outcome[transfer] = later(item, 1006, "no proven proposal of this transfer inside")
         else:
             new[transfer] = (item, proposal)
     outcome |= await _begin(tx, registry, message, new)
@@ -189,12 +189,9 @@ async def _gone(tx: Tx, registry: Registry, message: Message, item: Item) -> Out
 
 
 def _belongs(registry: Registry, transfer: str, proposal: Item) -> bool:
+    """Say whether a proposal is of this transfer, made by the link that speaks for the transferring registry."""
     value = proposal.value
-    return bool(
-        value["transfer"] == transfer
-        and value["transferring"]["registry"] == transfer[:5]
-        and value["acquiring"]["registry"] == registry.code
-    )
+    return bool(value["transfer"] == transfer and registry.speaker(value["transferring"]) == transfer[:5])
 
 
 async def _begin(
@@ -213,7 +210,7 @@ async def _begin(
     if not (registry.at_once and await deciding(tx)):
         tx.wakes_duties = True
         return {t: Outcome(item, "offered") for t, (item, _) in new.items()}
-    answers = await decide(tx, new)
+    answers = await decide(tx, registry, new)
     return {t: said(item, answers[t].state, "answer", answers[t].text, new=True) for t, (item, _) in new.items()}
 
 
@@ -228,7 +225,9 @@ def _prove(registry: Registry, item: Item, evidence: Evidence, known: Known) -> 
     except KeysMissing:
         return later(item, 1007, f"the keys of {source} are not at hand")
     if proposal is None or not _belongs(registry, transfer, proposal):
-        return _unproven(item, "no proven proposal to this registry inside")
+        return _unproven(item, "no proven proposal of this transfer inside")
+    if not registry.keeps(proposal.value["acquiring"]):
+        return _unproven(item, "a proposal to another registry")
     if answer is None or answer.value["transfer"] != transfer or answer.value["answer"] != "accepted":
         return _unproven(item, "no acceptance signed here inside")
     if release is None or release.value["transfer"] != transfer:

@@ -1,9 +1,6 @@
-"""What happens inside one registry: issuance, use, cancellation, and telling the gateway of it.
+"""What happens inside one registry beside issuance: use, cancellation, and telling the gateway what is held.
 
-Issuance deducts the share for overall mitigation (OMGE, cancelled in 320-1) and the share of proceeds for
-adaptation (SOP, held in 410-1), each rounded up: 58,428 gross at 2 % and exempt from SOP gives 1,169
-cancelled and 57,259 net. Serials are synthetic and run through net, SOP, OMGE. Stored with the change, an
-``action.notice`` tells the gateway; ``link.activate`` brings the opening balance.
+Stored with the change, an ``action.notice`` tells the gateway; ``link.activate`` brings the opening balance.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,58 +13,8 @@ from .envelope import Draft, Outgoing
 from .registry import Registry
 from .units import Declined, Holding
 
-#: Where the deductions at issuance go.
-OMGE_ACCOUNT = "320-1"
-SOP_ACCOUNT = "410-1"
 #: Holdings read at a time for the opening balance: one message's worth.
 BALANCE_ROWS = shapes.MAX_ITEMS
-
-
-async def issue(
-    tx: Tx,
-    registry: Registry,
-    attributes: Mapping[str, Any],
-    *,
-    series: str,
-    account: str,
-    gross: int,
-    omge_percent: int,
-    sop_percent: int,
-    announce: bool,
-) -> tuple[str, list[Holding]]:
-    """Issue ``gross`` units to a holding account, deductions taken; gives the action and the holdings."""
-    if not shapes.is_attributes(attributes) or not shapes.is_series(series):
-        raise Declined(2014, "not a complete set of unit attributes, or not a series")
-    party = attributes["first_transferring_party"]
-    omge, sop = (-(-gross * percent // 100) for percent in (omge_percent, sop_percent))
-    net = gross - omge - sop
-    if net < 1:
-        raise Declined(2009, "nothing would be left after the deductions")
-    serial = await _next_serials(tx, registry, series, gross)
-    blocks: list[tuple[str, str, Mapping[str, Any]]] = []
-    for to_account, quantity in ((account, net), (SOP_ACCOUNT, sop), (OMGE_ACCOUNT, omge)):
-        if quantity:
-            origin = {"registry": registry.code, "series": series}
-            block = {
-                "origin": origin,
-                "first": serial,
-                "last": serial + quantity - 1,
-                "attributes": attributes,
-            }
-            blocks.append((party, to_account, block))
-            serial += quantity
-    await books.ensure_accounts(tx, [(party, number, "synthetic") for _, number, _ in blocks])
-    holdings = await books.adopt(tx, blocks)
-    await books.put(tx, holdings)
-    action = f"A-{clock.uuid7()}"
-    lines = [("issuance", action, h.party, h.account, h.quantity) for h in holdings]
-    cancelled = [("cancellation", *line[1:]) for line in lines if line[3] == OMGE_ACCOUNT]
-    await books.write_journal(tx, lines + cancelled)
-    if announce:
-        positions = [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
-        members = {"positions": positions, "synthetic": True}
-        await _notice(tx, registry, action, "issuance", members)
-    return action, holdings
 
 
 async def move(
@@ -104,7 +51,7 @@ async def move(
             "to_account": to_account,
             "blocks": [unit.block() for unit in moved],
         }
-        await _notice(tx, registry, action, kind, members)
+        await _announce(tx, registry, action, kind, members)
     return action, moved
 
 
@@ -123,27 +70,13 @@ async def activate(tx: Tx, registry: Registry) -> tuple[list[Outgoing], int]:
     return messages, len(positions)
 
 
-async def _next_serials(tx: Tx, registry: Registry, series: str, quantity: int) -> int:
-    found = await tx.one(
-        "INSERT INTO series (registry, name, next_serial) VALUES (%s, %s, 1 + %s::bigint)"
-        " ON CONFLICT (registry, name) DO UPDATE SET next_serial = series.next_serial + %s::bigint"
-        " RETURNING next_serial - %s::bigint AS first",
-        registry.code,
-        series,
-        quantity,
-        quantity,
-        quantity,
-    )
-    return int(found["first"]) if found else 1
-
-
-async def _notice(tx: Tx, registry: Registry, action: str, kind: str, members: Mapping[str, Any]) -> None:
+async def _announce(tx: Tx, registry: Registry, action: str, kind: str, members: Mapping[str, Any]) -> None:
     item = {
         "kind": "action",
         "action": action,
         "type": kind,
         "at": clock.now(),
-        "registry": registry.code,
+        "registry": registry.books_of(members["party"]),
         **members,
     }
     await post.store(tx, registry, Draft("action.notice", [strictjson.dumps(item)]), owed=True)

@@ -10,18 +10,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from . import accepting, actions, backup, books, listing, proposing, shapes, status
+from . import accepting, actions, backup, books, issuing, listing, proposing, shapes, status
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
-from .forms import Account, Issue, Move, Policy, Transfers, shaped
+from .forms import Account, Issuances, Issue, Move, Policy, Transfers, shaped
+from .issuing import Issuance
 from .proposing import Wish
-from .registry import Registry
+from .registry import ISSUING, Registry
 from .sender import Sender
 from .units import Holding
 
 #: Rows one listing gives.
 MAX_ROWS = 10_000
+#: Percent that the mechanism deducts: for overall mitigation, and the share of proceeds.
+DEDUCTIONS = (2, 5)
+#: Cooperative approach of what each kind issues. A stem of ITMO identifiers has one registry that counts it.
+APPROACHES = {"mechanism": "CA0001", "international": "CA0002", "services": "CA0003"}
 #: How long an activation waits for its receipt.
 ACTIVATION_SECONDS = 30.0
 
@@ -91,6 +96,7 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
 
     @routes.post("/accounts", status_code=201)
     async def open_account(account: Account) -> dict[str, Any]:
+        registry.books_of(account.party)
         await database.run(
             "admin.accounts", lambda tx: books.ensure_accounts(tx, [(account.party, account.account, account.name)])
         )
@@ -113,23 +119,15 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
 
     @routes.post("/issue", status_code=201)
     async def issue(wanted: Issue) -> dict[str, Any]:
-        if not registry.names_units:
-            raise HTTPException(409, "only the mechanism registry issues")
-        action, holdings = await database.run(
-            "admin.issue",
-            lambda tx: actions.issue(
-                tx,
-                registry,
-                _attributes(wanted),
-                series=wanted.series,
-                account=wanted.account,
-                gross=wanted.gross,
-                omge_percent=wanted.omge_percent,
-                sop_percent=wanted.sop_percent,
-                announce=wanted.announce,
-            ),
-        )
+        given = [_issuance(registry, wanted)]
+        [(action, holdings)] = await database.run("admin.issue", lambda tx: issuing.issue(tx, registry, given))
         return {"action": action, "holdings": _listed(holdings)}
+
+    @routes.post("/issuances", status_code=201)
+    async def issue_many(wanted: Issuances) -> dict[str, Any]:
+        given = [_issuance(registry, one) for one in wanted.issuances]
+        issued = await database.run("admin.issuances", lambda tx: issuing.issue(tx, registry, given))
+        return {"actions": len(issued), "quantity": sum(one.net for one in given)}
 
 
 def _move(routes: APIRouter, registry: Registry) -> None:
@@ -172,6 +170,10 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     async def totals(blocks: bool = False) -> dict[str, Any]:
         return await database.run("admin.look", lambda tx: listing.totals(tx, registry, blocks=blocks))
 
+    @routes.get("/records")
+    async def recorded(after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000) -> dict[str, Any]:
+        return {"records": await database.run("admin.look", lambda tx: listing.record_list(tx, after, limit))}
+
     @routes.get("/policy")
     async def policy() -> dict[str, Any]:
         return await database.run("admin.look", accepting.policy)
@@ -203,13 +205,25 @@ def _listed(holdings: list[Holding]) -> list[dict[str, Any]]:
     return [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
 
 
-def _attributes(wanted: Issue) -> dict[str, Any]:
+def _issuance(registry: Registry, wanted: Issue) -> Issuance:
+    """Make an issuance of a form: deductions are the mechanism's, and left out everywhere else, unless given."""
+    if registry.kind not in ISSUING:
+        raise HTTPException(409, "this kind of registry does not issue")
+    usual = DEDUCTIONS if registry.kind == "mechanism" else (0, 0)
+    given = zip((wanted.omge_percent, wanted.sop_percent), usual, strict=True)
+    omge, sop = (own if percent is None else percent for percent, own in given)
+    gross = wanted.gross or issuing.gross_for(wanted.net or 0, omge, sop)
+    attributes = _attributes(registry.kind, wanted)
+    return Issuance(attributes, wanted.series, wanted.account, gross, omge, sop, wanted.announce)
+
+
+def _attributes(kind: str, wanted: Issue) -> dict[str, Any]:
     """Give the attributes of an issuance: a synthetic household cookstove activity unless said otherwise."""
     return {
-        "unit_type": "A6.4ER",
+        "unit_type": "A6.4ER" if kind == "mechanism" else "MO",
         "first_transferring_party": wanted.party,
         "vintage": wanted.vintage,
-        "cooperative_approach": "CA0001",
+        "cooperative_approach": APPROACHES[kind],
         "metric": "GHG",
         "mitigation_type": "Emission reductions",
         "sector": "Energy generation",

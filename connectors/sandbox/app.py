@@ -72,9 +72,8 @@ async def _open(tx: Tx, registry: Registry) -> None:
     new_kid = await backup.restored(tx)
     if new_kid is not None and new_kid != registry.key.kid:
         registry.trust.renew()  # it died between the restore and this
-    if registry.party:
-        own = [(registry.party, "100-1", "holding"), (registry.party, books.PENDING_ACCOUNT, "pending")]
-        await books.ensure_accounts(tx, own)
+    for party in [*([registry.party] if registry.party else []), *registry.sections.values()]:
+        await books.ensure_accounts(tx, [(party, "100-1", "holding"), (party, books.PENDING_ACCOUNT, "pending")])
 
 
 async def _read(request: Request) -> bytes:

@@ -207,9 +207,9 @@ async def adopt(tx: Tx, blocks: Sequence[tuple[str, str, Mapping[str, Any]]]) ->
     stems = {shapes.split_itmo(b["itmo"]["first"])[0] for _, _, b in blocks if "itmo" in b}
     texts = [json.dumps(b["attributes"], sort_keys=True) for _, _, b in blocks]
     digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in set(texts)}
-    series = await _series_ids(tx, origins)
+    series = await series_ids(tx, origins)
     attributes = await _attribute_ids(tx, digests)
-    itmo = await _itmo_ids(tx, stems)
+    itmo = await itmo_ids(tx, stems)
     made = []
     for (party, account, block), text in zip(blocks, texts, strict=True):
         stem, serial = shapes.split_itmo(block["itmo"]["first"]) if "itmo" in block else (None, 0)
@@ -236,7 +236,7 @@ async def adopt(tx: Tx, blocks: Sequence[tuple[str, str, Mapping[str, Any]]]) ->
 
 async def name_units(tx: Tx, quantities: Mapping[str, int]) -> dict[str, int]:
     """Reserve serials: for each stem the first of as many as are asked for; counters start at 1."""
-    ids = await _itmo_ids(tx, set(quantities))
+    ids = await itmo_ids(tx, set(quantities))
     found = await tx.rows(
         "UPDATE itmo_series i SET next_serial = i.next_serial + q.quantity"
         " FROM unnest(%s::int[], %s::bigint[]) AS q (id, quantity) WHERE i.id = q.id"
@@ -250,7 +250,7 @@ async def name_units(tx: Tx, quantities: Mapping[str, int]) -> dict[str, int]:
 async def skip_names(tx: Tx, given: Sequence[Mapping[str, Any]]) -> None:
     """Set the counters behind identifiers that were given before and forgotten: none is given twice."""
     stems = {shapes.split_itmo(entry["itmo"]["last"])[0] for entry in given}
-    ids = await _itmo_ids(tx, stems)
+    ids = await itmo_ids(tx, stems)
     lasts = [shapes.split_itmo(entry["itmo"]["last"]) for entry in given]
     await tx.execute(
         "UPDATE itmo_series i SET next_serial = greatest(i.next_serial, g.next) FROM (SELECT id, max(last) + 1 AS next"
@@ -260,7 +260,8 @@ async def skip_names(tx: Tx, given: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-async def _series_ids(tx: Tx, origins: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+async def series_ids(tx: Tx, origins: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Give the row of each (registry, series), made where there was none."""
     arrays = columns(sorted(origins), 2)
     await tx.execute(
         "INSERT INTO series (registry, name) SELECT * FROM unnest(%s::text[], %s::text[]) ON CONFLICT DO NOTHING",
@@ -276,15 +277,17 @@ async def _series_ids(tx: Tx, origins: set[tuple[str, str]]) -> dict[tuple[str, 
 
 async def _attribute_ids(tx: Tx, digests: Mapping[str, str]) -> dict[str, int]:
     await tx.execute(
-        "INSERT INTO unit_attributes (attributes, digest) SELECT * FROM unnest(%s::jsonb[], %s::text[])"
-        " ON CONFLICT DO NOTHING",
+        # %b: thousands of JSON texts as a text array would be escaped twice over.
+        "INSERT INTO unit_attributes (attributes, digest)"
+        " SELECT a::jsonb, d FROM unnest(%b::text[], %b::text[]) AS n (a, d) ON CONFLICT DO NOTHING",
         *columns(sorted(digests.items()), 2),
     )
     found = await tx.rows("SELECT id, digest FROM unit_attributes WHERE digest = ANY(%s)", list(digests.values()))
     return {row["digest"]: row["id"] for row in found}
 
 
-async def _itmo_ids(tx: Tx, stems: set[str]) -> dict[str, int]:
+async def itmo_ids(tx: Tx, stems: set[str]) -> dict[str, int]:
+    """Give the row of each stem of ITMO identifiers, made where there was none."""
     if not stems:
         return {}
     names = sorted(stems)

@@ -34,6 +34,7 @@ INCOMING: dict[str, str | None] = {
     "transfer.cancel": "cancel",
     "transfer.settle": "settle",
     "transfer.closed": "closed",
+    "action.record": "record",
     "status.query": None,
     "time.query": None,
 }
@@ -265,9 +266,15 @@ def _own_items(payload: dict[str, Any], texts: list[str], kind: str | None) -> l
             break
         shapes.check_item(value, str(kind))
         own.append(Item(text, sha256, value))
-    subjects = [item.value.get("transfer") or item.value.get("request") for item in own if kind != "receipt"]
+    subjects = [_subject(item) for item in own]
     if len(set(subjects)) != len(subjects) or len(own) > shapes.MAX_ITEMS:
         raise Malformed("more than one item about the same transfer, or more than 1,000")
     if kind not in (None, "receipt") and not own:
         raise Malformed(f"no {kind} item")
     return own
+
+
+def _subject(item: Item) -> str:
+    """Give what no two items of a message are about; two receipts or records only must not be the same text."""
+    alone = item.value["kind"] not in ("receipt", "record")
+    return str(item.value.get("transfer") or item.value.get("request")) if alone else item.sha256

@@ -1,14 +1,14 @@
 """What the operator's side is given, as forms: closed, typed, with the shapes of the wire contract."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from . import shapes
 
-#: Transfers one call may ask for: ten full messages.
-MAX_TRANSFERS = 10_000
+#: Transfers, or issuances, one call may ask for: ten full messages.
+MAX_TRANSFERS = MAX_ISSUANCES = 10_000
 
 
 def shaped(holds: shapes.Check, what: str) -> AfterValidator:
@@ -81,19 +81,36 @@ class Account(Closed):
 
 
 class Issue(Closed):
-    """An issuance; ``attributes`` replace single ones of the synthetic default."""
+    """An issuance; ``attributes`` replace single ones of the synthetic default.
+
+    Either ``gross``, or ``net``: the smallest gross quantity that leaves it. Deductions that are not given are
+    those of the kind of registry.
+    """
 
     activity: str
     party: PartyCode
-    gross: Serial
+    gross: Serial | None = None
+    net: Serial | None = None
     vintage: int
     series: Series
-    omge_percent: int = Field(default=2, ge=0, le=100)
-    sop_percent: int = Field(default=5, ge=0, le=100)
+    omge_percent: int | None = Field(default=None, ge=0, le=100)
+    sop_percent: int | None = Field(default=None, ge=0, le=100)
     account: AccountNumber = "100-1"
     authorisation: Authorisation | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
     announce: bool = True
+
+    @model_validator(mode="after")
+    def _of_one_quantity(self) -> Self:
+        if (self.gross is None) == (self.net is None):
+            raise ValueError("exactly one of gross and net")
+        return self
+
+
+class Issuances(Closed):
+    """Issuances to make together."""
+
+    issuances: list[Issue] = Field(min_length=1, max_length=MAX_ISSUANCES)
 
 
 class TransferWish(Closed):

@@ -7,7 +7,7 @@ change nothing and are not stored. A refusal of a whole message is no verdict an
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from . import acquirer, backup, clock, envelope, outcomes, post, proposing, source, status
+from . import acquirer, backup, clock, envelope, outcomes, post, proposing, records, source, status
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
 from .outcomes import Outcome
@@ -35,7 +35,10 @@ HANDLERS: Mapping[str, Handler] = {
     "transfer.cancel": source.cancel,
     "transfer.settle": acquirer.settle,
     "transfer.closed": _closed,
+    "action.record": records.record,
 }
+#: What is taken by the international registry alone.
+_RECORDED = {"action.record"}
 
 
 async def receive(
@@ -43,7 +46,7 @@ async def receive(
 ) -> Outgoing:
     """Answer one message; raises ``Unattributable`` or ``KeysMissing`` where nothing can be signed."""
     try:
-        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
+        message = envelope.read(content_type, body, registry.gateway, registry.trust, _taken(registry))
         if message.type in ("status.query", "time.query"):
             envelope.check_times(message)
             return await _answer_query(registry, message)
@@ -57,10 +60,16 @@ async def receive(
 async def refuse(registry: Registry, content_type: str, body: bytes, code: int) -> Outgoing:
     """Refuse a message unread, whatever it says; raises like ``receive``."""
     try:
-        message = envelope.read(content_type, body, registry.gateway, registry.trust, INCOMING)
+        message = envelope.read(content_type, body, registry.gateway, registry.trust, _taken(registry))
         return await _refusal(registry, Refusal(code, "not now", message.id, message.body_sha256))
     except Refusal as refusal:
         return await _refusal(registry, refusal)
+
+
+def _taken(registry: Registry) -> Mapping[str, str | None]:
+    """Give the types this kind of registry takes, with the kind of their items."""
+    records_here = registry.kind == "international"
+    return {name: kind for name, kind in INCOMING.items() if records_here or name not in _RECORDED}
 
 
 async def _handle(tx: Tx, registry: Registry, message: Message, handlers: Mapping[str, Handler]) -> Outgoing:

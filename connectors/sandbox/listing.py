@@ -43,6 +43,8 @@ async def totals(tx: Tx, registry: Registry, *, blocks: bool) -> dict[str, Any]:
         )
         or {}
     )
+    counted = "SELECT count(*) AS count, coalesce(sum(quantity), 0)::bigint AS quantity FROM record"
+    recorded = {"records": await tx.one(counted)} if registry.kind == "international" else {}
     listed = [
         {"party": h.party, "account": h.account, "locked_by": h.locked_by, "block": h.block()}
         for h in (await books.everything(tx) if blocks else [])
@@ -54,6 +56,7 @@ async def totals(tx: Tx, registry: Registry, *, blocks: bool) -> dict[str, Any]:
         "accounts": await tx.rows(_ACCOUNTS),
         "outbox": outbox["waiting"],
         "alarms": alarms,
+        **recorded,
         **({"blocks": listed} if blocks else {}),
     }
 
@@ -66,6 +69,15 @@ async def transfer_list(tx: Tx, state: str | None, after: str, limit: int) -> li
         after,
         state,
         state,
+        limit,
+    )
+
+
+async def record_list(tx: Tx, after: str, limit: int) -> list[dict[str, Any]]:
+    """Give recorded actions in the order of their ids, those after ``after``, with the texts as they were signed."""
+    return await tx.rows(
+        "SELECT action, type, section, party, quantity, item FROM record WHERE action > %s ORDER BY action LIMIT %s",
+        after,
         limit,
     )
 

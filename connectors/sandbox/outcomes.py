@@ -143,7 +143,9 @@ async def _waiting(tx: Tx, statements: Sequence[Statement]) -> set[tuple[str, st
 
 
 def _receipt(outcome: Outcome) -> str:
-    named = outcome.transfer or outcome.item.value.get("transfer")
+    value = outcome.item.value
+    # A record speaks of a transfer, but what became of it here is no state of that transfer.
+    named = outcome.transfer or (value.get("transfer") if value["kind"] != "record" else None)
     members = {"kind": "receipt", "item": outcome.item.sha256}
     about = {"transfer": named} if named else {}
     return strictjson.dumps({**members, **about, "state": outcome.state, "findings": list(outcome.findings)})

@@ -5,12 +5,13 @@ up to 1,000 transfers and 3,000 blocks; what exceeds that goes into the next one
 keeps its id with the transfer, so that asking twice proposes once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from . import books, post, shapes, strictjson, transfers
+from . import batches, books, post, shapes, strictjson, transfers
+from .batches import Written
 from .clock import uuid7
 from .database import Tx
 from .envelope import Draft, Message
@@ -41,13 +42,6 @@ class Wish:
     request: str | None = None
 
 
-@dataclass(frozen=True)
-class _Proposal:
-    transfer: str
-    text: str
-    blocks: int
-
-
 async def propose(tx: Tx, registry: Registry, wishes: Sequence[Wish], *, each_alone: bool = False) -> list[str]:
     """Lock the units of all wishes and store the proposals; raises ``Declined`` for all or none.
 
@@ -65,11 +59,11 @@ async def propose(tx: Tx, registry: Registry, wishes: Sequence[Wish], *, each_al
         text = strictjson.dumps(value)
         names = ("transferring", "acquiring", "purpose", "quantity", "authorisation")
         rows.append((transfer, {name: value[name] for name in names}, digest(text)))
-        proposals.append(_Proposal(transfer, text, len(group)))
+        proposals.append(Written(transfer, text, len(group)))
     await transfers.insert(tx, SOURCE, "locked", rows)
     await _keep_requests(tx, ids, wishes)
-    for batch in [[p] for p in proposals] if each_alone else _batches(proposals):
-        await say_proposals(tx, registry, {p.transfer: p.text for p in batch}, first_time=True)
+    for batch in [[p] for p in proposals] if each_alone else batches.batches(proposals):
+        await say_proposals(tx, registry, {p.about: p.text for p in batch}, first_time=True)
     return ids
 
 
@@ -112,7 +106,7 @@ async def _follow(tx: Tx, registry: Registry, item: Item) -> Outcome:
         request=value["request"],
     )
     try:
-        if source["registry"] != registry.code:
+        if not registry.keeps(source):
             raise Declined(4001, "the units asked for are not of this registry")
         async with tx.connection.transaction():
             return Outcome(item, "recorded", transfer=(await propose(tx, registry, [wish]))[0])
@@ -162,7 +156,7 @@ def _item(registry: Registry, transfer: str, wish: Wish, units: Sequence[Holding
         "kind": "propose",
         "transfer": transfer,
         **({"request": wish.request} if wish.request else {}),
-        "transferring": {"registry": registry.code, "party": wish.party, "account": wish.account},
+        "transferring": {"registry": registry.books_of(wish.party), "party": wish.party, "account": wish.account},
         "acquiring": dict(wish.acquiring),
         "purpose": wish.purpose,
         "authorisation": authorisations[0],
@@ -177,16 +171,3 @@ async def _keep_requests(tx: Tx, ids: Sequence[str], wishes: Sequence[Wish]) -> 
         await tx.execute(
             "UPDATE transfer SET request = %s WHERE role = 'source' AND transfer = %s", request_id, transfer
         )
-
-
-def _batches(proposals: Sequence[_Proposal]) -> Iterator[list[_Proposal]]:
-    batch: list[_Proposal] = []
-    blocks = 0
-    for proposal in proposals:
-        if batch and (len(batch) == shapes.MAX_ITEMS or blocks + proposal.blocks > shapes.MAX_BLOCKS):
-            yield batch
-            batch, blocks = [], 0
-        batch.append(proposal)
-        blocks += proposal.blocks
-    if batch:
-        yield batch

@@ -1,10 +1,22 @@
-"""What one registry process holds: who it is, whom it trusts, where its books are, how it answers."""
+"""What one registry process holds: who it is, whom it trusts, where its books are, how it answers.
 
+One process is one *link*, which speaks and signs under ``code``. The international registry keeps a set of books,
+a *section*, for each of its Parties: ``sections`` gives their registry codes, which addresses, notices and origins
+name. Every other kind keeps its books under its own code.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .database import Database
 from .faults import Faults
 from .keys import OwnKey, Trust
+from .units import Declined, section_of
+
+#: Kinds of registry in which units are issued.
+ISSUING = {"mechanism", "international", "services"}
+#: Kinds that keep books of every Party: they track, and therefore name, the units of all of them.
+OF_EVERYBODY = {"mechanism", "services"}
 
 
 @dataclass
@@ -19,6 +31,10 @@ class Registry:
     at_once: bool
     trust: Trust
     database: Database
+    #: Registry code of each section kept here → its Party.
+    sections: Mapping[str, str] = field(default_factory=dict)
+    #: Link code of the international registry, which speaks for all sections.
+    international: str = "INT01"
     faults: Faults = field(default_factory=Faults)
 
     @property
@@ -26,7 +42,27 @@ class Registry:
         """The key this registry signs with."""
         return self.trust.own
 
-    @property
-    def names_units(self) -> bool:
-        """Whether first transfers happen here: the mechanism registry gives the ITMO identifiers."""
-        return self.kind == "mechanism"
+    def books_of(self, party: str) -> str:
+        """Give the registry code of the books of a Party kept here; raises ``Declined`` (4011) without a section."""
+        code = section_of(party) if self.kind == "international" else self.code
+        if self.kind == "international" and code not in self.sections:
+            raise Declined(4011, f"there is no section of {party}")
+        return code
+
+    def keeps(self, address: Mapping[str, str]) -> bool:
+        """Say whether an address is of books kept here: of a section and its own Party, or of this registry."""
+        if self.kind == "international":
+            return self.sections.get(address["registry"]) == address["party"]
+        return address["registry"] == self.code
+
+    def speaker(self, address: Mapping[str, str]) -> str:
+        """Give the link code of who speaks, and signs, for the registry of an address."""
+        is_section = address["registry"] == section_of(address["party"])
+        return self.international if is_section else address["registry"]
+
+    def names(self, host: str, transferring: str) -> bool:
+        """Say whether units of ``host`` that leave the books of ``transferring`` get their identifiers here.
+
+        The registry that tracks the first transferring Party gives them.
+        """
+        return self.kind in OF_EVERYBODY or host == transferring

@@ -2,7 +2,8 @@
 
 What must never happen is refused here and not only in Python: two live holdings of one unit or two units
 under one ITMO identifier (exclusion constraints, exact up to 2^53), a transfer credited twice (R21: the key
-of ``crediting``), a step taken twice (R24: the key of ``step``), a journal line changed (trigger).
+of ``crediting``), a step taken twice (R24: the key of ``step``), a journal line or a record changed (trigger),
+two recorded units under one identifier (exclusion constraints of ``record_name``).
 """
 
 #: Taken while the schema is made, so that two processes starting at once do not collide.
@@ -131,6 +132,45 @@ CREATE TABLE IF NOT EXISTS step (
   message uuid NOT NULL,
   PRIMARY KEY (transfer, role, step)
 );
+-- What was recorded of actions, apart from what is held here; only the international registry has any.
+CREATE TABLE IF NOT EXISTS record (
+  action text COLLATE "C" PRIMARY KEY,
+  type text NOT NULL CHECK (type IN ('First transfer', 'Transfer', 'Acquisition', 'Use', 'Cancellation')),
+  section text NOT NULL,
+  party text NOT NULL,
+  quantity bigint NOT NULL CHECK (quantity > 0),
+  sha256 text NOT NULL,
+  item text NOT NULL,
+  message uuid NOT NULL,
+  at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS record_block (
+  action text COLLATE "C" NOT NULL REFERENCES record,
+  series integer NOT NULL REFERENCES series,
+  first bigint NOT NULL,
+  last bigint NOT NULL,
+  itmo integer REFERENCES itmo_series,
+  itmo_offset bigint,
+  PRIMARY KEY (action, series, first),
+  CHECK (1 <= first AND first <= last AND last <= 9007199254740991),
+  CHECK ((itmo IS NULL) = (itmo_offset IS NULL))
+);
+-- The identifiers of all recorded units, each unit once however many records name it.
+CREATE TABLE IF NOT EXISTS record_name (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  series integer NOT NULL REFERENCES series,
+  first bigint NOT NULL,
+  last bigint NOT NULL,
+  itmo integer NOT NULL REFERENCES itmo_series,
+  itmo_offset bigint NOT NULL,
+  CHECK (1 <= first AND first <= last AND last <= 9007199254740991),
+  CHECK (1 <= first + itmo_offset AND last + itmo_offset <= 9007199254740991),
+  CONSTRAINT one_name_per_recorded_unit
+    EXCLUDE USING gist (box(point(series, first), point(series, last)) WITH &&),
+  CONSTRAINT one_recorded_unit_per_name
+    EXCLUDE USING gist (box(point(itmo, first + itmo_offset), point(itmo, last + itmo_offset)) WITH &&)
+);
+
 CREATE TABLE IF NOT EXISTS alarm (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now(),
@@ -146,5 +186,11 @@ END $$;
 CREATE OR REPLACE TRIGGER journal_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE OR REPLACE TRIGGER crediting_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON crediting
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER record_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER record_block_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record_block
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER record_name_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record_name
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """

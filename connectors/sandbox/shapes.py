@@ -135,6 +135,35 @@ def _is_named_piece(value: Any) -> bool:
     )
 
 
+# ITMO identifiers in a record may be wrong: that is a finding on the record, not on the message.
+_recorded_block = _record(
+    {**_range, "attributes": _attributes}, {"itmo": _record({"first": _is_text, "last": _is_text})}
+)
+_recorded: dict[str, Check] = {
+    "kind": _is_code,
+    "action": lambda value: isinstance(value, str) and 1 <= len(value) <= 128 and value.isprintable(),
+    "at": is_time,
+    "section": is_link_code,
+    "party": is_party,
+    "registry": is_link_code,
+    "authorisation": lambda value: value is None or _authorisation(value),
+    "quantity": _is_serial,
+    "blocks": _list_of(_recorded_block, 1),
+}
+_recorded_transfer = _record(
+    {
+        **_recorded,
+        "type": _one_of("First transfer", "Transfer", "Acquisition"),
+        "transfer": is_transfer,
+        "transferring": _address,
+        "acquiring": _address,
+        "purpose": _is_purpose,
+    }
+)
+_recorded_disposal = _record(
+    {**_recorded, "type": _one_of("Use", "Cancellation"), "account": is_account, "to_account": is_account}
+)
+
 _request = {
     "transferring": _address,
     "acquiring": _address,
@@ -214,6 +243,7 @@ ITEMS: dict[str, Check] = {
             "findings": _findings,
         }
     ),
+    "record": lambda value: _recorded_transfer(value) or _recorded_disposal(value),
     "receipt": _record(
         {"kind": _is_code, "item": is_hash, "state": _is_text, "findings": _findings},
         {"transfer": is_transfer},
@@ -236,6 +266,7 @@ BODIES: dict[str, Check] = {
     "transfer.cancel": _nothing,
     "transfer.settle": _evidence_only,
     "transfer.closed": _evidence_only,
+    "action.record": _nothing,
     "receipt": _nothing,
     "refusal": _record({"findings": _list_of(_finding, 1)}),
     "status.query": _status_query,

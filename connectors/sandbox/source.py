@@ -132,7 +132,7 @@ def _word(item: Item, state: str, words: Mapping[tuple[str, str], str], findings
 
 def _judge(registry: Registry, row: Row, item: Item, evidence: Evidence) -> Outcome | None:
     """Say why a commit is not proven: our proposal as we stored it, and the acquirer's acceptance of it."""
-    acquirer = row["terms"]["acquiring"]["registry"]
+    acquirer = registry.speaker(row["terms"]["acquiring"])
     try:
         proposal = evidence.find(item.value["proposal"], "propose", "transfer.propose", registry.code)
         answer = evidence.find(item.value["answer"], "answer", "transfer.answer", acquirer)
@@ -162,8 +162,7 @@ async def _debit(
     # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
-        transfer: [u for u in gone[transfer] if registry.names_units and _first_transfer(rows[transfer], u)]
-        for transfer in orders
+        transfer: [u for u in gone[transfer] if _first_transfer(registry, rows[transfer], u)] for transfer in orders
     }
     named = await _name(tx, first_named)
     now = clock.now()
@@ -185,11 +184,15 @@ async def _debit(
     return texts
 
 
-def _first_transfer(row: Row, unit: Holding) -> bool:
-    """Say whether this move is the unit's first international transfer towards an NDC."""
-    terms = row["terms"]
-    abroad = terms["acquiring"]["party"] != unit.attributes["first_transferring_party"]
-    return terms["purpose"] == "NDC" and abroad and not unit.first_transferred
+def _first_transfer(registry: Registry, row: Row, unit: Holding) -> bool:
+    """Say whether this move is the unit's first international transfer towards an NDC.
+
+    Units of the registry services are first transferred by leaving them, wherever they go.
+    """
+    terms, host = row["terms"], unit.attributes["first_transferring_party"]
+    abroad = terms["purpose"] == "NDC" and terms["acquiring"]["party"] != host
+    here = registry.names(host, terms["transferring"]["party"])
+    return here and not unit.first_transferred and (abroad or registry.kind == "services")
 
 
 async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, list[dict[str, Any]]]:

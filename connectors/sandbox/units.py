@@ -64,6 +64,11 @@ class Holding:
         }
 
 
+def section_of(party: str) -> str:
+    """Give the registry code of a Party's section of the international registry (a synthetic convention)."""
+    return f"{party}99"
+
+
 def itmo_range(stem: str, first: int, last: int) -> dict[str, str]:
     """Write the identifiers of a named range."""
     return {"first": stem.format(first), "last": stem.format(last)}
@@ -72,7 +77,7 @@ def itmo_range(stem: str, first: int, last: int) -> dict[str, str]:
 def itmo_stem(attributes: Mapping[str, Any]) -> str:
     """Give the stem for units named here: the host's section (``PPP99``, a synthetic convention)."""
     host = attributes["first_transferring_party"]
-    return f"{attributes['cooperative_approach']}-{host}99-{host}-{{}}-{attributes['vintage']}"
+    return f"{attributes['cooperative_approach']}-{section_of(host)}-{host}-{{}}-{attributes['vintage']}"
 
 
 def cut_quantity(holdings: Iterable[Holding], quantities: Sequence[int]) -> tuple[list[Holding], list[list[Holding]]]:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "keys": "keys:app",
     "links": "links:app",
     "transfers": "transfers:app",
+    "records": "records:records",
     "alarms": "alarms:alarms",
     "doctor": "doctor:doctor",
 }

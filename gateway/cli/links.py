@@ -12,6 +12,8 @@ from gateway import db, wiring
 from gateway.alarms import store as alarms
 from gateway.cli import link_keys
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
+from gateway.domain.registry import RegistryKind
+from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
@@ -29,26 +31,48 @@ Hours = Annotated[
 @app.command("add")
 def add(
     code: Annotated[str, typer.Argument(help="Link code of the system, for example KOR01.")],
-    kind: Annotated[str, typer.Option(help="Kind of registry: mechanism or party.")],
+    kind: Annotated[str, typer.Option(help="Kind of registry: mechanism, international, party or services.")],
     url: Annotated[str, typer.Option(help="Link address of the system.")],
     keys: Annotated[Path, typer.Option(help="Its public keys: a JWK set file.", exists=True, dir_okay=False)],
     party: Annotated[str | None, typer.Option(help="The Party whose registry it is.")] = None,
+    section: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGISTRY=PARTY", help="A section of the international registry; may be repeated."),
+    ] = None,
     time_limit: Hours = 24,
     keep: Keep = None,
 ) -> None:
     """Register a system and its keys. The link becomes active when the system itself says so, signed."""
     wiring.require_kind(kind)
     jwks = link_keys.read(keys)
-    link = Link(code, kind, url, "requested", time_limit, (code,))
+    books = _sections(kind, section or [], party) or {code: party}
+    link = Link(code, kind, url, "requested", time_limit, tuple(books))
     with chosen(keep) as settings:
         node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
 
         async def work(database: db.Database) -> list[str]:
             registered = commands.register
-            return await database.run(lambda tx: registered(tx, node, link, {code: party}, jwks), "links.register")
+            return await database.run(lambda tx: registered(tx, node, link, books, jwks), "links.register")
 
         kids = on_database(settings, work)
     print(json.dumps({"link": code, "state": "requested", "keys": kids}))
+
+
+def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str | None]:
+    """The sections as given; none for a registry of another kind. Raises MALFORMED."""
+    if kind != RegistryKind.INTERNATIONAL:
+        if given:
+            raise GatewayError(Kind.MALFORMED, f"a {kind} registry has no sections: --section is for the international")
+        return {}
+    if not given or party is not None:
+        raise GatewayError(Kind.MALFORMED, "the international registry has a --section REGISTRY=PARTY for each Party")
+    sections: dict[str, str | None] = {}
+    for one in given:
+        registry, _, of = one.partition("=")
+        if not registry or not of or registry in sections:
+            raise GatewayError(Kind.MALFORMED, f"--section {one} is not REGISTRY=PARTY, each registry once")
+        sections[registry] = of
+    return sections
 
 
 @app.command("time-limit")

@@ -58,10 +58,12 @@ class Network:
     database: embedded.Server
     gateway: Own
 
-    def kill_and_start(self, name: str) -> None:
-        """Kill a process of the network (SIGKILL) and start it again, as after a machine's failure."""
+    @contextmanager
+    def killed(self, name: str) -> Iterator[None]:
+        """Kill a process of the network (SIGKILL), as a machine's failure would, and start it again afterwards."""
         place = next(nr for nr, child in enumerate(self.children) if child.name == name)
         self.children[place].kill()
+        yield
         self.children[place] = processes.start(name, self.children[place].arguments)
 
     def check(self, within_seconds: float = 0.0) -> None:

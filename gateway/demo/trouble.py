@@ -19,11 +19,13 @@ from gateway.errors import GatewayError, Kind
 #: How long the demo waits for the answer to be lost.
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.02
+#: How many answers are lost at most: the worker is killed at the first.
+UNTIL_CLEARED = 1_000
 
 
 def arm(http: httpx.Client, network: Network) -> None:
-    """Let MEC01 lose its next answer to a commit, after it has carried the commit out."""
-    fault = {"fault": "lose-reply", "type": "transfer.commit"}
+    """Let MEC01 lose its answers to commits, after it has carried them out, until ``strike`` ends that."""
+    fault = {"fault": "lose-reply", "type": "transfer.commit", "times": UNTIL_CLEARED}
     http.post(f"{network.registries['MEC01']}/admin/faults", json=fault).raise_for_status()
 
 
@@ -31,15 +33,16 @@ def strike(http: httpx.Client, network: Network) -> int:
     """Wait until the answer is lost, kill the worker and start it again; the tonnes that were nowhere meanwhile."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     faults = f"{network.registries['MEC01']}/admin/faults"
-    while not all(fault["fired"] for fault in http.get(faults).raise_for_status().json()["faults"]):
+    while not any(fault["fired"] for fault in http.get(faults).raise_for_status().json()["faults"]):
         network.check()
         if time.monotonic() > deadline:
             raise GatewayError(Kind.INVARIANT, f"no commit reached MEC01 in {PATIENCE_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
-    network.kill_and_start("gateway worker")
-    source, acquirer = (
-        http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
-    )
+    with network.killed("gateway worker"):
+        http.delete(faults).raise_for_status()
+        source, acquirer = (
+            http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
+        )
     return int(source["moved_out"] - acquirer["moved_in"])
 
 

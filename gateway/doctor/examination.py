@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from gateway import db
-from gateway.doctor import book, grounds, letters, records, scene, store, transfers
+from gateway.doctor import book, grounds, letters, recordings, records, scene, store, transfers
 from gateway.doctor.report import Remark, Report, Result
 from gateway.doctor.scene import Own, Scene
 
@@ -57,6 +57,10 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.replay_keys(tx), (records.replay_keys,)),
     Walk(lambda tx, _: store.streams(tx), (records.streams,)),
     Walk(lambda tx, _: store.requests(tx), (records.requests,)),
+    Walk(lambda tx, _: store.owed(tx), (records.owed,)),
+    Walk(lambda tx, _: store.actions(tx), (recordings.actions_recorded,)),
+    Walk(lambda tx, _: store.records(tx), (recordings.record_texts, recordings.records_due)),
+    Walk(lambda tx, _: store.record_messages(tx), (recordings.record_messages,)),
     Walk(lambda tx, _: store.alarms(tx), (records.alarms,)),
     Walk(book.movements, (book.positions,)),
     Walk(lambda tx, _: store.series(tx), (book.series,)),

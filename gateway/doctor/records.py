@@ -1,4 +1,4 @@
-"""Checks of the log, of the replay store, of the streams that number messages, and of requests."""
+"""Checks of the log, of the replay store, of the streams that number messages, of requests, and of what is owed."""
 
 import json
 from collections.abc import Iterable
@@ -94,16 +94,25 @@ def alarms(alarm: Any, _scene: Scene) -> Iterable[Remark]:
     yield note(f"{alarm.detail} ({alarm.code})", transfer=alarm.transfer_id, entry=alarm.entry_id)
 
 
-def requests(request: Any, scene: Scene) -> Iterable[Remark]:
-    """A request that is open is due and has its message; one that was answered is not due, leased or waiting."""
+def requests(request: Any, _scene: Scene) -> Iterable[Remark]:
+    """A request that is open has its message and is owed to its source; one that was answered is owed to nobody."""
     about = {"request": request.id}
     if (request.type, request.peer) != ("transfer.request", request.source):
         yield finding("its message is not stored", **about)
-    if request.state == "sent" and request.next_at is None:
+    if request.state == "sent" and not request.owed:
         yield finding("it was not answered, and nobody will send it again", **about)
-    if request.state != "sent" and (request.next_at or request.leased_until or request.waiting):
-        yield finding(f"it is {request.state}, and something of it is due all the same", **about)
-    if request.leased_until is not None and request.leased_until > scene.now + LONGEST_LEASE + TOLERANCE:
-        yield finding(f"it is leased until {request.leased_until.isoformat()}", **about)
-    elif request.leased_until is not None and request.next_at is not None and request.next_at > request.leased_until:
+    if request.state != "sent" and request.owed:
+        yield finding(f"it is {request.state}, and is sent all the same", **about)
+
+
+def owed(message: Any, scene: Scene) -> Iterable[Remark]:
+    """What is owed as a whole is a stored message of ours whose answer is awaited, and a lease of it ends soon."""
+    about = {"message": message.message_id}
+    if message.type is None or message.addressed != message.peer:
+        yield finding(f"it is owed to {message.peer}, and no message to it is stored", **about)
+    elif not message.awaited:
+        yield finding(f"it is owed to {message.peer}, and nothing waits for its answer", **about)
+    if message.leased_until is not None and message.leased_until > scene.now + LONGEST_LEASE + TOLERANCE:
+        yield finding(f"it is leased until {message.leased_until.isoformat()}", **about)
+    elif message.leased_until is not None and message.next_at > message.leased_until:
         yield finding("it is leased, and nothing of it is due", **about)

@@ -208,15 +208,100 @@ def alarms(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 
 def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every request, and where its message is if that is kept."""
+    """Every request, where its message is if that is kept, and whether it is owed."""
     return _stream(
         tx,
         """
-        SELECT CAST(q.id AS text) AS id, q.source, q.state, q.next_at, q.leased_until, q.waiting, m.type, m.peer
+        SELECT CAST(q.id AS text) AS id, q.source, q.state, m.type, m.peer, o.message_id IS NOT NULL AS owed
         FROM transfer_request q LEFT JOIN message m ON m.message_id = q.message_id AND m.direction = 'out'
+        LEFT JOIN owed o ON o.message_id = q.message_id
         ORDER BY q.id
         """,
         MANY,
+    )
+
+
+def owed(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every message that is owed as a whole, what is stored of it, and whether anything waits for its answer."""
+    return _stream(
+        tx,
+        """
+        SELECT CAST(o.message_id AS text) AS message_id, o.peer, o.next_at, o.leased_until, m.type, m.peer AS addressed,
+               EXISTS (SELECT FROM transfer_request q WHERE q.message_id = o.message_id AND q.state = 'sent')
+               OR EXISTS (SELECT FROM action_record r WHERE r.message_id = o.message_id AND r.state = 'sent') AS awaited
+        FROM owed o LEFT JOIN message m ON m.message_id = o.message_id AND m.direction = 'out'
+        ORDER BY o.message_id
+        """,
+        MANY,
+    )
+
+
+def actions(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every completed action of a Party that had a section then, and how many units its records say."""
+    return _stream(
+        tx,
+        """
+        WITH done AS (
+          SELECT t.id AS cause, s.side, s.party, t.quantity, e.entry_id
+          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed'
+          CROSS JOIN LATERAL (VALUES ('transfer', t.transferring_party), ('acquisition', t.acquiring_party))
+            AS s(side, party)
+          UNION ALL
+          SELECT registry || '/' || action, type, CAST(item AS json) ->> 'party', quantity, entry_id FROM action
+          WHERE type IN ('use', 'cancellation')
+        ), said AS (
+          SELECT cause, CASE WHEN type IN ('First transfer', 'Transfer') THEN 'transfer' ELSE lower(type) END AS side,
+                 sum(quantity) AS quantity FROM action_record GROUP BY 1, 2
+        )
+        SELECT done.*, r.registry AS section, said.quantity AS recorded
+        FROM done JOIN link_registry r ON r.party = done.party AND coalesce(r.since, 0) < done.entry_id
+        JOIN link l ON l.code = r.link AND l.kind = 'international'
+        LEFT JOIN said ON (said.cause, said.side) = (done.cause, done.side)
+        ORDER BY done.entry_id, done.cause
+        """,
+        MANY,
+    )
+
+
+def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every record with the signed words behind it, its section, its message, its answer, and whether it is owed.
+
+    ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one.
+    """
+    return _stream(
+        tx,
+        """
+        SELECT r.*, s.party AS section_party, s.link AS section_link, m.type AS message_type, m.peer AS message_peer,
+               n.type AS answer_type, n.peer AS answer_peer, n.in_reply_to IS NOT DISTINCT FROM r.message_id AS answers,
+               EXISTS (SELECT FROM owed o WHERE o.message_id = r.message_id) AS owed,
+               EXISTS (SELECT FROM alarm WHERE alarm.entry_id = r.answered_by) AS alarm,
+               p.item AS proposed, e.item AS released, c.item AS credited, a.item AS notice,
+               coalesce(a.entry_id, (SELECT min(v.entry_id) FROM transfer_event v
+                                     WHERE v.transfer_id = r.cause AND v.state = 'completed')) AS completed
+        FROM action_record r LEFT JOIN link_registry s ON s.registry = r.section
+        LEFT JOIN message m ON m.message_id = r.message_id AND m.direction = 'out'
+        LEFT JOIN message n ON n.entry_id = r.answered_by
+        LEFT JOIN transfer_step p ON p.transfer_id = r.cause AND p.step = 'propose'
+        LEFT JOIN transfer_step e ON e.transfer_id = r.cause AND e.step = 'released'
+        LEFT JOIN transfer_step c ON c.transfer_id = r.cause AND c.step = 'credited'
+        LEFT JOIN action a ON a.registry || '/' || a.action = r.cause
+        ORDER BY r.id
+        """,
+        FEW,
+    )
+
+
+def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every message of records, and the hashes of the records kept as said in it."""
+    return _stream(
+        tx,
+        """
+        SELECT m.entry_id, CAST(m.message_id AS text) AS message_id, m.body,
+               (SELECT array_agg(sha256(convert_to(r.item, 'UTF8'))) FROM action_record r
+                WHERE r.message_id = m.message_id) AS kept
+        FROM message m WHERE m.direction = 'out' AND m.type = 'action.record' ORDER BY m.entry_id
+        """,
+        FEW,
     )
 
 

@@ -30,7 +30,7 @@ from gateway.domain.transfers import (
 from gateway.errors import GatewayError
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS
 from gateway.signing import compact
-from gateway.transfers.relay import LEASE
+from gateway.transfers.sending import LEASE
 from gateway.transfers.statements import SAID, STEPS, Said
 from gateway.transfers.store import MESSAGE_COLUMNS, Row
 

@@ -1,60 +1,25 @@
-"""The verdict on a proposal: data integrity, then the facts of the book (stages 2 and 4).
+"""The verdict on a proposal: data integrity, the facts of the book, the rules of Article 6 (stages 2, 4 and 5).
 
 ``check`` applies the stages in order, stops after the first with an error, and reports everything found up to
 there. Stage 3 (sequence) is judged where messages meet the row's state, by the table of ``transfers``. One
 pure function per code; what the book, the links and the calendar say comes in as ``Facts``, gathered
 set-based by the caller. Whether an account exists, is open or restricted (4011 to 4014) is answered by the
 registries: the gateway knows holdings by Party and account type, and account numbers are a registry's own
-business.
+business. That a registry has no books of a Party at all is known here (4011, 4012).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Sequence
 
-from gateway.domain import integrity
+from gateway.domain import integrity, rules
 from gateway.domain.check_codes import CHECKS as CHECKS
 from gateway.domain.check_codes import Finding as Finding
 from gateway.domain.check_codes import Severity as Severity
 from gateway.domain.check_codes import merged, severity
-from gateway.domain.identifiers import AccountType, LinkCode, PartyCode, RegistryCode, Standing, TransferId
+from gateway.domain.facts import Facts, Held, LinkState
+from gateway.domain.identifiers import Address, LinkCode, RegistryCode, Standing, TransferId
 from gateway.domain.transfers import Proposal
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import invariant
-
-
-class LinkState(StrEnum):
-    """What a proposal has to know about a link."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A live position of the gateway's book; ``block`` may reach beyond the block it was found for."""
-
-    registry: RegistryCode
-    party: PartyCode
-    account_type: AccountType
-    block: Block
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the checks know beside the proposal.
-
-    ``pieces[i]`` are all live positions that overlap ``proposal.blocks[i]``, wherever they are; ``claims[i]``
-    the ranges of live claims of *other* transfers that overlap it. ``links`` lacks what is not linked.
-    ``year`` is the current calendar year (UTC).
-    """
-
-    sender: LinkCode
-    links: Mapping[RegistryCode, LinkState]
-    pieces: Sequence[Sequence[Held]]
-    claims: Sequence[Sequence[UnitRange]]
-    year: int
 
 
 def check(proposal: Proposal, facts: Facts) -> tuple[Finding, ...]:
@@ -62,7 +27,7 @@ def check(proposal: Proposal, facts: Facts) -> tuple[Finding, ...]:
     count = len(proposal.blocks)
     invariant(len(facts.pieces) == count and len(facts.claims) == count, "facts of another proposal")
     found: list[Finding] = []
-    for stage in (_data_integrity, _general):
+    for stage in (_data_integrity, _general, _specific):
         found += stage(proposal, facts)
         if any(severity(finding.code) is Severity.ERROR for finding in found):
             break
@@ -87,6 +52,10 @@ def _general(proposal: Proposal, facts: Facts) -> list[Finding]:
     return [finding for rule in GENERAL for finding in rule(proposal, facts)]
 
 
+def _specific(proposal: Proposal, facts: Facts) -> list[Finding]:
+    return [finding for rule in rules.RULES for finding in rule(proposal, facts)]
+
+
 def sender_2003(transfer: TransferId, sender: LinkCode) -> list[Finding]:
     """A transfer id begins with its sender's code; MUST hold before a row is made, or ids can be taken."""
     if transfer.source == sender:
@@ -95,9 +64,10 @@ def sender_2003(transfer: TransferId, sender: LinkCode) -> list[Finding]:
 
 
 def transferring_4001(proposal: Proposal, facts: Facts) -> list[Finding]:
-    """The transferring registry is the sender, known, and its link is active."""
+    """The transferring registry is the sender's, known, and its link is active."""
     registry = proposal.transferring.registry
-    if registry != facts.sender:
+    known = facts.registries.get(registry)
+    if known is not None and known.link != facts.sender:
         return [Finding(4001, (), f"{facts.sender} does not speak for {registry}")]
     return _link(4001, registry, facts)
 
@@ -105,6 +75,16 @@ def transferring_4001(proposal: Proposal, facts: Facts) -> list[Finding]:
 def acquiring_4002(proposal: Proposal, facts: Facts) -> list[Finding]:
     """The acquiring registry is known and its link is active."""
     return _link(4002, proposal.acquiring.registry, facts)
+
+
+def books_4011(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The transferring registry keeps books of the transferring Party."""
+    return _books(4011, proposal.transferring, facts)
+
+
+def books_4012(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The acquiring registry keeps books of the acquiring Party."""
+    return _books(4012, proposal.acquiring, facts)
 
 
 def known_4003(proposal: Proposal, facts: Facts) -> list[Finding]:
@@ -177,10 +157,12 @@ def account_type_4015(proposal: Proposal, facts: Facts) -> list[Finding]:
 
 
 def between_registries_4017(proposal: Proposal, facts: Facts) -> list[Finding]:
-    """Source and acquirer are two registries; what stays inside one (section to section) is its own."""
-    if proposal.transferring.registry != proposal.acquiring.registry:
+    """Source and acquirer are two systems; what stays inside one (section to section) is its own business."""
+    ends = [proposal.transferring.registry, proposal.acquiring.registry]
+    source, acquirer = (known.link if (known := facts.registries.get(r)) else r for r in ends)
+    if source != acquirer:
         return []
-    return [Finding(4017, (), "both addresses are in one registry")]
+    return [Finding(4017, (), f"both addresses are in {source}")]
 
 
 def balance_4018(proposal: Proposal, facts: Facts) -> list[Finding]:
@@ -200,6 +182,8 @@ def balance_4018(proposal: Proposal, facts: Facts) -> list[Finding]:
 GENERAL: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (
     transferring_4001,
     acquiring_4002,
+    books_4011,
+    books_4012,
     known_4003,
     held_there_4004,
     unclaimed_4005,
@@ -213,8 +197,16 @@ GENERAL: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (
 
 
 def _link(code: int, registry: RegistryCode, facts: Facts) -> list[Finding]:
-    state = facts.links.get(registry, LinkState.UNKNOWN)
+    known = facts.registries.get(registry)
+    state = LinkState.UNKNOWN if known is None else known.state
     return [] if state is LinkState.ACTIVE else [Finding(code, (), f"the link with {registry} is {state}")]
+
+
+def _books(code: int, address: Address, facts: Facts) -> list[Finding]:
+    known = facts.registries.get(address.registry)
+    if known is None or known.keeps(address.party):
+        return []
+    return [Finding(code, (), f"{address.registry} keeps no books of {address.party}")]
 
 
 def _where(proposal: Proposal, facts: Facts, is_so: Callable[[Held], bool]) -> list[UnitRange]:

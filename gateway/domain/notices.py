@@ -2,17 +2,18 @@
 
 As with proposals, a wrong structure raises MALFORMED with 2001 and wrong data become findings, so that one
 item is refused alone. What one item shows by itself is checked here: that the action's registry is its
-sender, that a registry issues units of its own series only, that accounts are of the right standing, that
-blocks are sound and do not overlap. What needs the book is the book's business.
+sender's and keeps books of that Party, that a registry issues units of its own series only, that accounts are of the
+right standing, that blocks are sound and do not overlap. What needs the book is the book's business.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from gateway.domain import integrity, wire
 from gateway.domain.actions import ActionType, Disposal, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding, merged
-from gateway.domain.identifiers import RegistryCode, Standing, parse_account, parse_party
+from gateway.domain.identifiers import LinkCode, PartyCode, RegistryCode, Standing, parse_account, parse_party
 from gateway.domain.proposals import MAX_BLOCKS
 from gateway.domain.units import ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind
@@ -24,16 +25,23 @@ _STANDING = {ActionType.USE: Standing.USED, ActionType.CANCELLATION: Standing.CA
 #: Longest name of an action.
 MAX_ACTION = 64
 
+#: The registries a system speaks for, each with the Party whose books it keeps (None: every Party's).
+Own: TypeAlias = Mapping[RegistryCode, PartyCode | None]
 
-def parse_position(item: object, registry: RegistryCode) -> OpeningPosition | tuple[Finding, ...]:
-    """Read a ``position`` item of ``registry``'s opening balance, or say what is wrong with it.
 
-    Raises MALFORMED with code 2001 for the structure.
+def parse_position(item: object, own: Own) -> OpeningPosition | tuple[Finding, ...]:
+    """Read a ``position`` item of an opening balance, or say what is wrong with it.
+
+    It is in that one of the sender's ``own`` registries which keeps books of its Party. Raises MALFORMED with code
+    2001 for the structure.
     """
     raw = wire.members(item, "position", _POSITION | {"kind"})
     _expect(raw["kind"], "position")
     faults = wire.Faults()
-    position = _read_position({name: raw[name] for name in _POSITION}, registry, faults)
+    keeping = next((r for r, kept in own.items() if kept is None or kept == raw["party"]), None)
+    if keeping is None:
+        faults.add(4011, "the sender keeps no books of that Party")
+    position = _read_position({name: raw[name] for name in _POSITION}, keeping, faults)
     if position is not None:
         faults.findings += integrity.block_findings([position.block])
     if position is None or faults.findings:
@@ -41,8 +49,8 @@ def parse_position(item: object, registry: RegistryCode) -> OpeningPosition | tu
     return position
 
 
-def parse_action(item: object, sender: RegistryCode) -> Issuance | Disposal | tuple[Finding, ...]:
-    """Read an ``action`` item of ``sender``, or say what is wrong with it.
+def parse_action(item: object, own: Own) -> Issuance | Disposal | tuple[Finding, ...]:
+    """Read an ``action`` item of a system that speaks for ``own``, or say what is wrong with it.
 
     Raises MALFORMED: 2001 for the structure, an unknown type of action included, 2005 for no blocks or more
     than 3000.
@@ -50,13 +58,13 @@ def parse_action(item: object, sender: RegistryCode) -> Issuance | Disposal | tu
     if type(item) is not dict or type(item.get("type")) is not str:
         raise wire.malformed("an action is an object with a type")
     if item["type"] == ActionType.ISSUANCE:
-        return _parse_issuance(item, sender)
+        return _parse_issuance(item, own)
     if item["type"] in (ActionType.USE, ActionType.CANCELLATION):
-        return _parse_disposal(item, ActionType(item["type"]), sender)
+        return _parse_disposal(item, ActionType(item["type"]), own)
     raise wire.malformed("no such type of action")
 
 
-def parse_naming(value: object) -> tuple[UnitRange, ItmoNaming] | tuple[Finding, ...]:
+def parse_naming(value: object) -> tuple[UnitRange, ItmoNaming] | list[Finding]:
     """Read an entry of a ``released`` item's ``itmo`` list: which units, and the identifiers they got.
 
     Raises MALFORMED with code 2001 for the structure.
@@ -65,33 +73,35 @@ def parse_naming(value: object) -> tuple[UnitRange, ItmoNaming] | tuple[Finding,
     faults = wire.Faults()
     units = wire.read_range({name: raw[name] for name in ("origin", "first", "last")}, faults)
     if units is None:
-        return merged(faults.findings)
+        return list(merged(faults.findings))
     naming = wire.read_naming(raw["itmo"], units, faults)
-    return merged(faults.findings) if naming is None else (units, naming)
+    return list(merged(faults.findings)) if naming is None else (units, naming)
 
 
-def _parse_issuance(item: dict[str, Any], sender: RegistryCode) -> Issuance | tuple[Finding, ...]:
+def _parse_issuance(item: dict[str, Any], own: Own) -> Issuance | tuple[Finding, ...]:
     raw = wire.members(item, "issuance", _ACTION | {"positions"}, frozenset({"synthetic"}))
     name, at = _heading(raw)
     synthetic = raw.get("synthetic", False)
     if type(synthetic) is not bool:
         raise wire.malformed("synthetic is true or false")
     listed = _bounded(wire.array(raw["positions"], "positions"))
-    faults = _sent_by(raw, sender)
-    read = [_read_position(value, sender, faults) for value in listed]
+    registry, faults = _sent_by(raw, own)
+    read = [_read_position(value, registry, faults) for value in listed]
     positions = tuple(position for position in read if position is not None)
-    foreign = [p.block.range for p in positions if p.block.origin.registry != sender]
-    if foreign:
+    _of_its_books([p.party for p in positions], registry, own, faults)
+    foreign = [p.block.range for p in positions if p.block.origin.registry != registry]
+    if foreign and registry in own:
         faults.findings.append(Finding(1010, tuple(foreign), "a registry issues units of its own series only"))
     faults.findings += integrity.block_findings([position.block for position in positions])
-    return merged(faults.findings) or Issuance(name, at, sender, positions, synthetic)
+    return merged(faults.findings) or Issuance(name, at, registry, positions, synthetic)
 
 
-def _parse_disposal(item: dict[str, Any], kind: ActionType, sender: RegistryCode) -> Disposal | tuple[Finding, ...]:
+def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposal | tuple[Finding, ...]:
     raw = wire.members(item, kind, _DISPOSAL)
     name, at = _heading(raw)
-    faults = _sent_by(raw, sender)
+    registry, faults = _sent_by(raw, own)
     party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
+    _of_its_books([party] if party else [], registry, own, faults)
     account = faults.attempt(parse_account, wire.text(raw["account"], "account"))
     to_account = faults.attempt(parse_account, wire.text(raw["to_account"], "to_account"))
     if account is not None and account.type.standing is not Standing.HELD:
@@ -103,15 +113,15 @@ def _parse_disposal(item: dict[str, Any], kind: ActionType, sender: RegistryCode
     faults.findings += integrity.block_findings(blocks)
     if party is None or account is None or to_account is None or faults.findings:
         return merged(faults.findings)
-    return Disposal(name, at, sender, kind, party, account, to_account, blocks)
+    return Disposal(name, at, registry, kind, party, account, to_account, blocks)
 
 
-def _read_position(value: object, registry: RegistryCode, faults: wire.Faults) -> OpeningPosition | None:
+def _read_position(value: object, registry: RegistryCode | None, faults: wire.Faults) -> OpeningPosition | None:
     raw = wire.members(value, "position", _POSITION)
     party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
     account = faults.attempt(parse_account, wire.text(raw["account"], "account"))
     block = wire.read_block(raw["block"], faults)
-    if party is None or account is None or block is None:
+    if party is None or account is None or block is None or registry is None:
         return None
     return OpeningPosition(registry, party, account, block)
 
@@ -121,12 +131,20 @@ def _heading(raw: dict[str, Any]) -> tuple[str, datetime]:
     return wire.text(raw["action"], "action", MAX_ACTION), wire.parse_time(raw["at"])
 
 
-def _sent_by(raw: dict[str, Any], sender: RegistryCode) -> wire.Faults:
-    """A registry speaks for itself only; 1010 names a claim to speak for another."""
+def _sent_by(raw: dict[str, Any], own: Own) -> tuple[RegistryCode, wire.Faults]:
+    """The registry of an action. A system speaks for its own only; 1010 names a claim to speak for another."""
     faults = wire.Faults()
-    if wire.text(raw["registry"], "registry") != sender:
+    registry = RegistryCode(LinkCode(wire.text(raw["registry"], "registry")))
+    if registry not in own:
         faults.add(1010, "the action is another registry's")
-    return faults
+    return registry, faults
+
+
+def _of_its_books(parties: list[PartyCode], registry: RegistryCode, own: Own, faults: wire.Faults) -> None:
+    """4011 names an action in books that the registry does not keep."""
+    kept = own.get(registry)
+    if kept is not None and any(party != kept for party in parties):
+        faults.add(4011, f"{registry} keeps the books of {kept} alone")
 
 
 def _bounded(listed: list[Any]) -> list[Any]:

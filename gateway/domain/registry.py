@@ -13,6 +13,19 @@ from typing import Protocol, TypeAlias
 from gateway.domain.identifiers import RegistryCode
 
 
+class RegistryKind(StrEnum):
+    """What kind of registry a link leads to."""
+
+    #: The Article 6.4 mechanism registry: A6.4ERs are issued there and leave it.
+    MECHANISM = "mechanism"
+    #: The international registry: a section of books for each Party that keeps or records its ITMOs there.
+    INTERNATIONAL = "international"
+    #: A participating Party's own registry.
+    PARTY = "party"
+    #: The additional registry services: units there become ITMOs on authorisation and first transfer.
+    SERVICES = "services"
+
+
 class Capability(StrEnum):
     """What a link may be used for. A voluntary link can have ``view`` alone."""
 

@@ -49,14 +49,18 @@ class Totals:
     moved_out: int
 
 
-async def recorded(tx: db.Tx, registry: str, actions: Sequence[str]) -> dict[str, str]:
-    """The exact texts of those of ``actions`` that this registry has announced before."""
+async def recorded(tx: db.Tx, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The exact texts of those actions, by (registry, action), that were announced before."""
     found = await db.rows(
         tx,
-        "SELECT action, item FROM action WHERE registry = :registry AND action = ANY(CAST(:actions AS text[]))",
-        {"registry": registry, "actions": list(actions)},
+        """
+        SELECT a.registry, a.action, a.item FROM action a
+        JOIN unnest(CAST(:registries AS text[]), CAST(:actions AS text[])) AS n(registry, action)
+          USING (registry, action)
+        """,
+        {"registries": [r for r, _ in names], "actions": [a for _, a in names]},
     )
-    return {r.action: r.item for r in found}
+    return {(r.registry, r.action): r.item for r in found}
 
 
 async def record(tx: db.Tx, records: Sequence[Record], entry_id: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain import wire
-from gateway.domain.checks import Held
+from gateway.domain.facts import Held
 from gateway.domain.identifiers import AccountType, parse_itmo_stem, parse_party, parse_registry_code
 from gateway.domain.units import Attributes, Block, ItmoNaming, Origin, UnitRange
 from gateway.errors import invariant

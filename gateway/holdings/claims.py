@@ -16,14 +16,15 @@ from gateway.holdings.book import BLOCKS, CLAIMING, OVERLAP, block_columns, know
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A block of units that a transfer holds or wants to hold."""
+    """A block of units that a transfer holds or wants to hold, out of which registry."""
 
     transfer: str
     block: Block
+    out_of: str = ""
 
 
-async def take(tx: db.Tx, claims: Sequence[Claim], registry: str) -> set[int]:
-    """Take ``claims`` for transfers out of ``registry``; the numbers of those refused.
+async def take(tx: db.Tx, claims: Sequence[Claim], link: str) -> set[int]:
+    """Take ``claims`` for transfers out of registries of ``link``; the numbers of those refused.
 
     Refused is what another transfer holds some units of, and what is not the registry's to hold: a claim lasts
     until the source confirms the end of its transfer, so one on other registries' units would block these. A
@@ -37,18 +38,20 @@ async def take(tx: db.Tx, claims: Sequence[Claim], registry: str) -> set[int]:
         tx,
         f"""
         WITH b AS ({BLOCKS}), wanted AS (
-          SELECT b.*, t.transfer_id FROM b
-          JOIN unnest(CAST(:transfer AS text[])) WITH ORDINALITY AS t(transfer_id, nr) USING (nr)
+          SELECT b.*, t.transfer_id, r.registry AS here FROM b
+          JOIN unnest(CAST(:transfer AS text[]), CAST(:out_of AS text[]))
+            WITH ORDINALITY AS t(transfer_id, out_of, nr) USING (nr)
+          LEFT JOIN link_registry r ON r.registry = t.out_of AND r.link = :link
         ), placed AS (
-          SELECT b.nr, coalesce(bool_and(x.registry = :here), true) AS here,
+          SELECT b.nr, coalesce(bool_and(x.registry = b.here), b.here IS NOT NULL) AS here,
                  coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
                           FILTER (WHERE x.id IS NOT NULL), 0) AS known
-          FROM b LEFT JOIN position x ON x.closed_by IS NULL AND {OVERLAP} GROUP BY b.nr
+          FROM wanted b LEFT JOIN position x ON x.closed_by IS NULL AND {OVERLAP} GROUP BY b.nr, b.here
         ), taken AS (
           INSERT INTO claim (transfer_id, series_id, first, last)
           SELECT w.transfer_id, w.series_id, w.first, w.last
           FROM wanted w JOIN placed p USING (nr) JOIN unit_series s ON s.id = w.series_id
-          WHERE p.here AND (s.registry = :here OR p.known = w.last - w.first + 1)
+          WHERE p.here AND (s.registry = w.here OR p.known = w.last - w.first + 1)
           ORDER BY w.series_id, w.first
           ON CONFLICT DO NOTHING
           RETURNING transfer_id, series_id, first
@@ -58,7 +61,8 @@ async def take(tx: db.Tx, claims: Sequence[Claim], registry: str) -> set[int]:
         {
             **block_columns([c.block for c in claims]),
             "transfer": [c.transfer for c in claims],
-            "here": registry,
+            "out_of": [c.out_of for c in claims],
+            "link": link,
         },
     )
     return {r.nr - 1 for r in found}

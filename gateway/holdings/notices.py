@@ -16,13 +16,13 @@ from gateway import db
 from gateway.domain import units, wire
 from gateway.domain.actions import Disposal, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding
-from gateway.domain.checks import Held
-from gateway.domain.identifiers import Account, Standing, parse_registry_code
+from gateway.domain.facts import Held
+from gateway.domain.identifiers import Account, Standing
 from gateway.domain.notices import parse_action, parse_position
 from gateway.domain.proposals import MAX_BLOCKS
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
-from gateway.holdings import actions, book, claims
+from gateway.holdings import actions, book, claims, recording, registries
 from gateway.holdings.actions import Record
 from gateway.holdings.book import Move, Place
 from gateway.holdings.claims import Claim
@@ -49,9 +49,9 @@ class _Announced:
 async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``action.notice``: issuance, use, cancellation."""
     wire.nothing(inbound.message.body)
-    sender = parse_registry_code(inbound.message.sender)
     items = _items(inbound, "action")
-    read = [(item, parse_action(item.value, sender)) for item in items]
+    own = await registries.of_link(tx, inbound.message.sender)
+    read = [(item, parse_action(item.value, own)) for item in items]
     listed = ("positions" if "positions" in item.value else "blocks" for item in items)
     if sum(len(item.value[name]) for item, name in zip(items, listed, strict=True)) > MAX_BLOCKS:
         raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)
@@ -67,9 +67,9 @@ async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> S
     (4007), or never issued (4003), so none enters by another's balance. Units of a registry that is not linked
     may enter, because nobody here can contradict.
     """
-    sender = parse_registry_code(inbound.message.sender)
     items = _items(inbound, "position")
-    read = [(item, parse_position(item.value, sender)) for item in items]
+    own = await registries.of_link(tx, inbound.message.sender)
+    read = [(item, parse_position(item.value, own)) for item in items]
     sound = [
         _opened(item, nr, value, inbound) for nr, (item, value) in enumerate(read) if isinstance(value, OpeningPosition)
     ]
@@ -90,13 +90,14 @@ async def _apply(
     sound: Sequence[_Announced],
     refused: dict[str, tuple[Finding, ...]],
 ) -> list[ItemReceipt]:
-    known = await actions.recorded(tx, inbound.message.sender, [a.record.action for a in sound])
+    known = await actions.recorded(tx, [(a.record.registry, a.record.action) for a in sound])
     fresh = []
     for announced in sound:
-        if announced.record.action not in known:
-            known[announced.record.action] = announced.item.text
+        name = announced.record.registry, announced.record.action
+        if name not in known:
+            known[name] = announced.item.text
             fresh.append(announced)
-        elif known[announced.record.action] != announced.item.text:
+        elif known[name] != announced.item.text:
             refused[announced.item.sha256] = (Finding(2004, detail="the action id was used for another notice"),)
     leaving = [m.block.origin for a in fresh if not a.enters for m in a.moves]
     if leaving:
@@ -157,6 +158,7 @@ async def _move(tx: db.Tx, applied: Sequence[_Announced], entry_id: int) -> None
         await book.move(tx, leaving, entry_id)
     if applied:
         await actions.record(tx, [a.record for a in applied], entry_id)
+        await recording.disposed(tx, (a.item.value for a in applied if not a.enters), entry_id)
 
 
 def _announced(item: Item, value: Issuance | Disposal) -> _Announced:

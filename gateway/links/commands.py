@@ -18,11 +18,12 @@ from gateway.audit import log
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import parse_link_code, parse_party, parse_registry_code
+from gateway.domain.registry import RegistryKind
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import store
 from gateway.links.store import Link
-from gateway.messages.inbox import Inbound
+from gateway.messages.inbox import Inbound, Together
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.trust import PeerKey, Revocation
@@ -46,15 +47,21 @@ async def register(
 ) -> list[str]:
     """Register a system: its code, kind, address, registries (with their Parties) and public keys; the key ids.
 
-    Raises MALFORMED for a code or key that is none, CONFLICT when the link exists or a key is another's.
+    Raises MALFORMED for a code or key that is none and for sections that cannot be, CONFLICT when the link exists, a
+    registry is behind another link, a Party has its section elsewhere, or a key is another's.
     """
     parse_link_code(link.code)
     for registry in link.registries:
         parse_registry_code(registry)
     for party in filter(None, parties.values()):
         parse_party(party)
+    await store.register_alone(tx)
     if await store.state(tx, link.code) is not None:
         raise GatewayError(Kind.CONFLICT, f"a link with {link.code} is registered already")
+    for code, other in (await store.taken(tx, [link.code, *link.registries])).items():
+        raise GatewayError(Kind.CONFLICT, f"the code {code} belongs to {other} already")
+    if link.kind == RegistryKind.INTERNATIONAL:
+        await _require_sections(tx, link, parties)
     now = node.clock()
     keys = await _new_keys(tx, link.code, jwks, now, None)
     record = {"link": link.code, "kind": link.kind, "url": link.url, "keys": [k.kid for k in keys]}
@@ -62,6 +69,24 @@ async def register(
     await store.add(tx, link, dict(parties), entry_id)
     await store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
+
+
+async def _require_sections(tx: db.Tx, link: Link, parties: Mapping[str, str | None]) -> None:
+    """An international registry keeps sections, at most one for a Party, and is itself no registry of an address."""
+    if not link.registries or link.code in link.registries:
+        raise GatewayError(Kind.MALFORMED, f"{link.code} keeps sections, and its own code is none of them")
+    elsewhere = await store.sections(tx)
+    seen: set[str] = set()
+    for registry in link.registries:
+        party = parties.get(registry)
+        if party is None:
+            raise GatewayError(Kind.MALFORMED, f"section {registry} is no Party's")
+        if party in seen:
+            raise GatewayError(Kind.MALFORMED, f"{party} would have two sections")
+        if party in elsewhere:
+            other = elsewhere[party]
+            raise GatewayError(Kind.CONFLICT, f"{party} has its section already: {other.registry} of {other.link}")
+        seen.add(party)
 
 
 async def add_keys(
@@ -165,14 +190,31 @@ def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
 
     def behind(kind: str, handler: Applied[T]) -> Applied[T]:
         async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> T:
-            state = await store.state(tx, inbound.message.sender)
-            if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
-                raise _not_open(state)
+            await _open_for(tx, kind, inbound)
             return await handler(tx, node, inbound)
 
         return judged
 
     return {kind: behind(kind, handler) for kind, handler in handlers.items()}
+
+
+def require_open_together(handlers: Mapping[str, Together]) -> dict[str, Together]:
+    """As ``require_open``, for functions that take several messages of one sender."""
+
+    def behind(kind: str, handler: Together) -> Together:
+        async def judged(tx: db.Tx, node: Node, inbounds: Sequence[Inbound]) -> Sequence[Sequence[ItemReceipt]]:
+            await _open_for(tx, kind, inbounds[0])
+            return await handler(tx, node, inbounds)
+
+        return judged
+
+    return {kind: behind(kind, handler) for kind, handler in handlers.items()}
+
+
+async def _open_for(tx: db.Tx, kind: str, inbound: Inbound) -> None:
+    state = await store.state(tx, inbound.message.sender)
+    if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
+        raise _not_open(state)
 
 
 def _not_open(state: str | None) -> GatewayError:

@@ -41,6 +41,7 @@ class LinkRegistryRow(SQLModel, table=True):
     code: str = Field(sa_column=Column("registry", Text, key="code", primary_key=True))
     link: str = Field(foreign_key="link.code")
     party: str | None = None
+    since: int | None = Field(default=None, foreign_key="log_entry.id")
 
 
 class PeerKeyRow(SQLModel, table=True):
@@ -69,6 +70,24 @@ class Link:
     state: str
     time_limit_hours: int
     registries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The link a registry is behind, and the Party whose books that registry keeps (None: every Party's)."""
+
+    code: str
+    kind: str
+    state: str
+    party: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One Party's books in an international registry, and the link of that."""
+
+    registry: str
+    link: str
 
 
 async def links(tx: db.Tx | db.ReadTx) -> list[Link]:
@@ -115,18 +134,45 @@ async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     ]
 
 
-async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Link]:
+async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Behind]:
     """Which link each of these registries is reached by; a registry that is not linked is left out."""
     found = await db.rows(
         tx,
         """
-        SELECT r.registry, l.code, l.kind, l.url, l.state, l.time_limit_hours
+        SELECT r.registry, r.party, l.code, l.kind, l.state
         FROM link_registry r JOIN link l ON l.code = r.link
         WHERE r.registry = ANY(CAST(:registries AS text[]))
         """,
         {"registries": list(registries)},
     )
-    return {r.registry: Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, (r.registry,)) for r in found}
+    return {r.registry: Behind(r.code, r.kind, r.state, r.party) for r in found}
+
+
+async def register_alone(tx: db.Tx) -> None:
+    """Let no other link be registered, and no action be noted for a section, until ``tx`` ends (``sections()``).
+
+    MUST come before the log entry of the registration: an action with a later entry finds its sections.
+    """
+    await db.rows(tx, "SELECT pg_advisory_xact_lock(4, 0)")
+
+
+async def taken(tx: db.Tx, codes: Sequence[str]) -> dict[str, str]:
+    """Those of ``codes`` that are a registry's or a link's already, and the link each belongs to."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT registry AS code, link FROM link_registry WHERE registry = ANY(CAST(:codes AS text[]))
+        UNION SELECT code, code FROM link WHERE code = ANY(CAST(:codes AS text[])) ORDER BY code
+        """,
+        {"codes": list(codes)},
+    )
+    return {r.code: r.link for r in found}
+
+
+async def sections(tx: db.Tx | db.ReadTx) -> dict[str, Section]:
+    """The Parties that have a section in an international registry, and that section."""
+    found = await db.rows(tx, "SELECT party, registry, link FROM sections()")
+    return {r.party: Section(r.registry, r.link) for r in found}
 
 
 async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:
@@ -164,7 +210,7 @@ async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: i
     )
     await tx.execute(
         insert(LinkRegistryRow),
-        [{"code": r, "link": link.code, "party": parties.get(r)} for r in link.registries],
+        [{"code": r, "link": link.code, "party": parties.get(r), "since": entry_id} for r in link.registries],
     )
     await db.execute(tx, "INSERT INTO outgoing_stream (peer) VALUES (:code)", {"code": link.code})
 

@@ -28,6 +28,7 @@ from gateway.audit import log
 from gateway.domain.check_codes import Finding
 from gateway.errors import GatewayError, Kind
 from gateway.messages import outbox, receipts, store
+from gateway.messages.groups import MAX_SMALL_BYTES, Groups
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing import compact, envelope
@@ -50,6 +51,8 @@ class Inbound:
 
 
 Handler = Callable[[db.Tx, Node, Inbound], Awaitable[Sequence[ItemReceipt]]]
+#: As ``Handler``, for several messages of one sender: the items' receipts of each.
+Together = Callable[[db.Tx, Node, Sequence[Inbound]], Awaitable[Sequence[Sequence[ItemReceipt]]]]
 #: Every key ever registered for a claimed sender, with windows and revocations.
 KeysOf = Callable[[db.Tx, Sequence[str]], Awaitable[Sequence[PeerKey]]]
 Query = Callable[[db.Tx, Node, Inbound], Awaitable[Draft]]
@@ -73,7 +76,10 @@ class Stranger:
 
 
 class Inbox:
-    """Where every message enters. ``handlers`` and ``queries`` give each type of the closed set its function."""
+    """Where every message enters. ``handlers`` and ``queries`` give each type of the closed set its function.
+
+    Small messages of the types in ``together`` are applied with others of their sender that arrive meanwhile.
+    """
 
     def __init__(
         self,
@@ -82,12 +88,17 @@ class Inbox:
         keys_of: KeysOf,
         handlers: Mapping[str, Handler],
         queries: Mapping[str, Query],
+        together: Mapping[str, Together],
     ) -> None:
         self._db = database
         self._node = node
         self._keys_of = keys_of
         self._handlers = handlers
         self._queries = queries
+        self._grouped = {
+            kind: Groups(partial(self._receive_together, handler), self._receive_alone, _size)
+            for kind, handler in together.items()
+        }
         self.strangers: deque[Stranger] = deque(maxlen=STRANGERS_KEPT)
 
     async def receive(self, body: bytes, content_type: str) -> Answer:
@@ -98,12 +109,25 @@ class Inbox:
             if unverified.content_type != content_type:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
-            answer = await self._db.run(lambda tx: self._answer(tx, unverified), _commit("receive", unverified))
+            grouped = self._grouped.get(str(unverified.signed.payload.get("type")))
+            if grouped is not None and _size(unverified) <= MAX_SMALL_BYTES:
+                return await grouped.join(sender, unverified)
+            return await self._receive_alone(unverified)
         except EnvelopeError as error:
             self.remember(error.fault.value, sender)
             raise
+
+    async def _receive_alone(self, unverified: Unverified) -> Answer:
+        answer = await self._db.run(lambda tx: self._answer(tx, unverified), _commit("receive", unverified))
         await self._db.ring()
         return answer
+
+    async def _receive_together(self, handler: Together, group: Sequence[Unverified]) -> Sequence[Answer | None]:
+        """Apply what is new and sound of a group in one transaction; None for each that has to be applied alone."""
+        name = _commit("receive", group[0])
+        answers = await self._db.run(lambda tx: self._answer_together(tx, handler, group), name)
+        await self._db.ring()
+        return answers
 
     def remember(self, fault: str, claimed_sender: str | None = None) -> None:
         """Remember that something was refused which nobody vouches for."""
@@ -141,8 +165,41 @@ class Inbox:
         draft = await self._apply(tx, Inbound(message, entry_id, now), compact.encode(entry.leaf_hash))
         [answer] = await outbox.store(tx, self._node, [draft])
         if draft.numbered:
-            await store.keep_answer(tx, message.sender, message.id, answer.entry_id)
+            await store.keep_answers(tx, [(message.sender, message.id, answer.entry_id)])
         return Answer(answer.message.body, answer.message.content_type)
+
+    async def _answer_together(
+        self, tx: db.Tx, handler: Together, group: Sequence[Unverified]
+    ) -> Sequence[Answer | None]:
+        now = self._node.clock()
+        keys = await self._keys_of(tx, [group[0].claimed_sender])
+        sound: dict[str, VerifiedMessage] = {}
+        for message in (self._sound(unverified, keys, now) for unverified in group):
+            if message is not None:
+                sound.setdefault(message.id, message)  # the second of an id is a repetition, or worse
+        named = [(m.sender, m.id, compact.decode(m.sha256)) for m in sound.values()]
+        fresh = await store.take_new_keys(tx, named)
+        messages = [m for m in sound.values() if m.id in fresh]
+        drafts = [_entry(m, now) for m in messages]
+        entries = await _keep_all(tx, messages, drafts)
+        inbounds = [Inbound(m, entry, now) for m, entry in zip(messages, entries, strict=True)]
+        receipted = await handler(tx, self._node, inbounds) if inbounds else []
+        leaves = [compact.encode(draft.leaf_hash) for draft in drafts]
+        answers = [receipts.receipt(*said) for said in zip(messages, receipted, leaves, strict=True)]
+        stored = await outbox.store(tx, self._node, answers)
+        await store.keep_answers(tx, [(m.sender, m.id, a.entry_id) for m, a in zip(messages, stored, strict=True)])
+        told = {
+            id(m.received): Answer(a.message.body, a.message.content_type)
+            for m, a in zip(messages, stored, strict=True)
+        }
+        return [told.get(id(u.received)) for u in group]
+
+    def _sound(self, unverified: Unverified, keys: Sequence[PeerKey], now: datetime) -> VerifiedMessage | None:
+        try:
+            message = envelope.verify(unverified, keys, receiver=self._node.code, now=now)
+        except EnvelopeError:
+            return None
+        return message if message.in_reply_to is None else None
 
     async def _absorb(self, tx: db.Tx, unverified: Unverified, sent: store.Message) -> VerifiedMessage | GatewayError:
         """The answer, applied; or why it has no effect, which is returned so that its log entry stays."""
@@ -275,11 +332,24 @@ def _entry(message: VerifiedMessage, now: datetime) -> log.Draft:
 
 
 async def _keep(tx: db.Tx, message: VerifiedMessage, entry: log.Draft) -> int:
-    [entry_id] = await log.append(tx, [entry])
-    kept = store.Message(
-        entry_id, "in", message.sender, message.id, message.type, message.seq,
-        message.in_reply_to.id if message.in_reply_to else None, compact.decode(message.sha256),
-        envelope.LINK_JSON if message.items else envelope.JOSE, message.received, entry.at,
-    )  # fmt: skip
-    await store.insert(tx, [kept])
+    [entry_id] = await _keep_all(tx, [message], [entry])
     return entry_id
+
+
+async def _keep_all(tx: db.Tx, messages: Sequence[VerifiedMessage], drafts: Sequence[log.Draft]) -> list[int]:
+    """Append the entries of messages to the log and keep their exact bytes; the entries' ids."""
+    entries = await log.append(tx, drafts)
+    kept = [
+        store.Message(
+            entry_id, "in", message.sender, message.id, message.type, message.seq,
+            message.in_reply_to.id if message.in_reply_to else None, compact.decode(message.sha256),
+            envelope.LINK_JSON if message.items else envelope.JOSE, message.received, draft.at,
+        )
+        for message, draft, entry_id in zip(messages, drafts, entries, strict=True)
+    ]  # fmt: skip
+    await store.insert(tx, kept)
+    return entries
+
+
+def _size(unverified: Unverified) -> int:
+    return len(unverified.received)

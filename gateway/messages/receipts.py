@@ -17,6 +17,7 @@ from gateway.signing.envelope import Item, Reference, VerifiedMessage
 
 #: How many blocks one finding names: a proposal may touch any number of fragments.
 MAX_NAMED = 100
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class ItemReceipt:
 
 def dumps(value: dict[str, Any]) -> str:
     """The text of an item: compact JSON. What it gives is signed, stored and never made again."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _COMPACT.encode(value)
 
 
 def receipt(message: VerifiedMessage, items: Sequence[ItemReceipt], leaf: str) -> Draft:

@@ -147,6 +147,20 @@ async def take_replay_key(tx: db.Tx, sender: str, message_id: str, sha256: bytes
     return await earlier(tx, sender, message_id, sha256)
 
 
+async def take_new_keys(tx: db.Tx, named: Sequence[tuple[str, str, bytes]]) -> set[str]:
+    """Take the keys of (sender, message id, hash) that are new; the ids of the messages that took theirs."""
+    found = await db.rows(
+        tx,
+        """
+        INSERT INTO replay_key (sender, message_id, sha256)
+        SELECT * FROM unnest(CAST(:sender AS text[]), CAST(:id AS uuid[]), CAST(:sha AS bytea[])) AS n(sender, id, sha)
+        ORDER BY id ON CONFLICT (sender, message_id) DO NOTHING RETURNING CAST(message_id AS text) AS id
+        """,
+        {"sender": [s for s, _, _ in named], "id": [i for _, i, _ in named], "sha": [h for _, _, h in named]},
+    )
+    return {r.id for r in found}
+
+
 async def earlier(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:
     """What is stored under the key of a message, or nothing."""
     found = await db.one(
@@ -164,12 +178,16 @@ async def earlier(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Ear
     return Earlier(bytes(found.sha256) == sha256, answer, found.content_type)
 
 
-async def keep_answer(tx: db.Tx, sender: str, message_id: str, answer_entry_id: int) -> None:
-    """Keep the answer a message was given, for every repetition of it."""
+async def keep_answers(tx: db.Tx, answers: Sequence[tuple[str, str, int]]) -> None:
+    """Keep the answers messages were given, for every repetition of them: (sender, message id, entry of the answer)."""
     await db.execute(
         tx,
-        "UPDATE replay_key SET answer = :answer WHERE sender = :sender AND message_id = :id",
-        {"answer": answer_entry_id, "sender": sender, "id": message_id},
+        """
+        UPDATE replay_key k SET answer = a.answer
+        FROM unnest(CAST(:sender AS text[]), CAST(:id AS uuid[]), CAST(:answer AS bigint[])) AS a(sender, id, answer)
+        WHERE k.sender = a.sender AND k.message_id = a.id
+        """,
+        {"sender": [s for s, _, _ in answers], "id": [i for _, i, _ in answers], "answer": [e for *_, e in answers]},
     )
 
 

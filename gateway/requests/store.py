@@ -1,4 +1,4 @@
-"""Rows of requests. Like a transfer's, the row is the job: it says what is next, and when."""
+"""Rows of requests: what was asked of whom, and what the source has answered. That it is due is in ``owed``."""
 
 import json
 from collections.abc import Sequence
@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
-
-#: Requests sent in one go.
-AT_ONCE = 100
+from gateway.messages import owed
+from gateway.messages.owed import Owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +26,12 @@ class Request:
 
 
 async def insert(tx: db.Tx, request: Request, caller: str, idempotency_key: str, now: datetime) -> None:
-    """Insert a request that is about to be sent."""
+    """Insert a request, whose message is due from now on."""
     await db.execute(
         tx,
         """
-        INSERT INTO transfer_request
-          (id, caller, idempotency_key, sha256, source, message_id, state, next_at, created_at)
-        VALUES (:id, :caller, :key, :sha, :source, :message, 'sent', :now, :now)
+        INSERT INTO transfer_request (id, caller, idempotency_key, sha256, source, message_id, state, created_at)
+        VALUES (:id, :caller, :key, :sha, :source, :message, 'sent', :now)
         """,
         {
             "id": request.id,
@@ -46,6 +43,7 @@ async def insert(tx: db.Tx, request: Request, caller: str, idempotency_key: str,
             "now": now,
         },
     )
+    await owed.add(tx, [Owed(request.source, request.message_id)], now)
 
 
 async def find(tx: db.Tx | db.ReadTx, caller: str, idempotency_key: str) -> Request | None:
@@ -54,8 +52,9 @@ async def find(tx: db.Tx | db.ReadTx, caller: str, idempotency_key: str) -> Requ
         tx,
         """
         SELECT CAST(q.id AS text) AS id, q.source, CAST(q.message_id AS text) AS message_id, q.state, q.findings,
-               q.sha256, t.id AS transfer, q.waiting
+               q.sha256, t.id AS transfer, o.waiting
         FROM transfer_request q LEFT JOIN transfer t ON t.request_id = q.id
+        LEFT JOIN owed o ON o.message_id = q.message_id
         WHERE q.caller = :caller AND q.idempotency_key = :key
         """,
         {"caller": caller, "key": idempotency_key},
@@ -99,67 +98,14 @@ async def open_of(tx: db.Tx, source: str, requests: Sequence[str]) -> set[str]:
 
 
 async def settle(tx: db.Tx, message_id: str, state: str, findings: Sequence[dict[str, Any]]) -> None:
-    """Note the source's answer to the request sent as ``message_id``; nothing more is to be sent."""
-    await db.execute(
+    """Note the source's answer to the request sent as ``message_id``, if it is one; nothing more is to be sent."""
+    settled = await db.execute(
         tx,
         """
-        UPDATE transfer_request SET state = :state, findings = CAST(:findings AS jsonb), next_at = NULL,
-          leased_until = NULL, leased_by = NULL, waiting = NULL
+        UPDATE transfer_request SET state = :state, findings = CAST(:findings AS jsonb)
         WHERE message_id = :message AND state = 'sent'
         """,
         {"message": message_id, "state": state, "findings": json.dumps(list(findings))},
     )
-
-
-async def lease_due(tx: db.Tx, now: datetime, lease: Lease, busy: Sequence[str]) -> list[tuple[str, str]]:
-    """Lease requests that are due to sources that are not ``busy``; (source, message id) of each."""
-    found = await db.rows(
-        tx,
-        """
-        WITH due AS (
-          SELECT id FROM transfer_request
-          WHERE next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)
-            AND source <> ALL(CAST(:busy AS text[]))
-          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
-        )
-        UPDATE transfer_request q SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
-        FROM due WHERE q.id = due.id
-        RETURNING q.source, CAST(q.message_id AS text) AS message_id
-        """,
-        {"now": now, "until": lease.until, "worker": lease.worker, "busy": list(busy), "limit": AT_ONCE},
-    )
-    return [(r.source, r.message_id) for r in found]
-
-
-async def wait(tx: db.Tx, message_id: str, wait: Wait) -> None:
-    """Put off a request that was not answered: the wait doubles with each attempt, up to the longest."""
-    await db.execute(
-        tx,
-        """
-        UPDATE transfer_request SET leased_until = NULL, leased_by = NULL, waiting = :why,
-          next_at = CAST(:now AS timestamptz)
-            + greatest(:floor, least(:longest, power(2, least(attempts, 16) - 1))) * interval '1 second'
-        WHERE message_id = :message AND leased_until = :until AND leased_by = :worker
-        """,
-        {
-            "message": message_id,
-            "until": wait.lease.until,
-            "worker": wait.lease.worker,
-            "now": wait.now,
-            "floor": wait.floor_seconds,
-            "why": wait.why,
-            "longest": LONGEST_WAIT_SECONDS,
-        },
-    )
-
-
-async def take_over(tx: db.Tx, now: datetime) -> None:
-    """Free what workers that are gone have leased (``db.GONE``)."""
-    await db.execute(
-        tx,
-        f"""
-        UPDATE transfer_request SET leased_until = NULL, leased_by = NULL
-        WHERE next_at <= :now AND leased_until > :now AND {db.GONE}
-        """,
-        {"now": now},
-    )
+    if settled.rowcount:
+        await owed.done(tx, message_id)

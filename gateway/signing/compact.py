@@ -55,7 +55,12 @@ def decode(text: str) -> bytes:
 
 def digest(data: bytes | str) -> str:
     """Return base64url(SHA-256) of ``data`` (43 characters); text is hashed as UTF-8."""
-    return encode(hashlib.sha256(data.encode("utf-8") if isinstance(data, str) else data).digest())
+    return encode(sha256(data))
+
+
+def sha256(data: bytes | str) -> bytes:
+    """Return SHA-256 of ``data``; text is hashed as UTF-8."""
+    return hashlib.sha256(data.encode("utf-8") if isinstance(data, str) else data).digest()
 
 
 def read(text: str) -> Compact:

@@ -11,7 +11,7 @@ from gateway.domain.transfers import Proposal
 from gateway.domain.units import UnitRange
 from gateway.holdings import claims
 from gateway.holdings.claims import Claim
-from gateway.links.store import Link
+from gateway.links.store import Behind
 from gateway.signing.envelope import Item
 from gateway.transfers.judge import judge
 from gateway.transfers.store import New
@@ -23,9 +23,10 @@ def new(
     sender: str,
     item: Item,
     proposal: Parsed,
-    reached: Mapping[str, Link],
+    reached: Mapping[str, Behind],
     request: str | None,
     deadline: datetime,
+    entry_id: int,
 ) -> New:
     """The row of a proposal, as its source wrote it; ``reached`` says by which link registries are reached."""
     raw = item.value
@@ -41,6 +42,7 @@ def new(
         raw["quantity"],
         len(raw["blocks"]),
         deadline,
+        entry_id,
     )
 
 
@@ -50,7 +52,7 @@ def _address(raw: dict[str, str]) -> tuple[str, str, str]:
 
 async def claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:
     """Claim the units of sound proposals; the findings of those that cannot have them, judged at once."""
-    wanted = [Claim(str(p.transfer), block) for p in sound for block in p.blocks]
+    wanted = [Claim(str(p.transfer), block, p.transferring.registry) for p in sound for block in p.blocks]
     refused: dict[str, list[UnitRange]] = {}
     for nr in sorted(await claims.take(tx, wanted, sender)):
         refused.setdefault(wanted[nr].transfer, []).append(wanted[nr].block.range)

@@ -9,7 +9,7 @@ Raises ``GatewayError`` with 2001 or 2005 for a message that is not of the proto
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
 from typing import Any
@@ -26,6 +26,7 @@ from gateway.links import store as links
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
+from gateway.recordings import commands as recordings
 from gateway.requests import commands as requests
 from gateway.requests import store as requested
 from gateway.signing import compact
@@ -45,28 +46,62 @@ MAX_WORD_BYTES = 512 * 1024
 OPPOSITE = {State.COMPLETED: frozenset({"void"}), **dict.fromkeys(UNHAPPY, frozenset({"done", "credited", "released"}))}
 
 
+@dataclass(frozen=True, slots=True)
+class _Proposed:
+    """A proposal as it arrived: in which message, as which item."""
+
+    inbound: Inbound
+    item: Item
+    parsed: Parsed
+
+    @property
+    def id(self) -> str:
+        return str(self.parsed.transfer)
+
+
 async def propose(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
     """``transfer.propose``: rows and claims for what is new; what cannot be is ended, each alone."""
+    [receipts] = await propose_together(tx, node, [inbound])
+    return receipts
+
+
+async def propose_together(tx: db.Tx, node: Node, inbounds: Sequence[Inbound]) -> Sequence[Sequence[ItemReceipt]]:
+    """The proposals of several messages of one sender; the receipts of each message.
+
+    Raises CONFLICT when two messages are about one transfer: the order in which they came then matters.
+    """
+    said = [_proposals(inbound) for inbound in inbounds]
+    everything = [p for proposals in said for p in proposals]
+    sender = LinkCode(inbounds[0].message.sender)
+    mine = [p for p in everything if not checks.sender_2003(p.parsed.transfer, sender)]
+    if len({p.id for p in mine}) < len(mine):
+        raise GatewayError(Kind.CONFLICT, "two messages are about one transfer")
+    await withdrawals.beside(tx, sender)
+    fresh, faults = await _begin(tx, sender, mine)
+    faults |= {p.id: p.parsed.findings for p in fresh if isinstance(p.parsed, FaultyProposal)}
+    faults |= _overlaps(fresh)
+    rows = await store.lock(tx, [p.id for p in mine])
+    withdrawn = await withdrawals.of(tx, [p.id for p in fresh])
+    ended = faults.keys() | withdrawn.keys()
+    sound = [p.parsed for p in fresh if isinstance(p.parsed, Proposal) and p.id not in ended]
+    faults |= await beginning.claim(tx, sender, sound, inbounds[0].at)
+    entry_of = {p.id: p.inbound.entry_id for p in mine}
+    for entry_id in {entry_of[transfer] for transfer in faults}:
+        await claims.release(tx, [t for t in faults if entry_of[t] == entry_id], entry_id)
+    endings = [t if t.entry_id else replace(t, entry_id=entry_of[t.row.id]) for t in _endings(rows, withdrawn, faults)]
+    after = await hearing.take(tx, node, inbounds[0], endings)
+    known = set(rows) - {p.id for p in fresh}
+    kept = await store.steps(tx, known, ("propose",)) if known else {}
+    return [[_proposed(p.item, p.id, rows, after, kept, faults) for p in proposals] for proposals in said]
+
+
+def _proposals(inbound: Inbound) -> list[_Proposed]:
+    """The items of a message; raises MALFORMED or LIMIT for one that is not of the protocol."""
     items = _own(inbound, "propose")
     wire.nothing(inbound.message.body)
-    parsed = {item.sha256: parse_proposal(item.value) for item in items}
+    read = [_Proposed(inbound, item, parse_proposal(item.value)) for item in items]
     _within_limits(items)
-    sender = LinkCode(inbound.message.sender)
-    mine = [(i, parsed[i.sha256]) for i in items if not checks.sender_2003(parsed[i.sha256].transfer, sender)]
-    await withdrawals.beside(tx, sender)
-    fresh, faults = await _begin(tx, inbound, mine)
-    faults |= {str(p.transfer): p.findings for _, p in fresh if isinstance(p, FaultyProposal)}
-    faults |= _overlaps(fresh)
-    rows = await store.lock(tx, [str(p.transfer) for _, p in mine])
-    withdrawn = await withdrawals.of(tx, [str(p.transfer) for _, p in fresh])
-    sound = [p for _, p in fresh if isinstance(p, Proposal) and str(p.transfer) not in faults.keys() | withdrawn.keys()]
-    faults |= await beginning.claim(tx, sender, sound, inbound.at)
-    if faults:
-        await claims.release(tx, list(faults), inbound.entry_id)
-    after = await hearing.take(tx, node, inbound, list(_endings(rows, withdrawn, faults)))
-    known = set(rows) - {str(p.transfer) for _, p in fresh}
-    kept = await store.steps(tx, known, ("propose",)) if known else {}
-    return [_proposed(item, str(parsed[item.sha256].transfer), rows, after, kept, faults) for item in items]
+    return read
 
 
 async def answer(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
@@ -102,6 +137,8 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     assert answered is not None  # a receipt answers something, or it would not have been verified
     if len(read) == 1:  # a request is sent alone
         await requests.answered(tx, answered.id, read[0][1], read[0][2])
+    by_item = zip(inbound.message.items, read, strict=True)
+    await recordings.answered(tx, inbound, {i.value["item"]: (state, findings) for i, (_, state, findings) in by_item})
     said = {transfer: (state, findings) for transfer, state, findings in read if transfer is not None}
     rows = await store.lock(tx, list(said))
     sender = inbound.message.sender
@@ -110,7 +147,9 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     acquirer = {r.id for r in told if r.acquirer == sender and r.closed_acquirer_id == answered.id}
     await store.tell(tx, sorted(source), source=True, now=inbound.at)
     await store.tell(tx, sorted(acquirer), source=False, now=inbound.at)
-    others = [r for r in rows.values() if answered.id in (r.closed_source_id, r.closed_acquirer_id) and r not in told]
+    noted = source | acquirer
+    closings = [r for r in rows.values() if answered.id in (r.closed_source_id, r.closed_acquirer_id)]
+    others = [r for r in closings if r.id not in noted]
     await hearing.sound(tx, inbound, {r.id: f"says {said[r.id][0]} to an end that is {r.state}" for r in others
                                       if said[r.id][0] in OPPOSITE[r.state]})  # fmt: skip
     lost = [_taken(row, word) for row in rows.values() if (word := _refused(row, answered.id, sender, *said[row.id]))]
@@ -119,7 +158,8 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
 
 
 async def refusal(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``refusal``: the whole message was refused; what it said stays due, and the row shows why it waits."""
+    """``refusal``: the whole message was refused; what it says of transfers stays due, and why is shown."""
+    await recordings.refused(tx, inbound)
     return ()
 
 
@@ -214,38 +254,39 @@ def _endings(
 
 
 async def _begin(
-    tx: db.Tx, inbound: Inbound, mine: Sequence[tuple[Item, Parsed]]
-) -> tuple[list[tuple[Item, Parsed]], dict[str, tuple[Finding, ...]]]:
+    tx: db.Tx, sender: str, mine: Sequence[_Proposed]
+) -> tuple[list[_Proposed], dict[str, tuple[Finding, ...]]]:
     """Insert the rows that are new and keep their statements; the new ones, and those that nobody asked for.
 
     A request is followed by one proposal: a second one that names it, or one that names none of ours, is refused.
     """
-    sender = inbound.message.sender
-    reached = await links.behind(tx, [*(str(i.value["acquiring"]["registry"]) for i, _ in mine)])
-    requests_named = [p.request for _, p in mine if p.request]
+    reached = await links.behind(tx, [*(str(p.item.value["acquiring"]["registry"]) for p in mine)])
+    requests_named = [p.parsed.request for p in mine if p.parsed.request]
     asked = await requested.open_of(tx, sender, requests_named) if requests_named else set()
     link = await links.find(tx, sender)
     assert link is not None  # or its message would not have been verified
-    deadline = inbound.at + timedelta(hours=link.time_limit_hours)
+    limit = timedelta(hours=link.time_limit_hours)
     new, unasked = [], set()
-    for item, proposal in mine:
-        request = proposal.request if proposal.request in asked else None
+    for p in mine:
+        request = p.parsed.request if p.parsed.request in asked else None
         asked.discard(str(request))
-        new.append(beginning.new(sender, item, proposal, reached, request, deadline))
-        if request != proposal.request:
-            unasked.add(str(proposal.transfer))
+        deadline = p.inbound.at + limit
+        new.append(beginning.new(sender, p.item, p.parsed, reached, request, deadline, p.inbound.entry_id))
+        if request != p.parsed.request:
+            unasked.add(p.id)
     progress = begin(Event.PROPOSED)
     assert progress is not None
-    inserted = await store.insert(tx, new, Event.PROPOSED, progress, inbound.entry_id, inbound.at)
-    fresh = [(i, p) for i, p in mine if str(p.transfer) in inserted]
-    await store.add_steps(tx, [_step(str(p.transfer), "propose", i, inbound) for i, p in fresh])
+    inserted = await store.insert(tx, new, Event.PROPOSED, progress, mine[0].inbound.at) if mine else set()
+    fresh = [p for p in mine if p.id in inserted]
+    await store.add_steps(tx, [_step(p.id, "propose", p.item, p.inbound) for p in fresh])
     nobody = (Finding(3006, detail="no request of this id waits for a proposal"),)
     return fresh, {transfer: nobody for transfer in unasked & inserted}
 
 
-def _overlaps(fresh: Sequence[tuple[Item, Parsed]]) -> dict[str, tuple[Finding, ...]]:
+def _overlaps(fresh: Sequence[_Proposed]) -> dict[str, tuple[Finding, ...]]:
     """The findings of proposals that name units twice: these cannot be claimed."""
-    found = {str(p.transfer): integrity.overlaps_2008(p.blocks) for _, p in fresh if isinstance(p, Proposal)}
+    sound = [(p.id, p.parsed) for p in fresh if isinstance(p.parsed, Proposal)]
+    found = {transfer: integrity.overlaps_2008(parsed.blocks) for transfer, parsed in sound}
     return {transfer: tuple(findings) for transfer, findings in found.items() if findings}
 
 

@@ -23,7 +23,7 @@ from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing import compact
 from gateway.signing.envelope import Item
-from gateway.transfers import rebuilding, statements, steps, store, withdrawals
+from gateway.transfers import naming, rebuilding, statements, steps, store, withdrawals
 from gateway.transfers.evidence import Evidence, Shown
 from gateway.transfers.statements import NOT_KNOWN, Known, Word
 from gateway.transfers.steps import Taken
@@ -89,6 +89,7 @@ async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], 
     kept = await store.steps(tx, own, sorted({h.word.step for h in heard} | offers))
     named = await _named(tx, own, kept, wanted)
     judged = [_judge(h, own.get(h.word.transfer), kept, named, shown, node.code) for h in heard]
+    misnamed = await _misnamed(tx, inbound, heard, judged)
     taken: list[Taken] = []
     raised: dict[str, str] = {}
     receipts = []
@@ -104,7 +105,8 @@ async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], 
             verdict = _Judged(findings=(Finding(3002),), alarm=_LOST.format("what it shows is not enough to go on"))
         taken += [step] if step is not None else []
         raised |= {h.word.transfer: verdict.alarm} if verdict.alarm and not unknown else {}
-        receipts.append(ItemReceipt(h.item, row.state if row else NOT_KNOWN, verdict.findings, h.word.transfer))
+        found = (*verdict.findings, *misnamed.get(h.word.transfer, ()))
+        receipts.append(ItemReceipt(h.item, row.state if row else NOT_KNOWN, found, h.word.transfer))
     await sound(tx, inbound, raised)
     after = await take(tx, node, inbound, taken)
     return [replace(r, state=after.get(str(r.transfer), r.state)) for r in receipts]
@@ -201,6 +203,27 @@ async def _step(tx: db.Tx, inbound: Inbound, heard: Heard, row: Row, verdict: _J
         # What the gateway has said anew meanwhile stays what it repeats; both are its own.
         named = {column: verdict.own.message.id} if getattr(row, column) is None else {}
     return Taken(row, word.event, after, word.findings, tuple(causes), named)
+
+
+async def _misnamed(
+    tx: db.Tx, inbound: Inbound, heard: Sequence[Heard], judged: Sequence[_Judged]
+) -> dict[str, tuple[Finding, ...]]:
+    """What is wrong with the identifiers that releases give, by transfer; each is an alarm, and stops nothing."""
+    releases = {
+        h.word.transfer: naming.read_release(h.item.value)
+        for h, verdict in zip(heard, judged, strict=True)
+        if verdict.effect and h.word.event is Event.RELEASED
+    }
+    given = {transfer: release for transfer, release in releases.items() if release.gives}
+    kept = await store.steps(tx, given, ("propose",)) if given else {}
+    proposed = {transfer: steps.read_proposal(step) for (transfer, _), step in kept.items()}
+    found = await naming.judge(tx, {transfer: (proposal, given[transfer]) for transfer, proposal in proposed.items()})
+    sender, what = inbound.message.sender, "gives ITMO identifiers that cannot be taken"
+    alarmed = [
+        Alarm(sender, t, f.code, f"{sender} {what}: {f.detail}", inbound.entry_id) for t in found for f in found[t]
+    ]
+    await alarms.sound(tx, alarmed, inbound.at)
+    return found
 
 
 async def _of_nothing(

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from gateway import db
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
-from gateway.domain.checks import Facts, LinkState
-from gateway.domain.identifiers import LinkCode, RegistryCode, parse_registry_code
+from gateway.domain.facts import Books, Facts, LinkState
+from gateway.domain.identifiers import LinkCode, RegistryCode, parse_link_code, parse_party, parse_registry_code
+from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal
 from gateway.holdings import book, claims
 from gateway.holdings.claims import Claim
@@ -23,12 +24,12 @@ async def judge(tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datet
     others = iter(await claims.held_by_others(tx, wanted))
     pieces = iter(await book.held(tx, [claim.block for claim in wanted]))
     registries = {r for _, p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
-    linked = _states(await links.behind(tx, sorted(registries)))
+    linked = _books(await links.behind(tx, sorted(registries)))
     judged = []
     for sender, proposal in proposals:
         facts = Facts(
             sender=LinkCode(sender),
-            links=linked,
+            registries=linked,
             pieces=[next(pieces) for _ in proposal.blocks],
             claims=[next(others) for _ in proposal.blocks],
             year=now.astimezone(UTC).year,
@@ -37,5 +38,13 @@ async def judge(tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datet
     return judged
 
 
-def _states(found: Mapping[str, links.Link]) -> dict[RegistryCode, LinkState]:
-    return {parse_registry_code(r): _LINK_STATES.get(link.state, LinkState.UNKNOWN) for r, link in found.items()}
+def _books(found: Mapping[str, links.Behind]) -> dict[RegistryCode, Books]:
+    return {
+        parse_registry_code(registry): Books(
+            parse_link_code(behind.code),
+            RegistryKind(behind.kind),
+            _LINK_STATES.get(behind.state, LinkState.UNKNOWN),
+            parse_party(behind.party) if behind.party else None,
+        )
+        for registry, behind in found.items()
+    }

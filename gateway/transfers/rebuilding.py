@@ -103,7 +103,7 @@ async def rebuild(tx: db.Tx, inbound: Inbound, word: Word, step: Step, own: Show
         return _NOT_ENOUGH
     causes.append(await shown.keep(tx, own, own.item.kind))
     deadline = inbound.at + timedelta(hours=link.time_limit_hours)
-    new = beginning.new(source, proposed.item, proposal, reached, None, deadline)
+    new = beginning.new(source, proposed.item, proposal, reached, None, deadline, inbound.entry_id)
     return await _insert(tx, inbound, word, step, new, proposal, causes, {_COLUMN[own.item.kind]: own.message.id})
 
 
@@ -125,7 +125,7 @@ async def _insert(
     kept = (*causes, step)
     if findings and word.event in _MOVED:
         progress, kept, named = Progress(State.ATTENTION), tuple(causes), {}
-    if not await store.insert(tx, [new], word.event, progress, inbound.entry_id, inbound.at):
+    if not await store.insert(tx, [new], word.event, progress, inbound.at):
         raise _busy()
     if not findings and progress.state is not State.COMPLETED:
         if await beginning.claim(tx, new.source, [proposal], inbound.at):

@@ -8,19 +8,17 @@ shown alone. Reading raises ``GatewayError`` with 2001 for what is not of the pr
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Account, Standing, parse_account, parse_transfer_id
-from gateway.domain.notices import parse_naming
 from gateway.domain.transfers import Event, State
-from gateway.domain.units import ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind
 from gateway.messages.receipts import MAX_NAMED, dumps
 from gateway.signing import compact
+from gateway.transfers import naming
 from gateway.transfers.store import Row, Step
 
 #: What the gateway says of a transfer it has no row of, or none that is the asker's.
@@ -65,15 +63,6 @@ class Word:
         return STEPS[self.event]
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """What a ``released`` says of the units themselves."""
-
-    released_at: datetime
-    first_transfer: bool
-    names: tuple[tuple[UnitRange, ItmoNaming], ...]
-
-
 _EVENTS = {"accepted": Event.ACCEPTED, "rejected": Event.REJECTED, "closed-here": Event.CLOSED_HERE}
 _TRANSFER = frozenset({"kind", "transfer"})
 #: Which step of a transfer a registry's word is.
@@ -102,26 +91,10 @@ def read_answer(value: dict[str, Any]) -> Word:
 
 
 def read_released(value: dict[str, Any]) -> Word:
-    """Read a source's ``released``; what it says of the units is read by ``read_release`` when they move."""
+    """Read a source's ``released``; what it says of the units is read again when they move (``naming``)."""
     raw = wire.members(value, "released", _TRANSFER | {"commit", "released_at", "first_transfer", "itmo"})
-    read_release(value)
+    naming.read_release(value)
     return Word(_transfer(raw), Event.RELEASED, names=_reference(raw["commit"], "commit"))
-
-
-def read_release(value: dict[str, Any]) -> Release:
-    """Read the time of release, whether it is a first transfer, and the ITMO identifiers given.
-
-    A name that is wrong in itself is left out: the units have left, and the gateway never invents one.
-    """
-    if type(value.get("first_transfer")) is not bool:
-        raise wire.malformed("first_transfer is true or false")
-    read = [parse_naming(entry) for entry in wire.array(value.get("itmo"), "itmo")]
-    names = [
-        (entry[0], entry[1])
-        for entry in read
-        if len(entry) == 2 and isinstance(entry[0], UnitRange) and isinstance(entry[1], ItmoNaming)
-    ]
-    return Release(wire.parse_time(value.get("released_at")), value["first_transfer"], tuple(names))
 
 
 def read_voided(value: dict[str, Any]) -> Word:

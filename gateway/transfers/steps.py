@@ -8,36 +8,34 @@ otherwise. A fixed number of statements, whatever the number of transfers.
 """
 
 import json
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby, islice
-from typing import TypeAlias
+from functools import lru_cache
+from itertools import groupby
 
 from gateway import db
-from gateway.domain import integrity
 from gateway.domain.check_codes import Finding
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
-from gateway.domain.units import Block, ItmoNaming, UnitRange, overlapping_names
+from gateway.domain.units import Block
 from gateway.errors import invariant
-from gateway.holdings import book, claims
+from gateway.holdings import book, claims, recording
+from gateway.holdings.recording import Relayed
 from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.outbox import Draft, Node
 from gateway.signing import compact
-from gateway.transfers import statements, store
+from gateway.transfers import naming, statements, store
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
 #: How many bytes of statements and evidence one message carries at most: half of what a body may have, because JSON
 #: escapes the quotes of the texts, and so that the largest transfer that is let in still fits when it is alone.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
-#: Units and the identifiers given to them.
-Name: TypeAlias = tuple[UnitRange, ItmoNaming]
+#: A proposal is read when it is checked, named and settled; the last few small ones (in characters) are kept as read.
+PROPOSALS_KEPT, SMALL_ITEM = 3_000, 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +113,8 @@ def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
 
 
 def _as_it_will_be(t: Taken) -> Row:
+    if not t.findings and t.after.outcome is t.row.outcome:
+        return t.row.naming(t.messages)
     found = statements.findings_to_wire(t.findings)
     return replace(t.row, outcome=t.after.outcome, findings=[*t.row.findings, *found]).naming(t.messages)
 
@@ -130,7 +130,7 @@ async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answ
             saying.message_id, saying.entry_id = stored.message.id, stored.entry_id
     await store.add_steps(
         tx,
-        [Step(s.row.id, s.said.step, s.text, compact.decode(compact.digest(s.text)), s.entry_id) for s in sayings],
+        [Step(s.row.id, s.said.step, s.text, compact.sha256(s.text), s.entry_id) for s in sayings],
     )
 
 
@@ -207,67 +207,48 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
 async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int) -> None:
     """Move the units of completed transfers to their acquirers; let go of everything final."""
     completed = [t.row for t in taken if t.after.state is State.COMPLETED]
-    moves = [move for row in completed for move in _moves(row, known)]
+    pieces = [(row, move) for row in completed for move in _moves(row, known)]
+    moves = [move for _, move in pieces]
     if moves:
-        clashes = await book.named_already(tx, [m.block for m in moves])
-        twice = {id(b) for pair in overlapping_names([m.block for m in moves]) for b in pair}
-        clashes |= {nr for nr, m in enumerate(moves) if id(m.block) in twice}
+        clashes = await naming.clashing(tx, [m.block for m in moves])
         moves = [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
         moved = await book.move(tx, moves, entry_id)
         invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
+        of = [(row, move.block) for (row, _), move in zip(pieces, moves, strict=True)]
+        await recording.relayed(tx, _relayed(of, known), entry_id)
     final = [t.row.id for t in taken if t.after.state in FINAL]
     if final:
         await claims.release(tx, final, entry_id)
 
 
+def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Relayed]:
+    """Completed transfers as they are to be recorded, from their blocks in order."""
+    for transfer, of in groupby(blocks, key=lambda pair: pair[0].id):
+        proposed, released, credited = (known[transfer, step].item for step in ("propose", "released", "credited"))
+        yield Relayed(transfer, proposed, released, credited, [block for _, block in of])
+
+
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:
     proposal = read_proposal(known[row.id, "propose"])
-    release = statements.read_release(json.loads(known[row.id, "released"].item))
+    release = naming.read_release(json.loads(known[row.id, "released"].item))
     account = statements.read_account_credited(json.loads(known[row.id, "credited"].item))
     place = book.Place(proposal.acquiring.registry, proposal.acquiring.party, account.type.value)
     transferred_at = release.released_at if release.first_transfer else None
-    names = _apart(release.names)
-    for block in proposal.blocks:
-        for piece in _named(block, names):
-            yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
-
-
-def _apart(names: Sequence[Name]) -> list[Name]:
-    """The names in the order of their units, without those that overlap one before them."""
-    apart: list[Name] = []
-    for name in sorted(names, key=lambda n: n[0]):
-        if not apart or (apart[-1][0].origin, apart[-1][0].last) < (name[0].origin, name[0].first):
-            apart.append(name)
-    return apart
-
-
-def _named(block: Block, names: Sequence[Name]) -> Iterable[Block]:
-    """The parts of ``block`` with the identifiers given to them, and those without; ``names`` as ``_apart`` gives."""
-    at = block.first
-    begin = bisect_left(names, (block.origin, block.first), key=lambda n: (n[0].origin, n[0].last))
-    for units, naming in islice(names, begin, None):
-        shared = block.range.intersect(units)
-        if shared is None:
-            break
-        if at < shared.first:
-            yield block.part(at, shared.first - 1)
-        yield _with_name(block.part(shared.first, shared.last), naming)
-        at = shared.last + 1
-    if at <= block.last:
-        yield block.part(at, block.last)
-
-
-def _with_name(part: Block, naming: ItmoNaming) -> Block:
-    """The units with the identifiers given to them, unless they have some or these do not fit their attributes."""
-    if part.itmo is not None:
-        return part
-    named = part.name(naming)
-    return part if integrity.block_findings([named]) else named
+    for piece in naming.named(proposal, release):
+        yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
 
 
 def read_proposal(step: Step) -> Proposal:
     """The proposal a row began with; its data were found sound when it arrived."""
-    proposal = parse_proposal(json.loads(step.item))
+    read = _read_small if len(step.item) <= SMALL_ITEM else _read
+    proposal = read(step.item)
     invariant(not isinstance(proposal, FaultyProposal), f"{step.transfer} was let in with faulty data")
     assert isinstance(proposal, Proposal)
     return proposal
+
+
+def _read(item: str) -> Proposal | FaultyProposal:
+    return parse_proposal(json.loads(item))
+
+
+_read_small = lru_cache(maxsize=PROPOSALS_KEPT)(_read)

@@ -53,12 +53,12 @@ class Row:
     def naming(self, messages: Mapping[str, str]) -> "Row":
         """The row with these messages of ours, by column."""
         changed: dict[str, Any] = dict(messages)
-        return replace(self, **changed)
+        return replace(self, **changed) if changed else self
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A transfer that begins; addresses and purpose are kept as the source wrote them."""
+    """A transfer that begins, as log entry ``entry_id`` says; addresses and purpose as the source wrote them."""
 
     id: str
     source: str
@@ -70,6 +70,7 @@ class New:
     quantity: int
     block_count: int
     deadline: datetime
+    entry_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ class Step:
 #: What is selected of a transfer ``t`` to make a ``Row`` of it.
 COLUMNS = """
   t.id, t.source, t.acquirer, t.acquiring_registry, t.quantity, t.block_count, t.state, t.version, t.outcome,
-  t.findings, t.deadline, CAST(t.offer_id AS text) AS offer_id, CAST(t.commit_id AS text) AS commit_id,
-  CAST(t.cancel_id AS text) AS cancel_id, CAST(t.settle_id AS text) AS settle_id,
+  CAST(t.findings AS text) AS findings, t.deadline, CAST(t.offer_id AS text) AS offer_id,
+  CAST(t.commit_id AS text) AS commit_id, CAST(t.cancel_id AS text) AS cancel_id,
+  CAST(t.settle_id AS text) AS settle_id,
   CAST(t.closed_source_id AS text) AS closed_source_id, CAST(t.closed_acquirer_id AS text) AS closed_acquirer_id,
   t.told_source_at, t.told_acquirer_at, t.attempts
 """
@@ -177,9 +179,7 @@ async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:
     return row_of(found) if found else None
 
 
-async def insert(
-    tx: db.Tx, new: Sequence[New], event: Event, begun: Progress, entry_id: int, now: datetime
-) -> set[str]:
+async def insert(tx: db.Tx, new: Sequence[New], event: Event, begun: Progress, now: datetime) -> set[str]:
     """Insert rows that begin in ``begun``; returns the ids inserted: an id in use stays as it is."""
     found = await db.rows(
         tx,
@@ -198,7 +198,8 @@ async def insert(
           RETURNING id
         ), noted AS (
           INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
-          SELECT id, 1, :state, :event, :now, :entry FROM inserted
+          SELECT id, 1, :state, :event, :now, e.entry_id FROM inserted
+          JOIN unnest(CAST(:id AS text[]), CAST(:entry AS bigint[])) AS e(id, entry_id) USING (id)
         )
         SELECT id FROM inserted
         """,
@@ -220,7 +221,7 @@ async def insert(
             "state": begun.state.value,
             "outcome": begun.outcome.value if begun.outcome else None,
             "event": event.value,
-            "entry": entry_id,
+            "entry": [n.entry_id for n in new],
             "now": now,
         },
     )
@@ -369,4 +370,5 @@ def row_of(r: Any) -> Row:
     values = dict(r._mapping)
     values["state"] = State(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    values["findings"] = json.loads(values["findings"])
     return Row(**values)

@@ -163,6 +163,32 @@ class AlarmPage(BaseModel):
     next: int | None
 
 
+class Record(BaseModel):
+    """A completed action that is told to a Party's section; ``entry_id`` is the log entry that completed it."""
+
+    id: int
+    action: str
+    type: str
+    at: datetime
+    link: str
+    section: str
+    party: str
+    quantity: int
+    state: str
+    findings: list[dict[str, Any]]
+    message: str | None
+    waiting: str | None
+    entry_id: int
+
+
+class RecordPage(BaseModel):
+    """A page of records, newest first, with all counts by state; ``next`` continues after its last."""
+
+    records: list[Record]
+    counts: dict[str, int]
+    next: int | None
+
+
 class Link(BaseModel):
     """A link, how long its transfers may take to reach a commit, and how many alarms it has raised."""
 

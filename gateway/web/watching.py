@@ -1,4 +1,4 @@
-"""What operators watch and where they step in: alarms, links, and the two things persons may do to a transfer."""
+"""What operators watch and where they step in: alarms, links, records, and what persons may do to a transfer."""
 
 from typing import Annotated
 
@@ -9,12 +9,13 @@ from gateway.alarms import store as alarms
 from gateway.domain.identifiers import parse_transfer_id
 from gateway.links import store as links
 from gateway.messages.outbox import Node
+from gateway.recordings import store as records
 from gateway.transfers import interventions
 from gateway.web import schemas
 
 
 def watching(database: db.Database) -> APIRouter:
-    """Alarms and links."""
+    """Alarms, links and records."""
     router = APIRouter(tags=["watching"])
 
     @router.get("/alarms")
@@ -28,6 +29,19 @@ def watching(database: db.Database) -> APIRouter:
             found = await alarms.listing(tx, link=link, limit=limit, before=before)
         shown = [schemas.Alarm.model_validate(a, from_attributes=True) for a in found]
         return schemas.AlarmPage(alarms=shown, next=found[-1].id if len(found) == limit else None)
+
+    @router.get("/records")
+    async def recordings(
+        state: records.State | None = None,
+        limit: Annotated[int, Query(ge=1, le=records.MAX_PAGE)] = 50,
+        before: Annotated[int | None, Query(ge=1)] = None,
+    ) -> schemas.RecordPage:
+        """What is to be recorded in the international registry, and what became of it; newest first."""
+        async with database.reading() as tx:
+            found = await records.listing(tx, state=state, limit=limit, before=before)
+            counts = await records.counts(tx)
+        shown = [schemas.Record.model_validate(r, from_attributes=True) for r in found]
+        return schemas.RecordPage(records=shown, counts=counts, next=found[-1].id if len(found) == limit else None)
 
     @router.get("/links")
     async def linked() -> list[schemas.Link]:

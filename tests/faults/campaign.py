@@ -173,7 +173,7 @@ async def hurried(network: Network) -> AsyncIterator[None]:
 
     async def hurry() -> None:
         while True:
-            for table in ("transfer", "transfer_request"):
+            for table in ("transfer", "owed"):
                 soon = f"UPDATE {table} SET next_at = now() WHERE next_at > now() AND leased_until IS NULL"
                 await network.rows(soon)
             await asyncio.sleep(0.3)

@@ -170,7 +170,7 @@ class Network:
 
     async def at_rest(self) -> bool:
         """Whether every transfer is final (or with a person), everybody has been told, and nobody owes a message."""
-        if await self.under_way() or await self.count("transfer_request WHERE next_at IS NOT NULL"):
+        if await self.under_way() or await self.count("owed"):
             return False
         owed = [await self.count("sent WHERE owed AND coalesce(expires_at > now(), true)", c) for c in REGISTRIES]
         return not any(owed)

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from tests import recorded
 from tests.integration.test_sandbox_play import uuid7
-from tests.played import Course, block
+from tests.played import block
 from tests.stage import Stage
 
 APP, OWNER = "gateway_app", "gateway_owner"
 #: SQLSTATEs: the role may not; a trigger refuses.
 NO_PRIVILEGE, RESTRICTED = "42501", "23001"
+#: And that of a row that cannot be.
+CHECKED = "23514"
 
 #: Rows of these are written once and stay.
 APPEND_ONLY = {
@@ -38,6 +41,7 @@ KEPT = {
     "position": {"closed_by"},
     "claim": {"released_by"},
     "replay_key": {"answer"},
+    "action_record": {"message_id", "state", "findings", "answered_by"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
         *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
@@ -49,10 +53,13 @@ CHANGING = {
     "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
-    "transfer_request": {"state", "findings", "attempts", "next_at", "leased_until", "leased_by", "waiting"},
+    "transfer_request": {"state", "findings"},
 }
-#: A worker that stops takes its row with it.
-PASSING = {"worker": {"asleep", "seen_at"}}
+#: A worker that stops takes its row with it; what was answered is owed no more.
+PASSING = {
+    "worker": {"asleep", "seen_at"},
+    "owed": {"attempts", "next_at", "leased_until", "leased_by", "waiting"},
+}
 #: Written by migrations only.
 FOREIGN = {"alembic_version"}
 CHANGED = KEPT | CHANGING | PASSING
@@ -60,8 +67,8 @@ CHANGED = KEPT | CHANGING | PASSING
 
 @pytest.fixture
 async def played(stage: Stage) -> AsyncIterator[Stage]:
-    """A stage on which a transfer was completed, so that the tables have rows."""
-    course = await Course.begun(stage)
+    """A stage on which a transfer was completed and is to be recorded, so that the tables have rows."""
+    course, _ = await recorded.begun(stage)
     await course.issue(block(1, 10))
     [transfer] = await course.complete(course.proposal(block(1, 4)))
     await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
@@ -178,6 +185,28 @@ async def test_claim_is_released_once_and_an_answer_is_kept_as_given(played: Sta
         given = f"UPDATE {table} SET {column} = {entry} WHERE {column} IS NULL"
         assert await refusal(played, APP, given) is None
         assert await played.count(f"{table} WHERE {column} IS NULL") == 0
+
+
+async def test_a_record_is_said_once_and_answered_once_and_nothing_else_of_it_changes(played: Stage) -> None:
+    [(first, second)] = await played.rows("SELECT min(id), max(id) FROM action_record")
+    [(entry,)] = await played.rows("SELECT max(id) FROM log_entry")
+    said = "message_id = gen_random_uuid(), state = 'sent'"
+    for change in ("quantity = quantity + 1", "item = '{}'", "section = 'MMR99', party = 'KOR'", "entry_id = 1"):
+        assert await refusal(played, APP, f"UPDATE action_record SET {change}") == NO_PRIVILEGE
+        assert await refusal(played, OWNER, f"UPDATE action_record SET {said}, {change}") == RESTRICTED
+    for odd in ("state = 'sent'", "message_id = gen_random_uuid()", f"{said}, answered_by = {entry}"):
+        assert await refusal(played, APP, f"UPDATE action_record SET {odd}") in (CHECKED, RESTRICTED)
+    assert await refusal(played, APP, f"UPDATE action_record SET {said}") is None
+    for role in (APP, OWNER):
+        for again in (said, "message_id = NULL, state = 'waiting'"):
+            assert await refusal(played, role, f"UPDATE action_record SET {again}") == RESTRICTED
+    answered = f"UPDATE action_record SET state = 'recorded', answered_by = {entry} WHERE id = {first}"
+    assert await refusal(played, APP, answered) is None
+    for role in (APP, OWNER):
+        for again in ("state = 'refused'", "state = 'sent', answered_by = NULL", "findings = '[{}]'"):
+            late = f"UPDATE action_record SET {again} WHERE id = {first}"
+            assert await refusal(played, role, late) == RESTRICTED
+    assert await played.rows(f"SELECT state FROM action_record WHERE id = {second}") == [("sent",)]
 
 
 async def test_serving_role_owns_nothing_and_cannot_make_or_unmake_guards(stage: Stage) -> None:

@@ -138,6 +138,8 @@ async def test_units_are_used_once_whatever_the_message(course: Course) -> None:
 async def test_another_registry_cannot_dispose_of_units_it_does_not_hold(course: Course) -> None:
     series = await issued(course)
     item = use(block(1, 10, series=series), registry="KOR01")
+    assert await ineffective(course.acquirer, "action.notice", [item]) == [Verdict("refused", [4011])]
+    item = use(block(1, 10, series=series), registry="KOR01", party="KOR")
     assert await ineffective(course.acquirer, "action.notice", [item]) == [Verdict("refused", [4004])]
     item = use(block(1, 10, series=series))
     assert await ineffective(course.acquirer, "action.notice", [item]) == [Verdict("refused", [1010])]

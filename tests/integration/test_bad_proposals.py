@@ -125,11 +125,9 @@ async def test_the_checks_refuse_what_the_book_does_not_bear_out(
     series = await issued(course)
     item = changed(course.proposal(block(1, 10, series=series)), path, value)
     before = await counts(course.stage)
-    if path == "transferring.registry":
-        assert verdicts(await course.propose(item)) == [Verdict("proposed", [])]
-        await course.turn()
-        found = (await course.stage.rows(f"SELECT findings FROM transfer WHERE id = '{item['transfer']}'"))[0][0]
-        assert found[0]["code"] == code
+    if path == "transferring.registry":  # nothing is claimed in registries that are not the sender's
+        [told] = verdicts(await course.propose(item))
+        assert (told.state, told.codes[0]) == ("ending", code)
         await course.void([str(item["transfer"])])
     else:
         await ends_alone(course, item, code, at_once=False)

@@ -180,8 +180,8 @@ async def test_a_credit_to_no_account_of_units_does_not_harm_the_others(
     assert verdicts(await course.credit(transfers[:1])) == [Verdict("completed", [])]
 
 
-async def test_identifiers_given_twice_do_not_stop_a_credit(course: Course) -> None:
-    series = uuid7()
+async def test_identifiers_given_twice_are_refused_with_an_alarm_and_do_not_stop_a_credit(course: Course) -> None:
+    series, before = uuid7(), await course.stage.count("alarm WHERE code = 4007")
     await course.issue(block(1, 40, series=series))
     items = [course.proposal(block(20 * n + 1, 20 * n + 20, series=series)) for n in range(2)]
     transfers = [str(i["transfer"]) for i in items]
@@ -196,7 +196,8 @@ async def test_identifiers_given_twice_do_not_stop_a_credit(course: Course) -> N
         return {"origin": origin, "first": first, "last": last, "itmo": {"first": names[0], "last": names[1]}}
 
     naming = {transfers[0]: [named(1, 10, 8001), named(11, 20, 8001)], transfers[1]: [named(21, 40, 8005)]}
-    assert verdicts(await course.release(transfers, naming)) == [Verdict("released", [])] * 2
+    assert verdicts(await course.release(transfers, naming)) == [Verdict("released", [4007])] * 2
+    assert await course.stage.count("alarm WHERE code = 4007") == before + 2
     assert verdicts(await course.credit(transfers)) == [Verdict("completed", [])] * 2
     live = "position x JOIN unit_series s ON s.id = x.series_id WHERE x.closed_by IS NULL"
     assert await course.stage.count(f"{live} AND s.series = '{series}' AND x.registry = 'KOR01'") == 3

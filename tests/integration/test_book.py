@@ -126,6 +126,7 @@ async def claimants(stage: Stage, *names: str) -> None:
         "INSERT INTO link (code, kind, url, state, changed_by) "
         f"VALUES ('MEC01', 'mechanism', 'http://127.0.0.1:9', 'active', {entry})"
     )
+    await stage.rows("INSERT INTO link_registry (registry, link) VALUES ('MEC01', 'MEC01')")
     for name in names:
         await stage.rows(
             "INSERT INTO transfer (id, source, transferring_registry, transferring_party, transferring_account, "
@@ -157,7 +158,7 @@ async def test_of_claims_on_one_unit_at_one_instant_exactly_one_is_taken(stage: 
 
         async def taken(tx: db.Tx) -> set[int]:
             await everyone.wait()
-            return await claims.take(tx, [Claim(name, own), Claim(name, shared)], "MEC01")
+            return await claims.take(tx, [Claim(name, own, "MEC01"), Claim(name, shared, "MEC01")], "MEC01")
 
         return await stage.run(taken)
 

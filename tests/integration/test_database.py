@@ -9,7 +9,7 @@ import pytest
 from gateway import db
 from gateway.errors import GatewayError, Kind
 from gateway.signing import compact
-from gateway.transfers import relay, withdrawals
+from gateway.transfers import sending, withdrawals
 from gateway.transfers.store import Step
 from tests.integration.test_alarms import at
 from tests.integration.test_answers import receipt, sent
@@ -88,7 +88,7 @@ async def test_what_a_registry_writes_as_codes_neither_stops_a_send_nor_fills_th
     odd: list[dict[str, Any]] = [{"code": code, "detail": "odd"} for code in range(5_000, 5_100)]
     answer = receipt(course.source, commit, transfer, "locked", findings=odd)
     reply = await stage.gateway.inbox.absorb(answer, commit)
-    why = relay._waiting(commit, reply).why
+    why = sending._waiting(commit, reply).why
     assert why.startswith("MEC01 has receipted transfer.commit, with 5000, 5001")
     assert len(why) < 200
     refusal = course.source.compose(
@@ -96,7 +96,7 @@ async def test_what_a_registry_writes_as_codes_neither_stops_a_send_nor_fills_th
         in_reply_to={"id": commit.message_id, "sha256": compact.encode(commit.sha256)}, seq=None,
     )[1]  # fmt: skip
     reply = await stage.gateway.inbox.absorb(refusal, commit)
-    assert relay._waiting(commit, reply).why == "MEC01 refused transfer.commit: 9003"
+    assert sending._waiting(commit, reply).why == "MEC01 refused transfer.commit: 9003"
 
 
 async def test_a_send_that_fails_for_a_reason_of_our_own_gives_its_lease_back(
@@ -110,7 +110,7 @@ async def test_a_send_that_fails_for_a_reason_of_our_own_gives_its_lease_back(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as outage:
-        outage.setattr(stage.gateway.relay, "_deliver", fails)
+        outage.setattr(stage.gateway.relay.sender, "_deliver", fails)
         stage.clock.ahead += timedelta(seconds=5)
         await stage.gateway.relay.turn()
     assert await stage.count("transfer WHERE leased_until IS NOT NULL") == 1

@@ -11,7 +11,7 @@ from gateway import db, wiring
 from gateway.errors import GatewayError, Kind
 from gateway.settings import Settings
 from gateway.transfers import leases, store
-from gateway.transfers.relay import SPEAKING
+from gateway.transfers.sending import SPEAKING
 from gateway.wiring import Gateway
 from tests.played import Course, block
 from tests.stage import Stage

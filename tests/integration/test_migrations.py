@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 from sqlmodel import SQLModel
 
@@ -80,3 +82,34 @@ def test_first_schema_is_not_taken_back() -> None:
     first = importlib.import_module("gateway.migrations.versions.0001_first")
     with pytest.raises(NotImplementedError):
         first.downgrade()
+
+
+def test_what_is_due_when_requests_get_a_table_for_it_stays_due(empty: str) -> None:
+    migrated(empty, "0002")
+    with psycopg.connect(empty) as connection:
+        for statement in (
+            "INSERT INTO log_entry (at, kind, leaf, leaf_hash) VALUES (now(), 'link.registered', '', sha256(''))",
+            "INSERT INTO link VALUES ('MEC01', 'mechanism', 'http://127.0.0.1:9', 'active', 24, 1, 1)",
+            "INSERT INTO transfer_request SELECT gen_random_uuid(), 'operator', key, sha256(''), 'MEC01', "
+            "gen_random_uuid(), state, '[]', 2, due, due, why, now(), by FROM (VALUES ('open', 'sent', now(), 'why',"
+            "'worker'), ('answered', 'recorded', NULL, NULL, NULL)) AS made(key, state, due, why, by)",
+        ):
+            connection.execute(statement)
+    migrations.apply(empty)
+    with psycopg.connect(empty) as connection:
+        owed = connection.execute(
+            "SELECT q.idempotency_key, o.peer, o.attempts, o.next_at = o.leased_until, o.leased_by, o.waiting"
+            " FROM owed o JOIN transfer_request q USING (message_id)"
+        ).fetchall()
+    assert owed == [("open", "MEC01", 2, True, "worker", "why")]
+
+
+def migrated(dsn: str, revision: str) -> None:
+    """Bring a database to an earlier schema, as an earlier version did."""
+    engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()

@@ -24,11 +24,13 @@ def itmo(first: int, last: int) -> dict[str, str]:
 
 @dataclass
 class Deal:
-    """One transfer to Korea, as far as it has come."""
+    """One transfer to Korea (or ``to`` another address), as far as it has come."""
 
     first: int
     last: int
     account: str = "100-1"
+    to: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=lambda: SOURCE)
     transfer: str = field(default_factory=lambda: f"MEC01-{uuid7()}")
     proposal: str = ""
     offer: str = ""
@@ -37,8 +39,8 @@ class Deal:
 
     def __post_init__(self) -> None:
         block = {"origin": ORIGIN, "first": self.first, "last": self.last, "attributes": play.ATTRIBUTES}
-        address = {"registry": "KOR01", "party": "KOR", "account": self.account}
-        members = {"kind": "propose", "transfer": self.transfer, "transferring": SOURCE, "acquiring": address}
+        address = self.to or {"registry": "KOR01", "party": "KOR", "account": self.account}
+        members = {"kind": "propose", "transfer": self.transfer, "transferring": self.source, "acquiring": address}
         members |= {"purpose": "NDC", "authorisation": play.AUTHORISATION, "blocks": [block]}
         self.proposal = text({**members, "quantity": self.last - self.first + 1})
         later = play.stamp(datetime.now(UTC) + timedelta(hours=1))

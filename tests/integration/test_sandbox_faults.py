@@ -274,7 +274,8 @@ async def test_an_acquirer_answers_and_says_the_opposite_too(
     async with korea_of(server, gateway, tmp_path, source, answer=way) as korea:
         await fault(korea, "answer-twice", times=3)
         answer = await accept(korea, source, [yes, no])
-        assert [item["answer"] for item in answer.items] == ["accepted", "rejected"]
+        given = {item["transfer"]: item["answer"] for item in answer.items}
+        assert given == {yes.transfer: "accepted", no.transfer: "rejected"}
         told = await gateway.wait("transfer.answer", 2 if way == "reply" else 1)
         if way == "reply":
             assert {m.items[0]["transfer"]: m.items[0]["answer"] for m in told} == {

@@ -324,23 +324,35 @@ async def registry(
     *,
     answer: str = "reply",
     peers: tuple[Party, ...] = (),
+    beside: tuple[str, ...] = (),
+    sections: tuple[str, ...] = (),
     database: str | None = None,
 ) -> AsyncIterator[Sandbox]:
-    """Run one registry on a new database (or on ``database``, left by an earlier one)."""
+    """Run one registry on a new database (or on ``database``, left by an earlier one).
+
+    ``peers`` are played, ``beside`` are the codes of others that run in the same folder.
+    """
     name = database or f"sandbox_{uuid7().replace('-', '')}"
     server.create_database(name, name)
-    arguments = [kind, "--code", code, "--party", "KOR", "--database", server.dsn(name, name), "--key"]
+    arguments = [kind, "--code", code, "--database", server.dsn(name, name), "--key"]
     arguments += [str(folder / f"{code}.pem"), "--gateway-url", gateway.url]
     arguments += ["--gateway-keys", str(gateway.write_keys(folder)), "--answer", answer]
+    arguments += [] if sections else ["--party", "KOR" if kind == "mechanism" else code[:3]]
+    for section in sections:
+        arguments += ["--section", section]
     for peer in peers:
         arguments += ["--peer", f"{peer.code}={peer.write_keys(folder)}"]
+    for other in beside:
+        arguments += ["--peer", f"{other}={folder / other}.jwks"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "connectors.sandbox", *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     assert process.stdout is not None
     url = json.loads(await process.stdout.readline())["url"]
     async with httpx.AsyncClient(timeout=30) as client:
-        keys = KeySet.import_key_set((await client.get(f"{url}/keys")).json())
+        published = (await client.get(f"{url}/keys")).json()
+        (folder / f"{code}.jwks").write_text(json.dumps(published))
+        keys = KeySet.import_key_set(published)
         gateway.keys[code] = keys
         try:
             yield Sandbox(code, url, gateway, client, process, keys)

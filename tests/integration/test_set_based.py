@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from tests import recorded
 from tests.played import Course, Heard, block, naming
 from tests.stage import Stage
 
@@ -63,12 +64,16 @@ async def driven(course: Course, number: int, begin: int) -> dict[str, list[str]
     named = {t: [naming(b)] for t, b in zip(transfers, blocks, strict=True)}
     await count.of("releasing", course.release(transfers, named), {"released"})
     await count.of("crediting", course.credit(transfers), {"completed"})
+    await course.stage.rows("UPDATE transfer SET next_at = NULL WHERE state = 'completed'")
+    await count.of("recording", course.turn())
+    await course.stage.rows("DELETE FROM owed")
     return count.seen
 
 
 @pytest.fixture
 async def course(stage: Stage) -> AsyncIterator[Course]:
-    yield await Course.begun(stage)
+    course, _ = await recorded.begun(stage)  # both sides of each transfer are recorded
+    yield course
 
 
 async def test_a_thousand_transfers_cost_as_many_statements_as_one(course: Course) -> None:

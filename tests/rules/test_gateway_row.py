@@ -11,7 +11,7 @@ from gateway.domain.registry import OutgoingMessage
 from gateway.domain.transfers import CANCELLABLE, Event, State, advance
 from gateway.errors import GatewayError, Kind
 from gateway.messages import store as messages
-from gateway.transfers import interventions, relay, steps, store
+from gateway.transfers import decisions, interventions, steps, store
 from gateway.transfers.steps import Taken
 from tests.rules.world import ALWAYS, UNITS, World, ending, table
 
@@ -230,7 +230,7 @@ async def is_nowhere_once_the_commit_arrives(world: World, transfer: str) -> Non
 def stoppable(off: pytest.MonkeyPatch, event: Event, leads_to: State) -> None:
     """The timer and the operator no longer stop before a stored commit."""
     table(off, {(State.COMMITTING, event): leads_to})
-    for module in (relay, interventions):
+    for module in (decisions, interventions):
         off.setattr(module, "CANCELLABLE", CANCELLABLE | {State.COMMITTING})
 
 

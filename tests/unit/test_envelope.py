@@ -93,6 +93,10 @@ def test_message_signed_by_another_library_is_accepted(vector: dict[str, Any]) -
         assert message.in_reply_to == Reference(**content["in_reply_to"])
 
 
+def test_every_type_of_the_protocol_has_a_good_vector() -> None:
+    assert {judged(vector).type for vector in GOOD} == messages.TYPES
+
+
 @pytest.mark.parametrize("vector", BAD, ids=name_of)
 def test_bad_message_is_refused_for_its_own_reason(vector: dict[str, Any]) -> None:
     with pytest.raises(EnvelopeError) as refusal:

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 
 MEC01 = ids.parse_registry_code("MEC01")
 JPN01 = ids.parse_registry_code("JPN01")
+ALL_PARTIES = {MEC01: None}
 STEM = ids.parse_itmo_stem("CA0001-MMR99-MMR-2021")
 
 
@@ -57,12 +58,12 @@ def issuance(**changes: Any) -> dict[str, Any]:
 
 
 def test_an_issuance_is_of_the_registrys_own_series() -> None:
-    read = notices.parse_action(issuance(), MEC01)
+    read = notices.parse_action(issuance(), ALL_PARTIES)
     assert isinstance(read, Issuance)
     assert wire.time_to_wire(read.at) == "2026-02-26T00:00:00.000Z"
-    foreign = notices.parse_action(issuance(origin={"registry": "JPN01", "series": "J"}), MEC01)
+    foreign = notices.parse_action(issuance(origin={"registry": "JPN01", "series": "J"}), ALL_PARTIES)
     assert [f.code for f in foreign if isinstance(foreign, tuple)] == [1010]
-    assert isinstance(notices.parse_action(issuance(), JPN01), tuple)
+    assert isinstance(notices.parse_action(issuance(), {JPN01: None}), tuple)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_an_issuance_is_of_the_registrys_own_series() -> None:
 )
 def test_a_disposal_leads_from_held_to_used_or_cancelled(kind: str, account: str, to_account: str, wrong: bool) -> None:
     item = action(kind, party="MMR", account=account, to_account=to_account, blocks=[block(1, 100)])
-    read = notices.parse_action(item, MEC01)
+    read = notices.parse_action(item, ALL_PARTIES)
     if wrong:
         assert [f.code for f in read if isinstance(read, tuple)] == [2015]
     else:
@@ -86,11 +87,34 @@ def test_a_disposal_leads_from_held_to_used_or_cancelled(kind: str, account: str
 
 def test_an_opening_position_has_sound_units() -> None:
     item = {"kind": "position", "party": "MMR", "account": "100-1", "block": block(1, 100)}
-    assert isinstance(notices.parse_position(item, MEC01), OpeningPosition)
+    assert isinstance(notices.parse_position(item, ALL_PARTIES), OpeningPosition)
     item["block"]["attributes"]["vintage"] = 2022
-    assert notices.parse_position(item, MEC01) == (
+    assert notices.parse_position(item, ALL_PARTIES) == (
         Finding(2013, (units(1, 100),), "the ITMO identifiers end with another vintage"),
     )
+
+
+def test_an_opening_position_is_in_the_section_of_its_party() -> None:
+    sections = {ids.parse_registry_code(f"{p}99"): ids.parse_party(p) for p in ("THA", "MMR")}
+    item = {"kind": "position", "party": "MMR", "account": "100-1", "block": block(1, 100)}
+    read = notices.parse_position(item, sections)
+    assert isinstance(read, OpeningPosition) and read.registry == "MMR99"
+    found = notices.parse_position(item | {"party": "GHA"}, sections)
+    assert [f.code for f in found if isinstance(found, tuple)] == [4011]
+
+
+def test_an_action_in_a_section_is_of_that_sections_party() -> None:
+    own = {
+        ids.parse_registry_code("MMR99"): ids.parse_party("MMR"),
+        ids.parse_registry_code("THA99"): ids.parse_party("THA"),
+    }
+    item = issuance(origin={"registry": "MMR99", "series": "S"}) | {"registry": "MMR99"}
+    assert isinstance(notices.parse_action(item, own), Issuance)
+    found = notices.parse_action(issuance(origin={"registry": "THA99", "series": "S"}) | {"registry": "THA99"}, own)
+    assert [f.code for f in found if isinstance(found, tuple)] == [4011]
+    used = action("use", party="THA", account="100-1", to_account="200-1", blocks=[block(1, 100)])
+    found = notices.parse_action(used | {"registry": "MMR99"}, own)
+    assert [f.code for f in found if isinstance(found, tuple)] == [4011]
 
 
 def test_identifiers_given_at_release_are_as_many_as_the_units() -> None:
@@ -122,18 +146,18 @@ def test_a_time_has_one_spelling(moment: object) -> None:
 )
 def test_an_action_of_another_shape_is_refused_with_2001(change: dict[str, Any]) -> None:
     with pytest.raises(GatewayError) as caught:
-        notices.parse_action({**issuance(), **change}, MEC01)
+        notices.parse_action({**issuance(), **change}, ALL_PARTIES)
     assert caught.value.code == 2001
 
 
 def test_an_action_moves_at_least_one_block() -> None:
     with pytest.raises(GatewayError) as caught:
-        notices.parse_action({**issuance(), "positions": []}, MEC01)
+        notices.parse_action({**issuance(), "positions": []}, ALL_PARTIES)
     assert caught.value.code == 2005
 
 
 def test_units_are_not_issued_twice_in_one_action() -> None:
     item = issuance()
     item["positions"] *= 2
-    found = notices.parse_action(item, MEC01)
+    found = notices.parse_action(item, ALL_PARTIES)
     assert [f.code for f in found if isinstance(found, tuple)] == [2008]

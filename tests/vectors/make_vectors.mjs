@@ -183,6 +183,8 @@ refuse("bad-hash", "item-hash-second-spelling", "an item hash with unused bits s
 refuse("bad-trace", "trace-syntax", "not a traceparent", await jose(payload({ trace: "abc" })));
 refuse("seq-forbidden", "query-with-seq", "a query that claims a place in the sequence", await jose(payload({ type: "time.query", expires_at: "2026-03-01T12:04:59.500Z" })));
 refuse("expiry-missing", "propose-without-expiry", "a proposal for ever", await jose(payload({ type: "transfer.propose" })));
+refuse("expiry-forbidden", "record-with-expiry", "a record never expires", await jose(payload({ type: "action.record", expires_at: "2026-03-02T00:00:00.000Z" })));
+refuse("missing-member", "record-without-seq", "a record has its place in the sequence", await jose(payload({ type: "action.record", seq: undefined })));
 refuse("expiry-forbidden", "commit-with-expiry", "a commit never expires", await jose(payload({ type: "transfer.commit", expires_at: "2026-03-02T00:00:00.000Z" })));
 refuse("wrong-receiver", "wrong-receiver", "addressed to KOR01", await jose(payload({ to: "KOR01" })));
 refuse("from-future", "from-future", "300.001 s ahead", await jose(payload({ sent_at: "2026-03-01T12:05:00.001Z" })));

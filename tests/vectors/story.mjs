@@ -50,7 +50,9 @@ function keys(mechanism = {}) {
     registered("gateway", { owner: "GWY01" }),
   ];
 }
-function keyOf(node, at) { return { MEC01: "ed", GWY01: "gateway", KOR01: at < KOR01_ROTATES ? "ec" : "other" }[node]; }
+function keyOf(node, at) {
+  return { MEC01: "ed", GWY01: "gateway", INT01: "international", KOR01: at < KOR01_ROTATES ? "ec" : "other" }[node];
+}
 
 /** The good vectors. `first` is what MEC01 said before: message id and HTTP body. */
 export async function tell(first) {
@@ -74,10 +76,10 @@ export async function tell(first) {
     const content = { in_reply_to, items, evidence: body.evidence };
     return { id, at, from, to, jws, texts, content, body: items ? linkJson(jws, texts) : jws };
   }
-  /** The receipt of a message: one state, or one per own item. */
+  /** The receipt of a message: one state (with its transfer and its findings), or one per own item. */
   async function receipt(answered, at, states = [], more = {}) {
-    const own = states.map(([state, transfer], index) =>
-      ({ kind: "receipt", item: hash(answered.texts[index]), transfer, state, findings: [] }));
+    const own = states.map(([state, transfer, findings = []], index) =>
+      ({ kind: "receipt", item: hash(answered.texts[index]), transfer, state, findings }));
     const leaf = answered.to === "GWY01" ? hash(`synthetic leaf ${answered.id}`) : undefined;
     return say("receipt", `${answered.to} ${answered.from}`, at, { own, answers: answered, leaf, ...more });
   }
@@ -258,5 +260,27 @@ export async function tell(first) {
     await say("transfer.released", MEC, "2026-03-04T09:00:00.000Z", {
       own: [JSON.parse(released.texts[0])], evidence: [[commit, 0], [propose, 0], [answer, 0]],
     }));
+
+  // --- the international registry records what Parties with a section did -----------------------------------------
+  const relayed = (side, type, at, party, registry) => ({
+    kind: "record", action: `${COMPLETED}/${side}`, type, at, section: `${party}99`, party, registry,
+    transfer: COMPLETED, transferring: SOURCE, acquiring: ACQUIRER, purpose: "NDC", authorisation: AUTHORISATION,
+    quantity: 50000, blocks: named.map((ends) => ({ ...block(...ends), itmo: itmo(...ends) })),
+  });
+  const { action, at, account, to_account, blocks } = cancelled[0];
+  const record = show("action-record", "a first transfer, a cancellation, and an acquisition by a Party without a section",
+    await say("action.record", "GWY01 INT01", "2026-03-04T10:00:00.000Z", { own: [
+      relayed("transfer", "First transfer", "2026-03-02T09:32:59.990Z", "MMR", "MEC01"),
+      {
+        kind: "record", action: `MEC01/${action}`, type: "Cancellation", at, section: "MMR99", party: "MMR", registry: "MEC01",
+        account, to_account, authorisation: AUTHORISATION, quantity: 1, blocks,
+      },
+      relayed("acquisition", "Acquisition", "2026-03-02T10:20:00.090Z", "KOR", "KOR01"),
+    ] }));
+  show("receipt-record", "each record judged alone; a receipt of a record names no transfer",
+    await receipt(record, "2026-03-04T10:00:00.050Z", [
+      ["recorded"], ["recorded"],
+      ["refused", undefined, [{ code: 4002, detail: "synthetic: no section KOR99 of KOR is kept here" }]],
+    ]), { keys: [...keys(), registered("international", { owner: "INT01" })] });
   return vectors;
 }

@@ -1,0 +1,64 @@
+"""What the checks know beside the proposal: the registries concerned, the book, other transfers' claims, the year.
+
+Gathered set-based by the caller, for all proposals at once; plain values, so that a verdict depends on nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.domain.identifiers import AccountType, LinkCode, PartyCode, RegistryCode
+from gateway.domain.registry import RegistryKind
+from gateway.domain.units import Block, UnitRange
+
+
+class LinkState(StrEnum):
+    """What a proposal has to know about a link."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A registry: which link speaks for it, of what kind and in which state, and whose units it keeps.
+
+    ``party`` is None where it keeps the books of every Party. The international registry is one link with a registry,
+    its section, per Party.
+    """
+
+    link: LinkCode
+    kind: RegistryKind
+    state: LinkState
+    party: PartyCode | None
+
+    def keeps(self, party: PartyCode) -> bool:
+        """Whether it has books of this Party."""
+        return self.party is None or self.party == party
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A live position of the gateway's book; ``block`` may reach beyond the block it was found for."""
+
+    registry: RegistryCode
+    party: PartyCode
+    account_type: AccountType
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the checks know beside the proposal.
+
+    ``pieces[i]`` are all live positions that overlap ``proposal.blocks[i]``, wherever they are; ``claims[i]``
+    the ranges of live claims of *other* transfers that overlap it. ``registries`` lacks what is not linked.
+    ``year`` is the current calendar year (UTC).
+    """
+
+    sender: LinkCode
+    registries: Mapping[RegistryCode, Books]
+    pieces: Sequence[Sequence[Held]]
+    claims: Sequence[Sequence[UnitRange]]
+    year: int

@@ -1,0 +1,11 @@
+"""Which registries' books a link keeps: one, or in the international registry a section for each Party."""
+
+from gateway import db
+from gateway.domain.identifiers import parse_party, parse_registry_code
+from gateway.domain.notices import Own
+
+
+async def of_link(tx: db.Tx, link: str) -> Own:
+    """The registries behind a link, each with the Party whose books it keeps (None: every Party's)."""
+    found = await db.rows(tx, "SELECT registry, party FROM link_registry WHERE link = :link", {"link": link})
+    return {parse_registry_code(r.registry): parse_party(r.party) if r.party else None for r in found}

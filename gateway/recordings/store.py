@@ -1,0 +1,197 @@
+"""Rows of records: which wait to be said, which message says each, and what became of it.
+
+A record is written once (``holdings.recording``). It is *waiting*, then *sent* in a message that is owed until all in
+it are answered, then *recorded* or *refused*, for good. Lists, and a fixed number of statements.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from gateway import db
+from gateway.holdings.recording import Type
+
+#: Most records of one page.
+MAX_PAGE = 500
+#: Most records of one message: the protocol's limit.
+MAX_RECORDS = 1_000
+#: How long a record waits for others to travel with, while messages before it are unanswered: one second for one such
+#: message, twice that for each further one, and at most so long.
+LONGEST_COMPANY = timedelta(seconds=60)
+
+
+class State(StrEnum):
+    """What is true of a record."""
+
+    #: No message says it yet.
+    WAITING = "waiting"
+    #: A stored message says it, and is sent until it is answered.
+    SENT = "sent"
+    #: The international registry has it.
+    RECORDED = "recorded"
+    #: The international registry will not have it, and has said why; persons must look.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that no message says yet."""
+
+    id: int
+    link: str
+    item: str
+    block_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A record that was answered just now."""
+
+    action: str
+    cause: str
+    state: State
+    findings: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it stands; ``entry_id`` is the log entry of the message that completed its action."""
+
+    id: int
+    action: str
+    type: Type
+    at: datetime
+    link: str
+    section: str
+    party: str
+    quantity: int
+    state: State
+    findings: list[dict[str, Any]]
+    message: str | None
+    waiting: str | None
+    entry_id: int
+
+
+async def ready(tx: db.Tx, now: datetime) -> list[str]:
+    """The links to which records are to be said now: as many as a message takes, or some that have waited enough."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT l.code FROM link l
+        CROSS JOIN LATERAL (
+          SELECT count(*) AS number, min(u.entry_id) AS oldest FROM (
+            SELECT r.entry_id FROM action_record r WHERE r.link = l.code AND r.message_id IS NULL
+            ORDER BY r.id LIMIT :most) AS u
+        ) AS w
+        WHERE l.kind = 'international' AND w.number > 0 AND (
+          w.number = :most OR (SELECT e.at FROM log_entry e WHERE e.id = w.oldest) <= CAST(:now AS timestamptz) - (
+            SELECT CASE count(*) WHEN 0 THEN interval '0' ELSE
+              least(power(2, least(count(*), 16) - 1) * interval '1 second', :longest) END
+            FROM owed o WHERE o.peer = l.code))
+        ORDER BY l.code
+        """,
+        {"most": MAX_RECORDS, "now": now, "longest": LONGEST_COMPANY},
+    )
+    return [r.code for r in found]
+
+
+async def waiting(tx: db.Tx, link: str) -> list[Waiting]:
+    """Lock records to be said to ``link``, oldest first, passing over those another worker holds."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT id, link, item, block_count FROM action_record
+        WHERE link = :link AND message_id IS NULL ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+        """,
+        {"link": link, "most": MAX_RECORDS},
+    )
+    return [Waiting(**r._mapping) for r in found]
+
+
+async def say(tx: db.Tx, said: Mapping[int, str]) -> None:
+    """Note which message says each record."""
+    await db.execute(
+        tx,
+        """
+        UPDATE action_record r SET message_id = s.message_id, state = 'sent'
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:messages AS uuid[])) AS s(id, message_id) WHERE r.id = s.id
+        """,
+        {"ids": list(said), "messages": list(said.values())},
+    )
+
+
+async def answer(
+    tx: db.Tx, message_id: str, answers: Mapping[bytes, tuple[State, Sequence[dict[str, Any]]]], entry_id: int
+) -> list[Answered]:
+    """Note what log entry ``entry_id`` says of records of a message, by the SHA-256 of their items; once each."""
+    found = await db.rows(
+        tx,
+        """
+        UPDATE action_record r SET state = a.state, findings = CAST(a.findings AS jsonb), answered_by = :entry
+        FROM unnest(CAST(:items AS bytea[]), CAST(:states AS text[]), CAST(:findings AS text[]))
+          AS a(item, state, findings)
+        WHERE r.message_id = :message AND r.state = 'sent' AND sha256(convert_to(r.item, 'UTF8')) = a.item
+        RETURNING r.action, r.cause, r.state, r.findings
+        """,
+        {
+            "items": list(answers),
+            "states": [state.value for state, _ in answers.values()],
+            "findings": [json.dumps(list(findings)) for _, findings in answers.values()],
+            "message": message_id,
+            "entry": entry_id,
+        },
+    )
+    return [Answered(**{**r._mapping, "state": State(r.state)}) for r in found]
+
+
+async def refuse(tx: db.Tx, message_id: str, findings: Sequence[dict[str, Any]], entry_id: int) -> list[Answered]:
+    """Note that log entry ``entry_id`` refuses a whole message: all that it says and nobody has answered yet."""
+    found = await db.rows(
+        tx,
+        """
+        UPDATE action_record SET state = 'refused', findings = CAST(:findings AS jsonb), answered_by = :entry
+        WHERE message_id = :message AND state = 'sent' RETURNING action, cause, state, findings
+        """,
+        {"findings": json.dumps(list(findings)), "message": message_id, "entry": entry_id},
+    )
+    return [Answered(**{**r._mapping, "state": State(r.state)}) for r in found]
+
+
+async def settle(tx: db.Tx, message_id: str) -> None:
+    """Send a message that says records no more, once every one of them is answered."""
+    await db.execute(
+        tx,
+        """
+        DELETE FROM owed WHERE message_id = :id AND EXISTS (SELECT FROM action_record r WHERE r.message_id = :id)
+          AND NOT EXISTS (SELECT FROM action_record r WHERE r.message_id = :id AND r.state = 'sent')
+        """,
+        {"id": message_id},
+    )
+
+
+async def listing(
+    tx: db.ReadTx, *, state: State | None = None, limit: int = 50, before: int | None = None
+) -> list[Record]:
+    """Records, newest first, those in one state where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.id, r.action, r.type, r.at, r.link, r.section, r.party, r.quantity, r.state, r.findings,
+               CAST(r.message_id AS text) AS message, o.waiting, r.entry_id
+        FROM action_record r LEFT JOIN owed o ON o.message_id = r.message_id AND r.state = 'sent'
+        WHERE (CAST(:state AS text) IS NULL OR r.state = :state) AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
+        ORDER BY r.id DESC LIMIT :limit
+        """,
+        {"state": state.value if state else None, "before": before, "limit": min(limit, MAX_PAGE)},
+    )
+    return [Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type)}) for r in found]
+
+
+async def counts(tx: db.ReadTx) -> dict[str, int]:
+    """How many records are in each state."""
+    found = await db.rows(tx, "SELECT state, count(*) AS number FROM action_record GROUP BY state")
+    number = {r.state: int(r.number) for r in found}
+    return {state.value: number.get(state.value, 0) for state in State}

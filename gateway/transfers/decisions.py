@@ -1,0 +1,124 @@
+"""What a worker decides: which transfers are due for it, and what is stored with it; each decision one transaction.
+
+Overdue transfers are ended, proposals checked and offered, acceptances committed: what is due is decided together, and
+if that fails one by one, so that no row waits for a faulty one. What is to be recorded is signed at last, so that no
+transfer waits for it. Nothing is sent here.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from gateway import db
+from gateway.domain import checks
+from gateway.domain.check_codes import Finding
+from gateway.domain.transfers import CANCELLABLE, Event, State, advance
+from gateway.errors import GatewayError, Kind
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
+from gateway.recordings import commands as recordings
+from gateway.transfers import steps, store
+from gateway.transfers.judge import judge
+from gateway.transfers.steps import Taken
+from gateway.transfers.store import Row
+
+log = structlog.get_logger()
+
+#: Locks what is due for a decision, at most so many rows; decides on them.
+Due = Callable[[db.Tx, datetime, int], Awaitable[list[Row]]]
+Decided = list[tuple[Row, Event, tuple[Finding, ...]]]
+Act = Callable[[db.Tx, Sequence[Row], datetime], Awaitable[Decided]]
+
+
+async def end_overdue(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
+    """End what has not reached a commit in its time (3005)."""
+    late = (Finding(3005, detail="the time for reaching a commit is over"),)
+    return [(row, Event.TIME_OVER, late) for row in rows]
+
+
+async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
+    """Judge proposals; the offer, or the cancel, is stored with the verdict."""
+    kept = await store.steps(tx, [row.id for row in rows], ("propose",))
+    proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
+    judged = zip(rows, await judge(tx, proposals, now), strict=True)
+    passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
+    return [(row, passed[checks.passed(found)], found) for row, found in judged]
+
+
+async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
+    """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
+    return [(row, Event.COMMIT_STORED, ()) for row in rows]
+
+
+#: What is decided in each turn, in this order: which rows are due for it, and what it is.
+DECISIONS: tuple[tuple[Due, Act], ...] = (
+    (lambda tx, now, limit: store.lock_overdue(tx, CANCELLABLE, now, limit), end_overdue),
+    (lambda tx, now, limit: store.lock_due(tx, State.PROPOSED, now, limit), check),
+    (lambda tx, now, limit: store.lock_due(tx, State.ACCEPTED, now, limit), commit),
+)
+
+
+class Decisions:
+    """The decisions of one worker."""
+
+    def __init__(self, database: db.Database, node: Node) -> None:
+        self._db = database
+        self._node = node
+
+    async def take(self) -> bool:
+        """Decide on the transfers that are due now; whether any was."""
+        return any([await self._decide(due, act) for due, act in DECISIONS])
+
+    async def record(self) -> bool:
+        """Sign what waits to be recorded; whether there was any. If that fails it waits, and no transfer with it."""
+        try:
+            return await self._db.run(lambda tx: recordings.record(tx, self._node), "decide.record") > 0
+        except Exception as error:
+            if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
+                raise
+            log.error("decision-failed", act="record", error=repr(error)[:500])
+            return False
+
+    async def _decide(self, due: Due, act: Act) -> bool:
+        """Decide on what is due, together; if that fails, one by one, so that no row waits for a faulty one."""
+        try:
+            return bool(await self._db.run(lambda tx: self._act(tx, due, act, store.MAX_TRANSFERS), _named(act)))
+        except Exception as error:  # a fault of the program, in one row's data or in its code
+            if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
+                raise
+            log.error("decision-failed", act=act.__name__, error=repr(error)[:500])
+        alone = 0
+        while alone < store.MAX_TRANSFERS and await self._decide_one(due, act):
+            alone += 1
+        return alone > 0
+
+    async def _decide_one(self, due: Due, act: Act) -> bool:
+        """Decide on the one row that is due longest; if that fails, the row is put off and says why."""
+        seen: list[Row] = []
+        try:
+            await self._db.run(lambda tx: self._act(tx, due, act, 1, seen), _named(act))
+        except Exception as error:
+            if (isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE) or not seen:
+                raise
+            until = self._node.clock() + timedelta(seconds=LONGEST_WAIT_SECONDS)
+            why = f"the gateway cannot {act.__name__.replace('_', ' ')} this one: {error!r}"[:500]
+            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why), "put-off")
+            log.error("transfer-put-off", transfer=seen[0].id, act=act.__name__, error=repr(error)[:500])
+        return bool(seen)
+
+    async def _act(self, tx: db.Tx, due: Due, act: Act, limit: int, seen: list[Row] | None = None) -> list[Row]:
+        now = self._node.clock()
+        rows = await due(tx, now, limit)
+        if seen is not None:
+            seen[:] = rows
+        taken = []
+        for row, event, findings in await act(tx, rows, now) if rows else []:
+            after = advance(row.progress, event)
+            if after is not None:
+                taken.append(Taken(row, event, after, findings))
+        await steps.take(tx, self._node, taken, now, cause_entry=None)
+        return rows
+
+
+def _named(act: Act) -> str:
+    return f"decide.{act.__name__}"

@@ -1,0 +1,93 @@
+"""Wrong ITMO identifiers are told to the source with their code, raise an alarm, are not taken, and stop nothing.
+
+Method: played registries; a release whose ``itmo`` has one thing wrong. All data are synthetic.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.test_sandbox_play import uuid7
+from tests.played import Course, block
+from tests.refusals import Verdict, verdicts
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def named(series: str, first: int, last: int, serial: int, stem: str = "CA0001-MMR99-MMR-{}-2021") -> dict[str, Any]:
+    """An entry of ``itmo``: these units, and identifiers from ``serial`` on."""
+    names = [stem.format(n) for n in (serial, serial + last - first)]
+    origin = {"registry": "MEC01", "series": series}
+    return {"origin": origin, "first": first, "last": last, "itmo": {"first": names[0], "last": names[1]}}
+
+
+async def moved(course: Course, series: str, *names: dict[str, Any]) -> list[Verdict]:
+    """Relay units 1 to 10 of a new series to the end, the release naming them so; what the source was told."""
+    await course.issue(block(1, 10, series=series))
+    item = course.proposal(block(1, 10, series=series))
+    transfers = [str(item["transfer"])]
+    await course.propose(item)
+    await course.turn()
+    await course.accept(transfers)
+    await course.turn()
+    told = verdicts(await course.release(transfers, {transfers[0]: list(names)}))
+    assert verdicts(await course.credit(transfers)) == [Verdict("completed", [])]
+    return told
+
+
+async def names_of(course: Course, series: str) -> list[tuple[Any, ...]]:
+    """The identifiers the book has for the units of a series: (first, last, offset)."""
+    return await course.stage.rows(
+        "SELECT x.first, x.last, x.itmo_offset FROM position x JOIN unit_series s ON s.id = x.series_id "
+        f"WHERE x.closed_by IS NULL AND s.series = '{series}' ORDER BY x.first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ([(1, 10, 700, "CA0001-MMR99-MMR-{}-2022")], 2013),
+        ([(1, 10, 700, "CA0002-MMR99-MMR-{}-2021")], 2012),
+        ([(1, 10, 700, "CA0001-MMR99-GHA-{}-2021")], 2010),
+        ([(1, 10, 700, "CA0001-XXX99-MMR-{}-2021")], 2011),
+        ([(1, 10, 700, "CA0001-MMR99-MMR-0{}-2021")], 2006),
+        ([(1, 10, 2**53 - 5, "CA0001-MMR99-MMR-{}-2021")], 2006),
+        ([(11, 20, 700, "CA0001-MMR99-MMR-{}-2021")], 3006),
+        ([(1, 10, 700, "CA0001-MMR99-MMR-{}-2021"), (5, 10, 900, "CA0001-MMR99-MMR-{}-2021")], 2008),
+    ],
+)
+async def test_a_wrong_identifier_is_named_and_not_taken(
+    course: Course, names: list[tuple[int, int, int, str]], code: int
+) -> None:
+    series = uuid7()
+    alarms = await course.stage.count(f"alarm WHERE link = 'MEC01' AND code = {code}")
+    [told] = await moved(course, series, *(named(series, *name) for name in names))
+    assert told.state == "released"
+    assert code in told.codes
+    assert await course.stage.count(f"alarm WHERE link = 'MEC01' AND code = {code}") > alarms
+    kept = await names_of(course, series)
+    assert kept == [(1, 10, 699)] if code == 2008 else [(1, 10, None)]
+
+
+async def test_an_identifier_belongs_to_one_unit_for_ever(course: Course) -> None:
+    first, second = uuid7(), uuid7()
+    assert await moved(course, first, named(first, 1, 10, 40_001)) == [Verdict("released", [])]
+    assert await moved(course, second, named(second, 1, 10, 40_010)) == [Verdict("released", [4007])]
+    assert await names_of(course, first) == [(1, 10, 40_000)]
+    assert await names_of(course, second) == [(1, 10, None)]
+
+
+async def test_units_that_have_identifiers_get_no_others(course: Course) -> None:
+    series = uuid7()
+    own = {"first": "CA0001-MMR99-MMR-50001-2021", "last": "CA0001-MMR99-MMR-50010-2021"}
+    await course.issue({**block(1, 10, series=series), "itmo": own})
+    item = course.proposal({**block(1, 10, series=series), "itmo": own})
+    transfers = [str(item["transfer"])]
+    await course.propose(item)
+    await course.turn()
+    await course.accept(transfers)
+    await course.turn()
+    told = await course.release(transfers, {transfers[0]: [named(series, 1, 10, 60_001)]})
+    assert verdicts(told) == [Verdict("released", [4010])]
+    assert verdicts(await course.credit(transfers)) == [Verdict("completed", [])]
+    assert await names_of(course, series) == [(1, 10, 50_000)]

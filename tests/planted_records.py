@@ -1,0 +1,95 @@
+"""What may be wrong with what is owed, and with records of actions: made in a copy, as in ``planted``."""
+
+#: Name of the fault → the statements that make it, the checks that find something, and words of a finding.
+FAULTS: dict[str, tuple[list[str], set[str], str]] = {
+    "a request nobody sends": (
+        ["DELETE FROM owed WHERE peer = 'MEC01'"],
+        {"requests"}, "it was not answered, and nobody will send it again",
+    ),
+    "a request answered and due": (
+        ["INSERT INTO owed (message_id, peer, next_at) SELECT message_id, source, now() FROM transfer_request"
+         " WHERE idempotency_key = 'answered'"],
+        {"requests", "owed"}, "it is refused, and is sent all the same",
+    ),
+    "a request leased for a day": (
+        ["UPDATE owed SET leased_until = now() + interval '1 day'"], {"owed"}, "it is leased until",
+    ),
+    "a lease of what is to wait": (
+        ["UPDATE owed SET leased_until = now(), next_at = now() + interval '1 minute'"],
+        {"owed"}, "it is leased, and nothing of it is due",
+    ),
+    "a request owed to another": (
+        ["UPDATE owed SET peer = 'KOR01' WHERE peer = 'MEC01'"],
+        {"owed"}, "it is owed to KOR01, and no message to it is stored",
+    ),
+    "a record that was never made": (
+        ["DELETE FROM action_record WHERE state = 'waiting'"],
+        {"actions recorded"}, "its record for section KOR99 is missing",
+    ),
+    "a record of fewer units": (
+        ["UPDATE action_record SET quantity = 1, item = replace(item, '\"quantity\":2', '\"quantity\":1')"
+         " WHERE state = 'waiting'"],
+        {"actions recorded", "record texts"}, "1 of its 2 units are recorded",
+    ),
+    "a record in another Party's section": (
+        ["UPDATE action_record SET section = 'MMR99' WHERE state = 'waiting'"],
+        {"record texts"}, "MMR99 is no section of KOR in INT01",
+    ),
+    "a record of what nothing completed": (
+        ["UPDATE action_record SET entry_id = 1 WHERE state = 'waiting'"],
+        {"record texts"}, "entry 1 completed no such action",
+    ),
+    "a record that says another time": (
+        ["UPDATE action_record SET item = replace(item, '2026-03-02', '2026-03-03'), at = at + interval '1 day'"
+         " WHERE state = 'waiting'"],
+        {"record texts"}, "it says at 2026-03-03T10:00:00.000Z, the action had 2026-03-02T10:00:00.000Z",
+    ),
+    "a record with another row than text": (
+        ["UPDATE action_record SET at = at + interval '1 day' WHERE state = 'waiting'"],
+        {"record texts"}, "its row has the time 2026-03-03T10:00:00+00:00",
+    ),
+    "a record of other units": (
+        ["UPDATE action_record SET item = replace(item, '\"last\":2', '\"last\":12') WHERE state = 'waiting'"],
+        {"record texts"}, "no such units were in the action",
+    ),
+    "a record of identifiers that were not given": (
+        ["UPDATE action_record SET item = replace(item, '\"last\":2', '\"last\":2,\"itmo\":"
+         "{{\"first\":\"CA0001-KOR99-KOR-1-2021\",\"last\":\"CA0001-KOR99-KOR-2-2021\"}}')"
+         " WHERE state = 'waiting'"],
+        {"record texts"}, "its units were not given these ITMO identifiers",
+    ),
+    "a record that is no text": (
+        ["UPDATE action_record SET item = '[]' WHERE state = 'waiting'"],
+        {"record texts"}, "its text cannot be read as that of such an action",
+    ),
+    "a transfer recorded as a first transfer": (
+        ["UPDATE action_record SET type = 'First transfer',"
+         " item = replace(item, '\"type\":\"Transfer\"', '\"type\":\"First transfer\"') WHERE type = 'Transfer'"],
+        {"record texts", "record messages"}, "it says type First transfer, the action had Transfer",
+    ),
+    "a record changed after it was said": (
+        ["UPDATE action_record SET item = item || ' ' WHERE state = 'sent'"],
+        {"record messages"}, "it says 2 records that are not kept of it",
+    ),
+    "a record that nobody sends": (
+        ["DELETE FROM owed WHERE peer = 'INT01'"],
+        {"records due"}, "it was not answered, and nobody will send it again",
+    ),
+    "a record sent for ever": (
+        ["INSERT INTO owed (message_id, peer, next_at) SELECT message_id, link, now() FROM action_record"
+         " ORDER BY id LIMIT 1"],
+        {"owed"}, "and nothing waits for its answer",
+    ),
+    "a record said to another": (
+        ["UPDATE action_record SET message_id = (SELECT message_id FROM message WHERE type = 'transfer.offer' LIMIT 1)"
+         " WHERE state = 'recorded' AND type = 'Use'"],
+        {"records due", "record messages"}, "no message of records to INT01 says it",
+    ),
+    "an answer that is none": (
+        ["UPDATE action_record SET answered_by = 1 WHERE state = 'recorded' AND type = 'Use'"],
+        {"records due"}, "it is recorded, and entry 1 is no answer to it",
+    ),
+    "a refusal nobody is told of": (
+        ["DELETE FROM alarm WHERE link = 'INT01'"], {"records due"}, "it is refused, and no alarm says so",
+    ),
+}  # fmt: skip
