@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,15 @@ def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Calla
     if wanted.memory:
         yield lambda folder: _on(folder, lambda running: memory.measured(running, wanted.memory))
     if wanted.slow_peer:
-        yield lambda folder: _on(folder, lambda running: slow_peer.measured(running, wanted.transfers, wanted.runs))
+        yield lambda folder: _on(
+            folder, lambda running: slow_peer.measured(running, wanted.transfers, wanted.runs), slow_peer.MEMBERS
+        )
 
 
-def _on(folder: Path, measure: Callable[[Network], dict[str, Any]]) -> dict[str, Any]:
-    with network.running(folder) as running:
+def _on(
+    folder: Path, measure: Callable[[Network], dict[str, Any]], members: Sequence[network.Member] = network.MEMBERS
+) -> dict[str, Any]:
+    with network.running(folder, members) as running:
         return measure(running)
 
 

@@ -1,4 +1,4 @@
-"""Whether a run counts: accepted = logged = receipted = completed, the books agree, nobody was refused or alarmed.
+"""Whether a run counts: accepted = logged = receipted = completed, all recorded, the books agree, no one refused.
 
 A figure of a run in which something was lost, refused or left open would be the figure of another program. Judged at
 rest, over the transfers that came in since the run began, by the gateway's tables and by the registries' own books.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.bench.network import Network
+from tests.bench.network import Member, Network
 
 #: What is kept of a completed transfer, each with a message in the log.
 STEPS = ("propose", "offer", "answer", "commit", "released", "settle", "credited", "closed-source", "closed-acquirer")
@@ -29,6 +29,10 @@ class Counts:
     done_at_source: int
     done_at_acquirers: int
     conservation: str
+    #: What is to be recorded in sections; what is, by the gateway's rows; and of all runs, by both sides' rows.
+    to_record: int = 0
+    recorded: int = 0
+    records: tuple[int, int] = (0, 0)
     #: Registries whose books are not what the gateway's book says of them.
     disagreeing: tuple[str, ...] = ()
     alarms: int = 0
@@ -43,6 +47,10 @@ def failures(counts: Counts) -> list[str]:
             found.append(f"{counts.proposed} transfers were proposed, {getattr(counts, name)} {name}")
     if not counts.proposed:
         found.append("no transfer was proposed")
+    if counts.recorded != counts.to_record:
+        found.append(f"{counts.to_record} actions were to be recorded, {counts.recorded} were")
+    if len(set(counts.records)) > 1:
+        found.append("the gateway knows of {} records, the sections have {}".format(*counts.records))
     if counts.conservation != "holds":
         found.append(f"conservation is {counts.conservation}")
     found += [f"the books of {code} are not those of the gateway" for code in counts.disagreeing]
@@ -76,6 +84,11 @@ SELECT count(*) FROM (
   WHERE t.created_at >= %s AND s.step = ANY(%s) GROUP BY t.id HAVING count(*) = %s
 ) whole
 """
+_TO_RECORD = """
+SELECT count(*) FROM transfer t JOIN link_registry r ON r.party IN (t.transferring_party, t.acquiring_party)
+  JOIN link l ON l.code = r.link AND l.kind = 'international' WHERE t.created_at >= %s
+"""
+_RECORDED = "SELECT count(*) FILTER (WHERE at >= %s), count(*) FROM action_record WHERE state = 'recorded'"
 _REFUSED = """
 SELECT (SELECT count(*) FROM log_entry WHERE at >= %s AND kind = 'refused')
      + (SELECT count(*) FROM message WHERE at >= %s AND type = 'refusal')
@@ -86,7 +99,7 @@ def counted(network: Network, transfers: int, since: datetime) -> Counts:
     """Count what became of the transfers that came in since then."""
     receipted, completed = network.rows(_OF_ROWS, since)[0]
     books = network.books()
-    of_gateway = {row["registry"]: row for row in books["registries"]}
+    recorded, records = network.rows(_RECORDED, since)[0]
     own = {m.code: network.admin(m.code, "GET", "books") for m in network.members}
     return Counts(
         proposed=transfers,
@@ -97,14 +110,18 @@ def counted(network: Network, transfers: int, since: datetime) -> Counts:
         done_at_source=_done(network, "source", since),
         done_at_acquirers=_done(network, "acquirer", since),
         conservation=books["conservation"],
-        disagreeing=tuple(code for code, said in own.items() if _differs(said, of_gateway.get(code, {}))),
+        to_record=network.value(_TO_RECORD, since),
+        recorded=recorded,
+        records=(records, sum(said.get("records", {}).get("count", 0) for said in own.values())),
+        disagreeing=tuple(m.code for m in network.members if _differs(own[m.code], m, books)),
         alarms=network.value("SELECT count(*) FROM alarm") + sum(len(said["alarms"]) for said in own.values()),
         refused=network.value(_REFUSED, since, since),
     )
 
 
-def _differs(said: dict[str, Any], book: dict[str, Any]) -> bool:
-    return any(said[name] != book.get(name, 0) for name in SAME)
+def _differs(said: dict[str, Any], member: Member, books: dict[str, Any]) -> bool:
+    rows = [row for row in books["registries"] if row["registry"] in member.books]
+    return any(said[name] != sum(row[name] for row in rows) for name in SAME)
 
 
 def _done(network: Network, role: str, since: datetime) -> int:

@@ -33,18 +33,33 @@ PATIENCE_SECONDS = 600.0
 
 
 class Member(NamedTuple):
-    """A registry of the network: its code, kind, Party, how it answers the gateway, and whether it is a played one."""
+    """A registry of the network: its code, kind, Party (of several sections the one that acquires), how it answers."""
 
     code: str
     kind: str
     party: str
     answer: str = "reply"
+    #: The Parties that have a section, where it is the international registry.
+    sections: tuple[str, ...] = ()
     #: ``source`` instead of a sandbox: it has no database, and owes nothing once its operator's side has answered.
     played: bool = False
 
+    @property
+    def books(self) -> dict[str, str]:
+        """The registries it speaks for, each with its Party (none: every Party's)."""
+        return {f"{party}99": party for party in self.sections} or {self.code: self.party}
+
+    @property
+    def address(self) -> dict[str, str]:
+        """Where units go that it acquires."""
+        registry = next(name for name, party in self.books.items() if party == self.party)
+        return {"registry": registry, "party": self.party, "account": "100-1"}
+
 
 SOURCE = Member("MEC01", "mechanism", "")
-ACQUIRERS = (Member("KOR01", "party", "KOR"), Member("CHE01", "party", "CHE"))
+KOREA = Member("KOR01", "party", "KOR")
+#: Myanmar, which transfers, has a section too: every transfer is recorded there, and those to Thailand twice.
+ACQUIRERS = (KOREA, Member("INT01", "international", "THA", sections=("THA", "MMR")))
 MEMBERS = (SOURCE, *ACQUIRERS)
 
 
@@ -149,7 +164,7 @@ class Network:
 
     def at_rest(self) -> bool:
         """Whether nobody owes anybody anything."""
-        if self.value("SELECT EXISTS (SELECT FROM transfer WHERE next_at IS NOT NULL)"):
+        if self.value(_DUE):
             return False
         owed = "SELECT EXISTS (SELECT FROM sent WHERE owed AND coalesce(expires_at > now(), true))"
         return not any(self.value(owed, of=m.code.lower()) for m in self.members if not m.played)
@@ -163,6 +178,12 @@ class Network:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"waited {PATIENCE_SECONDS:.0f} s in vain until {what}")
             time.sleep(look_seconds)
+
+
+_DUE = """
+SELECT EXISTS (SELECT FROM transfer WHERE next_at IS NOT NULL) OR EXISTS (SELECT FROM owed)
+    OR EXISTS (SELECT FROM action_record WHERE message_id IS NULL)
+"""
 
 
 @contextmanager
@@ -216,7 +237,9 @@ def _registry(network: Network, member: Member, address: str) -> Program:
     network.server.create_database(name, name)
     arguments = [member.kind, *arguments, "--database", network.server.dsn(name, name), "--answer", member.answer]
     arguments += ["--key", str(folder / f"{member.code}.pem")]
-    arguments += ["--party", member.party] if member.party else []
+    arguments += ["--party", member.party] if member.kind == "party" else []
+    for party in member.sections:
+        arguments += ["--section", party]
     for other in network.members:
         arguments += ["--peer", f"{other.code}={_jwks(folder, other.code)}"] if other is not member else []
     return Program("connectors.sandbox", tuple(arguments), {})
@@ -227,7 +250,9 @@ def _link(network: Network, member: Member) -> None:
     pinned = _jwks(network.folder, member.code)
     pinned.write_text(network.http.get(f"{network.urls[member.code]}/keys").raise_for_status().text)
     command = ["links", "add", member.code, "--kind", member.kind, "--url", network.urls[member.code]]
-    command += ["--keys", str(pinned), *(["--party", member.party] if member.party else [])]
+    command += ["--keys", str(pinned), *(["--party", member.party] if member.kind == "party" else [])]
+    for registry, party in member.books.items() if member.sections else ():
+        command += ["--section", f"{registry}={party}"]
     environment = {**os.environ, **network.programs["serve"].environment}
     subprocess.run([sys.executable, "-m", "gateway", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
     if not network.admin(member.code, "POST", "activate")["receipted"]:

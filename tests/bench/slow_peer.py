@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.bench import figures, gate
 from tests.bench.arithmetic import fall, spread
-from tests.bench.network import ACQUIRERS, Network
+from tests.bench.network import KOREA, SOURCE, Member, Network
 
 SLOW_SECONDS = 20
 #: Transfers to the slow peer beside a run, each proposed alone: so few that doing them later speeds up nothing.
@@ -21,7 +21,9 @@ MOST_FALL = 0.10
 #: As many as a run can meet.
 EVERY = 1_000_000
 
-OTHER, SLOW = ACQUIRERS
+OTHER, SLOW = KOREA, Member("CHE01", "party", "CHE")
+#: Without sections: what is recorded late would not be recorded while it is measured.
+MEMBERS = (SOURCE, OTHER, SLOW)
 
 
 def measured(network: Network, transfers: int, runs: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from gateway import embedded
 from tests.bench.network import Network
 
 #: How often the CPU seconds are read, so that those of a backend that ends are not missed by much.
@@ -65,15 +66,19 @@ def _processes(network: Network) -> Iterator[tuple[str, psutil.Process]]:
         yield name, network.process(name)
     for backend in psutil.Process(network.server.pid).children():
         try:
-            yield f"postgres {_serving(' '.join(backend.cmdline()))}", backend
+            what = serving(" ".join(backend.cmdline()))
         except psutil.Error:
             continue
+        if what is not None:
+            yield f"postgres {what}", backend
 
 
-def _serving(title: str) -> str:
-    """What a process of PostgreSQL does, by its title: the database a backend serves, or its job."""
+def serving(title: str) -> str | None:
+    """What a process of PostgreSQL does, by its title: whom a backend serves, or its job. Nothing for our own look."""
     backend = re.match(r"postgres: (\S+) (\S+) \[local\]", title)
-    return f"for {backend[2]} ({backend[1]})" if backend else title.removeprefix("postgres: ").strip()
+    if backend:
+        return None if backend[1] == embedded.SUPERUSER else f"for {backend[2]}"
+    return title.removeprefix("postgres: ").strip() or "about to start"
 
 
 def told(folder: Path) -> dict[str, Any]:

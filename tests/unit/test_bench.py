@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench import arithmetic, profiled
+from tests.bench import arithmetic, profiled, watching
 from tests.bench.gate import Counts, failures
 
 GOOD = Counts(
@@ -88,6 +88,8 @@ def test_a_run_in_which_a_count_differs_does_not_count(name: str, number: int) -
     [
         ({"conservation": "broken"}, "conservation is broken"),
         ({"disagreeing": ("KOR01",)}, "the books of KOR01 are not those of the gateway"),
+        ({"to_record": 15, "recorded": 14}, "15 actions were to be recorded, 14 were"),
+        ({"records": (30, 29)}, "the gateway knows of 30 records, the sections have 29"),
         ({"alarms": 1}, "1 alarms"),
         ({"refused": 2}, "2 messages were refused"),
     ],
@@ -99,6 +101,19 @@ def test_a_run_with_something_wrong_does_not_count(changed: dict[str, object], w
 def test_a_run_of_nothing_does_not_count() -> None:
     nothing = Counts(0, 0, 0, 0, 0, 0, 0, "holds")
     assert failures(nothing) == ["no transfer was proposed"]
+
+
+@pytest.mark.parametrize(
+    ("title", "what"),
+    [
+        ("postgres: gateway_app gateway [local] idle", "for gateway"),
+        ("postgres: mec01 mec01 [local] COMMIT", "for mec01"),
+        ("postgres: postgres gateway [local] SELECT", None),
+        ("postgres: walwriter ", "walwriter"),
+    ],
+)
+def test_a_backend_is_named_by_whom_it_serves_and_our_own_is_not_counted(title: str, what: str | None) -> None:
+    assert watching.serving(title) == what
 
 
 COURSE = [
