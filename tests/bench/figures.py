@@ -62,7 +62,7 @@ def singles(network: Network, number: int) -> Run:
 def _run(network: Network, number: int, *, each_alone: bool) -> Run:
     since = datetime.now(UTC)
     network.propose(wishes(number), each_alone=each_alone)
-    ended = until_completed(network, number, since)
+    ended = until_over(network, number, since)
     network.until(network.at_rest, "everybody is told")
     told = time.time()
     gate.require(network, number, since, "a run of singles" if each_alone else "a run of batches")
@@ -70,20 +70,24 @@ def _run(network: Network, number: int, *, each_alone: bool) -> Run:
     return Run(number, ended - began, told - began, _outgoing(network, since))
 
 
-def until_completed(network: Network, number: int, since: datetime) -> float:
-    """Wait until so many of the transfers that came in since then are completed; the time (of ``time.time``)."""
+def until_over(network: Network, number: int, since: datetime) -> float:
+    """Wait until so many transfers have come in since then and none is open; the time (of ``time.time``).
 
-    def completed() -> int:
-        return int(network.value(_COMPLETED, since))
+    How they have ended is for the gate to say.
+    """
+
+    def over() -> bool:
+        return bool(network.value(_ARRIVED, since) >= number and not network.value(_OPEN))
 
     far = FAR_SECONDS if number > FEW else NEAR_SECONDS
-    network.until(lambda: completed() >= NEAR * number, "most are completed", far)
-    network.until(lambda: not network.value(_OPEN) and completed() >= number, "all are completed", NEAR_SECONDS)
+    network.until(lambda: network.value(_COMPLETED, since) >= NEAR * number or over(), "most are completed", far)
+    network.until(over, "all are over", NEAR_SECONDS)
     return time.time()
 
 
-_COMPLETED = "SELECT count(*) FROM transfer WHERE created_at >= %s AND state = 'completed'"
-#: Cheaper than counting: the index of what is due has the few rows that are still open.
+_ARRIVED = "SELECT count(*) FROM transfer WHERE created_at >= %s"
+_COMPLETED = f"{_ARRIVED} AND state = 'completed'"
+#: Cheaper than to count: the index of what is due has the few rows that are still open.
 _OPEN = """
 SELECT EXISTS (SELECT FROM transfer WHERE next_at IS NOT NULL
                AND state = ANY ('{proposed,delayed,checked,accepted,committing,released,ending}'))
@@ -116,7 +120,7 @@ def alone(network: Network, number: int) -> list[float]:
     for nr in range(number):
         since = datetime.now(UTC)
         network.propose(wishes(1, ACQUIRERS[nr % len(ACQUIRERS) :]))
-        until_completed(network, 1, since)
+        until_over(network, 1, since)
         network.until(network.at_rest, "everybody is told")
     gate.require(network, number, began, "a run of transfers alone")
     return [ms for (ms,) in network.rows(_COURSE_MS, began)]

@@ -28,6 +28,12 @@ def prepare(server: embedded.Server) -> None:
     _pgbench(server, "-i", "-s", str(SCALE), "-q")
 
 
+def server_version() -> str:
+    """What the server calls itself."""
+    program = [str(embedded.binaries() / "postgres"), "--version"]
+    return subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def tps(server: embedded.Server, seconds: int) -> float:
     """Transactions per second of pgbench (TPC-B-like, prepared)."""
     said = _pgbench(server, "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS), "-T", str(seconds))
