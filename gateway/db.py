@@ -56,10 +56,10 @@ SELECT pg_notify('{_BELL}', '')
 WHERE EXISTS (SELECT FROM worker WHERE asleep AND seen_at > now() - interval '10 s')
 """
 
-#: The condition under which ``leased_by`` names a worker that is gone: the session of its bell has ended, with the
-#: process or by its machine's silence. Workers see each other's sessions because all log in as one role.
-GONE = """leased_by IS NOT NULL AND NOT EXISTS (
-  SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = leased_by)"""
+#: The workers that are not gone, as an array: the session of a worker's bell ends with its process, or by its machine's
+#: silence. Workers see each other's sessions because all log in as one role.
+ALIVE = """ARRAY(SELECT a.application_name FROM pg_stat_activity a
+  WHERE a.datname = current_database() AND a.application_name IS NOT NULL)"""
 
 Parameters = Mapping[str, Any]
 

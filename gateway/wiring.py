@@ -63,15 +63,13 @@ class Gateway:
 class Registries:
     """The connectors in use, one for each link at its present address."""
 
-    def __init__(self, database: db.Database) -> None:
-        self._db = database
+    def __init__(self) -> None:
         self._client = Client()
         self._known: dict[tuple[str, str, str], Registry] = {}
 
-    async def of(self, code: str) -> Registry | None:
+    async def of(self, tx: db.Tx | db.ReadTx, code: str) -> Registry | None:
         """The connector to the link ``code``, or nothing when no connector is of its kind."""
-        async with self._db.reading() as tx:
-            row = await linked.find(tx, code)
+        row = await linked.find(tx, code)
         make = connectors.KINDS.get(row.kind) if row else None
         if row is None or make is None:
             return None
@@ -98,7 +96,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
-    registries = Registries(database)
+    registries = Registries()
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -139,27 +139,36 @@ class Stage:
             server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
 
     async def link(
-        self, code: str, kind: str, party: str = "", *, answer: str = "reply", activate: bool = True
+        self,
+        code: str,
+        kind: str,
+        party: str = "",
+        *,
+        answer: str = "reply",
+        activate: bool = True,
+        sections: Sequence[str] = (),
     ) -> Registry:
-        """Start a registry, pin its keys, register it and let it activate its link."""
-        registry = await self._start(code, kind, party, answer)
+        """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties."""
+        registry = await self._start(code, kind, party, answer, sections)
         keys = (await self.http.get(f"{registry.url}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
-        made = Link(code, kind, registry.url, "requested", 24, (code,))
-        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, {code: party or None}, keys["keys"]))
+        books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
+        made = Link(code, kind, registry.url, "requested", 24, tuple(books))
+        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, books, keys["keys"]))
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry
         return registry
 
-    async def _start(self, code: str, kind: str, party: str, answer: str) -> Registry:
+    async def _start(self, code: str, kind: str, party: str, answer: str, sections: Sequence[str]) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)
         arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer]
         arguments += ["--key", str(self.folder / f"{code}.pem"), "--gateway-url", self.link_url]
         arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
         arguments += ["--party", party] if party else []
-        for other in ("MEC01", "KOR01", "JPN01", "CHE01"):
+        arguments += [argument for one in sections for argument in ("--section", one)]
+        for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01"):
             if other != code:
                 arguments += ["--peer", f"{other}={self.folder / other}.jwks"]
         command = [sys.executable, "-m", "connectors.sandbox", kind, *arguments]

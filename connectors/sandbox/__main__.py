@@ -68,6 +68,8 @@ def _options() -> argparse.Namespace:
         parser.error("a party registry needs --party")
     if (options.kind == "international") != bool(options.section):
         parser.error("the international registry, and nothing else, has sections: --section")
+    if options.kind == "international" and options.party:
+        parser.error("the Parties of the international registry are those of its sections")
     if not all(map(shapes.is_party, options.section)):
         parser.error("a section is named by a Party code of three letters")
     return options

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, DateTime, Text, insert, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel, col, select
+from sqlmodel import Field, SQLModel, col
 
 from gateway import db
 from gateway.signing.trust import PeerKey, Revocation
@@ -106,8 +106,14 @@ async def links(tx: db.Tx | db.ReadTx) -> list[Link]:
 
 async def find(tx: db.Tx | db.ReadTx, code: str) -> LinkRow | None:
     """The row of the link ``code``, or nothing."""
-    found = (await tx.execute(select(LinkRow).where(LinkRow.code == code))).first()
-    return LinkRow.model_validate(dict(found._mapping)) if found else None
+    found = await db.one(
+        tx,
+        """
+        SELECT code, kind, url, state, time_limit_hours, opening_parts, changed_by FROM link WHERE code = :code
+        """,
+        {"code": code},
+    )
+    return LinkRow(**found._mapping) if found else None
 
 
 async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
@@ -118,8 +124,14 @@ async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
 
 async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     """Every key ever registered for these links, with windows and revocations."""
-    statement = select(PeerKeyRow).where(col(PeerKeyRow.link).in_(codes)).order_by(col(PeerKeyRow.not_before))
-    found = (await tx.execute(statement)).all()
+    found = await db.rows(
+        tx,
+        """
+        SELECT link, kid, jwk, not_before, not_after, revoked_at, revoked_reason, compromised_since
+        FROM peer_key WHERE link = ANY(CAST(:codes AS text[])) ORDER BY not_before
+        """,
+        {"codes": list(codes)},
+    )
     return [
         PeerKey.from_jwk(
             r.link,

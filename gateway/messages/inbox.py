@@ -55,6 +55,8 @@ Handler = Callable[[db.Tx, Node, Inbound], Awaitable[Sequence[ItemReceipt]]]
 Together = Callable[[db.Tx, Node, Sequence[Inbound]], Awaitable[Sequence[Sequence[ItemReceipt]]]]
 #: Every key ever registered for a claimed sender, with windows and revocations.
 KeysOf = Callable[[db.Tx, Sequence[str]], Awaitable[Sequence[PeerKey]]]
+#: What is done in the transaction that applies an answer, once it is applied.
+Then = Callable[[db.Tx, VerifiedMessage], Awaitable[None]]
 Query = Callable[[db.Tx, Node, Inbound], Awaitable[Draft]]
 
 
@@ -133,14 +135,21 @@ class Inbox:
         """Remember that something was refused which nobody vouches for."""
         self.strangers.append(Stranger(self._node.clock(), claimed_sender, fault))
 
-    async def absorb(self, body: bytes, sent: store.Message) -> VerifiedMessage:
-        """Apply the answer a peer gave to ``sent`` in its HTTP response.
+    async def absorb(self, body: bytes, sent: store.Message, then: Then | None = None) -> VerifiedMessage:
+        """Apply the answer a peer gave to ``sent`` in its HTTP response, and ``then`` in the same transaction.
 
         Raises ``GatewayError`` when it is none, or is refused: logged, if a registered key vouches for it, and
         without effect. ``sent`` is still due then.
         """
         unverified = await _read(body)
-        absorbed = await self._db.run(lambda tx: self._absorb(tx, unverified, sent), _commit("absorb", unverified))
+
+        async def applied(tx: db.Tx) -> VerifiedMessage | GatewayError:
+            absorbed = await self._absorb(tx, unverified, sent)
+            if then is not None and not isinstance(absorbed, GatewayError):
+                await then(tx, absorbed)
+            return absorbed
+
+        absorbed = await self._db.run(applied, _commit("absorb", unverified))
         if isinstance(absorbed, GatewayError):
             raise absorbed
         return absorbed

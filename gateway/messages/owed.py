@@ -100,12 +100,12 @@ async def renew(tx: db.Tx, message_id: str, lease: Lease, until: datetime) -> bo
 
 
 async def take_over(tx: db.Tx, now: datetime) -> None:
-    """Free what workers that are gone have leased (``db.GONE``)."""
+    """Free what workers that are gone have leased (``db.ALIVE``)."""
     await db.execute(
         tx,
         f"""
         UPDATE owed SET leased_until = NULL, leased_by = NULL
-        WHERE next_at <= :now AND leased_until > :now AND {db.GONE}
+        WHERE next_at <= :now AND leased_until > :now AND leased_by <> ALL({db.ALIVE})
         """,
         {"now": now},
     )

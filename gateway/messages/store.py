@@ -5,11 +5,16 @@ that receive the same message at the same instant meet there: the second waits f
 then finds its answer. Only verdicts are kept as answers; an overload is never one (R23).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from gateway import db
+
+#: How far into a message its JWS is looked for: that of a thousand items has 65,000 characters.
+LONGEST_JWS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +121,48 @@ async def known(tx: db.Tx, message_id: str, jws: str, item: str) -> int | None:
     return int(found[0].entry_id) if found else None
 
 
-async def bodies(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, bytes]:
-    """The exact bytes of messages, by their log entries."""
+async def signed(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, str]:
+    """The compact JWS of each of these messages, as it was signed, by log entry."""
+    found = await _signed(tx, "entry_id = ANY(CAST(:ids AS bigint[]))", list(entry_ids))
+    return {entry_id: jws for entry_id, _, jws in found}
+
+
+async def signed_here(tx: db.Tx | db.ReadTx, message_ids: Sequence[str]) -> dict[str, str]:
+    """The compact JWS of each of these messages of ours, by message id."""
+    found = await _signed(tx, "direction = 'out' AND message_id = ANY(CAST(:ids AS uuid[]))", list(message_ids))
+    return {message_id: jws for _, message_id, jws in found}
+
+
+async def _signed(tx: db.Tx | db.ReadTx, which: str, ids: Sequence[Any]) -> list[tuple[int, str, str]]:
+    """Entry, id and JWS of messages.
+
+    A message with items begins with its JWS where its sender writes it first and plainly, as we do; then only that is
+    read of what may be megabytes. Anything else is read whole.
+    """
     found = await db.rows(
         tx,
-        "SELECT entry_id, body FROM message WHERE entry_id = ANY(CAST(:ids AS bigint[]))",
-        {"ids": list(entry_ids)},
+        f"""
+        WITH m AS (
+          SELECT entry_id, message_id, body, substring(body FROM 9 FOR {LONGEST_JWS}) AS start
+          FROM message WHERE {which}
+        ), quoted AS (
+          SELECT m.*, position(convert_to('"', 'UTF8') IN start) - 1 AS long FROM m
+        )
+        SELECT entry_id, CAST(message_id AS text) AS message_id, plain,
+               CASE WHEN plain THEN convert_from(substring(start FROM 1 FOR long), 'UTF8') END AS jws,
+               CASE WHEN NOT plain THEN body END AS body
+        FROM (SELECT *, long > 0 AND substring(body FROM 1 FOR 8) = convert_to('{{"jws":"', 'UTF8')
+                AND position(convert_to('\\', 'UTF8') IN substring(start FROM 1 FOR long)) = 0 AS plain
+              FROM quoted) AS q
+        """,
+        {"ids": ids},
     )
-    return {r.entry_id: bytes(r.body) for r in found}
+    return [(r.entry_id, r.message_id, r.jws if r.plain else jws_of(bytes(r.body))) for r in found]
+
+
+def jws_of(body: bytes) -> str:
+    """The compact JWS of a message, as it was signed."""
+    return str(json.loads(body)["jws"]) if body[:1] == b"{" else body.decode("ascii")
 
 
 async def take_replay_key(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:

@@ -66,8 +66,12 @@ class Decisions:
         self._node = node
 
     async def take(self) -> bool:
-        """Decide on the transfers that are due now; whether any was."""
-        return any([await self._decide(due, act) for due, act in DECISIONS])
+        """Decide on the transfers that are due now; whether any was. One look says which decisions there are."""
+        now = self._node.clock()
+        async with self._db.reading() as tx:
+            found = await store.undecided(tx, CANCELLABLE, now)
+        wanted = [(due, act) for (due, act), there in zip(DECISIONS, found, strict=True) if there]
+        return any([await self._decide(due, act) for due, act in wanted])
 
     async def record(self) -> bool:
         """Sign what waits to be recorded; whether there was any. If that fails it waits, and no transfer with it."""

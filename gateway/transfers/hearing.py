@@ -145,8 +145,8 @@ async def _named(
         for row in rows.values()
         if (message := getattr(row, column)) is not None
     ]
-    sent = {m.message_id: m for m in await messages.outgoing(tx, sorted({message for *_, message in by_message}))}
-    names = {m: statements.name_of(m, compact.digest(steps.jws_of(stored.body))) for m, stored in sent.items()}
+    sent = await messages.signed_here(tx, sorted({message for *_, message in by_message})) if by_message else {}
+    names = {message: statements.name_of(message, compact.digest(jws)) for message, jws in sent.items()}
     return found | {(t, step): names[message] for t, step, message in by_message if message in names}
 
 

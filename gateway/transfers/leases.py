@@ -104,12 +104,13 @@ async def held(tx: db.Tx, ids: Sequence[str], lease: Lease, limit: int) -> list[
 
 
 async def take_over(tx: db.Tx, states: Sequence[State], now: datetime) -> None:
-    """Free what workers that are gone have leased (``db.GONE``): their transfers go on at once."""
+    """Free what workers that are gone have leased (``db.ALIVE``): their transfers go on at once."""
     await db.execute(
         tx,
         f"""
         UPDATE transfer SET leased_until = NULL, leased_by = NULL
-        WHERE next_at <= :now AND leased_until > :now AND state = ANY(CAST(:states AS text[])) AND {db.GONE}
+        WHERE next_at <= :now AND leased_until > :now AND state = ANY(CAST(:states AS text[]))
+          AND leased_by <> ALL({db.ALIVE})
         """,
         {"now": now, "states": [s.value for s in states]},
     )

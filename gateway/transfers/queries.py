@@ -15,7 +15,7 @@ from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.receipts import reply_to
-from gateway.transfers import statements, steps, store
+from gateway.transfers import statements, store
 from gateway.transfers.statements import NOT_KNOWN
 from gateway.transfers.store import Row
 
@@ -71,8 +71,8 @@ async def _due(tx: db.Tx, row: Row, *, asked_by_source: bool) -> tuple[list[str]
         names = ("propose", "offer", "answer")
     kept = await store.steps(tx, [row.id], names)
     found = [kept[row.id, name] for name in names if (row.id, name) in kept]
-    bodies = await messages.bodies(tx, [step.entry_id for step in found])
-    evidence = dict.fromkeys(steps.jws_of(bodies[step.entry_id]) for step in found)
+    signed = await messages.signed(tx, [step.entry_id for step in found])
+    evidence = dict.fromkeys(signed[step.entry_id] for step in found)
     return [step.item for step in found], list(evidence)
 
 

@@ -7,14 +7,12 @@ concluded from silence (R6).
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 
 from gateway import db
-from gateway.domain.registry import Registry
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
 from gateway.transfers.decisions import Decisions
-from gateway.transfers.sending import Sender
+from gateway.transfers.sending import RegistryOf, Sender
 
 
 class Relay:
@@ -25,7 +23,7 @@ class Relay:
         database: db.Database,
         node: Node,
         inbox: Inbox,
-        registry_of: Callable[[str], Awaitable[Registry | None]],
+        registry_of: RegistryOf,
     ) -> None:
         #: Unlike any other worker's, this one's next life included; no longer than PostgreSQL takes it (63 bytes).
         self.worker_id = f"gateway-worker-{secrets.token_hex(8)}"

@@ -8,6 +8,7 @@ each time; nothing is ever concluded from silence (R6). The only place that send
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,6 +45,9 @@ WHOLE = frozenset({"transfer.request", "action.record"})
 #: The states in which something said waits for its answer.
 SPEAKING = tuple(SAID)
 
+#: The connector to a link, or nothing when no connector is of its kind.
+RegistryOf = Callable[[db.ReadTx, str], Awaitable[Registry | None]]
+
 log = structlog.get_logger()
 
 
@@ -76,7 +80,7 @@ class Sender:
         database: db.Database,
         node: Node,
         inbox: Inbox,
-        registry_of: Callable[[str], Awaitable[Registry | None]],
+        registry_of: RegistryOf,
     ) -> None:
         self._worker_id = worker_id
         self._db = database
@@ -131,7 +135,7 @@ class Sender:
     async def give_back(self) -> None:
         """Put off what could not be sent for a reason of our own (no database, no file handle): its lease ends now."""
         while self._failed:
-            await self._wait(*self._failed[0])
+            await self._db.run(lambda tx: _wait(tx, *self._failed[0]), "wait")
             del self._failed[0]
 
     async def _try_send(self, sending: Sending, lease: Lease) -> None:
@@ -149,11 +153,12 @@ class Sender:
                 if not await self._renew(sending, lease, now + LEASE):
                     return
                 lease = replace(lease, until=now + LEASE)
-            came = await self._deliver(sending)
-            if came.receipted and sending.transfers and sending.attempts >= ASK_FROM:
+            came = await self._deliver(sending, lease)
+            if came is None:
+                return
+            if came.receipted:
                 await self._ask(sending, lease)
-        wait = Wait(lease, self._node.clock(), min(came.floor_seconds, LONGEST_WAIT_SECONDS), came.why)
-        await self._wait(sending, wait)
+        await self._db.run(lambda tx: self._put_off(tx, sending, lease, came), "wait")
 
     async def _renew(self, sending: Sending, lease: Lease, until: datetime) -> bool:
         async def renewed(tx: db.Tx) -> bool:
@@ -163,45 +168,48 @@ class Sender:
 
         return await self._db.run(renewed, "renew")
 
-    async def _wait(self, sending: Sending, wait: Wait) -> None:
-        if sending.transfers:
-            await self._db.run(lambda tx: leases.wait(tx, sending.transfers, wait), "wait")
-        else:
-            await self._db.run(lambda tx: owed.wait(tx, sending.message_id, wait), "wait")
+    async def _put_off(self, tx: db.Tx, sending: Sending, lease: Lease, came: _Came) -> None:
+        """Put off what is still due of a sending; what the answer has moved on is not."""
+        wait = Wait(lease, self._node.clock(), min(came.floor_seconds, LONGEST_WAIT_SECONDS), came.why)
+        await _wait(tx, sending, wait)
 
-    async def _deliver(self, sending: Sending) -> _Came:
-        """Send the stored bytes once and apply the answer."""
+    async def _deliver(self, sending: Sending, lease: Lease) -> _Came | None:
+        """Send the stored bytes once and apply the answer; nothing when what that left due was put off with it."""
         async with self._db.reading() as tx:
             [stored] = await messages.outgoing(tx, [sending.message_id])
-        match await self._post(stored):
-            case None:
-                return _Came(f"no connector reaches {sending.peer}")
+            registry = await self._registry_of(tx, sending.peer)
+        if registry is None:
+            return _Came(f"no connector reaches {sending.peer}")
+        match await _post(registry, stored):
             case Accepted(body):
-                return await self._apply(body, stored)
+                return await self._apply(body, stored, sending, lease)
             case Rejected(detail, retry_after):
                 return _Came(f"{sending.peer} did not take {stored.type}: {detail}", retry_after or 1.0)
             case Unknown(reason):
                 return _Came(f"no answer from {sending.peer} to {stored.type}: {reason}")
 
-    async def _post(self, stored: messages.Message) -> Outcome | None:
-        registry = await self._registry_of(stored.peer)
-        if registry is None:
-            return None
-        crash.passing(f"send.{stored.type}.before-send")
-        outcome = await registry.send(OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type))
-        crash.passing(f"send.{stored.type}.after-send")
-        return outcome
+    async def _apply(self, body: bytes, stored: messages.Message, sending: Sending, lease: Lease) -> _Came | None:
+        """Apply an answer and put off what it leaves due; where the peer is to be asked first, that waits."""
+        asks: list[_Came] = []
 
-    async def _apply(self, body: bytes, stored: messages.Message) -> _Came:
+        async def put_off(tx: db.Tx, reply: VerifiedMessage) -> None:
+            came = _waiting(stored, reply)
+            asks[:] = [came] if came.receipted and sending.transfers and sending.attempts >= ASK_FROM else []
+            if not asks:
+                await self._put_off(tx, sending, lease, came)
+
         try:
-            reply = await self._inbox.absorb(body, stored)
+            await self._inbox.absorb(body, stored, put_off)
         except GatewayError as error:
             log.warning("answer-refused", peer=stored.peer, message=stored.message_id, why=error.detail)
             return _Came(f"the answer of {stored.peer} to {stored.type} was refused: {error.detail}")
-        return _waiting(stored, reply)
+        return asks[0] if asks else None
 
     async def _ask(self, sending: Sending, lease: Lease) -> None:
         """Ask where some of what was receipted and not answered stands; a statement that is shown is heard at once."""
+        async with self._db.reading() as tx:
+            registry = await self._registry_of(tx, sending.peer)
+        assert registry is not None  # it has just receipted something
 
         async def queries(tx: db.Tx) -> list[messages.Message]:
             waiting = await leases.held(tx, sending.transfers, lease, ASKED_AT_ONCE)
@@ -214,8 +222,23 @@ class Sender:
             return await messages.outgoing(tx, [s.message.id for s in stored])
 
         for query in await self._db.run(queries, "ask"):
-            if isinstance(outcome := await self._post(query), Accepted):
-                await self._apply(outcome.body, query)
+            if isinstance(outcome := await _post(registry, query), Accepted):
+                with suppress(GatewayError):  # logged; it is asked again
+                    await self._inbox.absorb(outcome.body, query)
+
+
+async def _post(registry: Registry, stored: messages.Message) -> Outcome:
+    crash.passing(f"send.{stored.type}.before-send")
+    outcome = await registry.send(OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type))
+    crash.passing(f"send.{stored.type}.after-send")
+    return outcome
+
+
+async def _wait(tx: db.Tx, sending: Sending, wait: Wait) -> None:
+    if sending.transfers:
+        await leases.wait(tx, sending.transfers, wait)
+    else:
+        await owed.wait(tx, sending.message_id, wait)
 
 
 def _waiting(stored: messages.Message, reply: VerifiedMessage) -> _Came:

@@ -122,7 +122,7 @@ def _as_it_will_be(t: Taken) -> Row:
 async def _say(tx: db.Tx, node: Node, sayings: list[_Saying], known: Known, answering: str | None) -> None:
     """Sign and store what is said, as few messages as the limits allow, and keep each statement as a step."""
     entries = sorted({step.entry_id for saying in sayings for step in _carried(saying, known)})
-    evidence = {entry: jws_of(body) for entry, body in (await messages.bodies(tx, entries)).items()}
+    evidence = await messages.signed(tx, entries) if entries else {}
     batches = list(_batches(sayings, known, evidence))
     drafts = [_draft(batch, known, evidence) for batch in batches]
     for batch, stored in zip(batches, await outbox.store(tx, node, drafts, answering=answering), strict=True):
@@ -181,11 +181,6 @@ def _draft(batch: list[_Saying], known: Known, evidence: dict[int, str]) -> Draf
 def utf8_bytes(text: str) -> int:
     """How many bytes a text takes on the wire, before JSON escapes its quotes."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def jws_of(body: bytes) -> str:
-    """The compact JWS of a stored message, as it was signed."""
-    return str(json.loads(body)["jws"]) if body[:1] == b"{" else body.decode("ascii")
 
 
 def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetime) -> Change:

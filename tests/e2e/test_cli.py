@@ -211,6 +211,33 @@ def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: 
     }  # fmt: skip
 
 
+def test_the_international_registry_is_registered_with_a_section_for_each_party(
+    migrated: Installation, tmp_path: Path
+) -> None:
+    jwks = tmp_path / "INT01.jwks"
+    jwks.write_text(json.dumps({"keys": [SoftwareKey.generate().public_jwk()]}))
+    arguments = ["links", "add", "INT01", "--url", "http://127.0.0.1:9", "--keys", jwks, "--kind"]
+    wrong = {
+        ("party", "--party", "THA", "--section", "THA99=THA"): "--section is for the international",
+        ("international",): "--section REGISTRY=PARTY",
+        ("international", "--party", "THA", "--section", "THA99=THA"): "--section REGISTRY=PARTY",
+        ("international", "--section", "THA99"): "THA99 is not REGISTRY=PARTY",
+        ("international", "--section", "THA99=THA", "--section", "THA99=GHA"): "each registry once",
+        ("international", "--section", "THA99=THA", "--section", "THA98=THA"): "THA would have two sections",
+        ("international", "--section", "XXX99=XXX"): "not a Party code",
+    }
+    for given, words in wrong.items():
+        refused = run(*arguments, *given, **migrated.settings)
+        assert (refused.returncode, refused.stdout) == (2, "") and words in only_line(refused.stderr), given
+    sections = ["--section", "THA99=THA", "--section", "GHA99=GHA"]
+    added = run(*arguments, "international", *sections, **migrated.settings)
+    assert added.returncode == 0, added.stderr
+    told = json.loads(run("records", "--json", **migrated.settings).stdout)
+    assert told == {"records": [], "counts": {"waiting": 0, "sent": 0, "recorded": 0, "refused": 0}}
+    shown = run("records", "--state", "refused", **migrated.settings)
+    assert shown.returncode == 0 and "0 waiting, 0 sent, 0 recorded, 0 refused" in shown.stdout
+
+
 def test_keys_of_a_link_are_added_listed_and_revoked(migrated: Installation, tmp_path: Path) -> None:
     def key_set(name: str, *keys: SoftwareKey) -> Path:
         (tmp_path / name).write_text(json.dumps({"keys": [key.public_jwk() for key in keys]}))

@@ -39,7 +39,8 @@ async def test_postgresql_sees_no_commit_and_a_registry_no_message_outside_a_poi
     engine = stage.gateway.database._engine.sync_engine
     event.listen(engine, "commit", lambda connection: seen.update(["commit"]))
     for code in ("MEC01", "KOR01"):
-        registry = await stage.gateway.registries.of(code)
+        async with stage.gateway.database.reading() as tx:
+            registry = await stage.gateway.registries.of(tx, code)
         assert registry is not None
         send = registry.send
 

@@ -228,3 +228,65 @@ async def test_while_a_message_is_unanswered_new_records_wait_for_company_but_no
     await course.use(block(6, 6))
     await course.turn()
     assert len(await international.told()) == 4  # at once
+
+
+async def test_a_message_of_records_keeps_to_the_limits(network: tuple[Course, International]) -> None:
+    """Two uses of 2,000 blocks each go in two messages; the units stay apart as the notices have them."""
+    course, international = network
+    many = [[block(first + 2 * n, first + 2 * n) for n in range(2_000)] for first in (10_001, 20_001)]
+    for blocks in many:
+        await course.issue(*blocks)
+    for blocks in many:
+        await course.use(*blocks)
+    await course.turn()
+    course.stage.clock.ahead += timedelta(seconds=2)
+    await course.turn()
+    told = await international.told()
+    assert [[len(item["blocks"]) for item in items(sent)] for sent in told] == [[2_000], [2_000]]
+
+
+async def test_what_no_message_could_take_is_recorded_in_parts(network: tuple[Course, International]) -> None:
+    """A release that names every other unit leaves more pieces than a message takes."""
+    course, international = network
+    await course.issue(block(10_001, 13_500))
+    item = course.proposal(block(10_001, 13_500))
+    transfer = str(item["transfer"])
+    await course.propose(item)
+    await course.turn()
+    await course.accept([transfer])
+    await course.turn()
+    await course.release([transfer], {transfer: [naming(block(n, n)) for n in range(10_001, 13_501, 2)]})
+    await course.credit([transfer])
+    for _ in range(4):
+        await course.turn()
+        course.stage.clock.ahead += timedelta(seconds=8)
+    said = [record for sent in await international.told() for record in items(sent)]
+    assert [(r["action"], len(r["blocks"]), r["quantity"]) for r in said if r["party"] == "KOR"] == [
+        (f"{transfer}/acquisition", 3_000, 3_000), (f"{transfer}+2/acquisition", 500, 500)
+    ]  # fmt: skip
+    assert sum(r["quantity"] for r in said if r["party"] == "MMR") == 3_500
+    for sent in await international.told():
+        await international.receipt(sent, "recorded")
+    assert set((await international.records()).values()) == {"recorded"}
+
+
+async def test_operators_see_records_page_by_page(network: tuple[Course, International]) -> None:
+    course, international = network
+    stage = course.stage
+    await course.complete(course.proposal(block(1, 5)), course.proposal(block(6, 10)))
+    await course.turn()
+    [sent] = await international.told()
+    await international.receipt(sent, "refused", "recorded", "later", code=4010, detail="other identifiers")
+    url = f"{stage.operator_url}/api/v1/records"
+    first = (await stage.http.get(f"{url}?limit=3")).json()
+    assert first["counts"] == {"waiting": 0, "sent": 2, "recorded": 1, "refused": 1}
+    rest = (await stage.http.get(f"{url}?limit=3&before={first['next']}")).json()
+    assert rest["next"] is None
+    shown = [*first["records"], *rest["records"]]
+    assert [r["state"] for r in shown] == ["sent", "sent", "recorded", "refused"]
+    assert [r["id"] for r in shown] == sorted((r["id"] for r in shown), reverse=True)
+    assert shown[-1]["findings"] == [{"code": 4010, "detail": "other identifiers"}]
+    assert {r["message"] for r in shown} == {sent.message_id}
+    only_sent = (await stage.http.get(f"{url}?state=sent")).json()["records"]
+    assert only_sent == shown[:2] and all(r["waiting"] for r in only_sent)
+    assert (await stage.http.get(f"{url}?state=lost")).status_code == 422

@@ -129,7 +129,6 @@ async def test_as_many_issuances_as_the_real_ones_load_in_seconds(
             part = [of(n) for n in range(start, min(start + 10_000, REAL_ISSUANCES))]
             await mechanism.admin("POST", "/issuances", {"issuances": part}, 201)
         assert time.monotonic() - begun < SECONDS
-        print(f"{REAL_ISSUANCES} issuances: {time.monotonic() - begun:.1f} s")
         messages = await gateway.wait("action.notice", 13)
         assert max(sum(len(i["positions"]) for i in m.items) for m in messages) <= 3000
         assert max(len(m.raw) for m in messages) < 8 * 1024 * 1024

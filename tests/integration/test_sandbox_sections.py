@@ -101,24 +101,16 @@ async def test_a_section_is_opened_for_each_party_and_for_no_other(
 
 @pytest.mark.parametrize("arguments", [
     ("international", ()), ("party", ("THA",)), ("mechanism", ("THA",)), ("international", ("tha",)), ("island", ()),
+    ("international", ("THA",), "KOR"),
 ])  # fmt: skip
-async def test_only_the_international_registry_has_sections(tmp_path: Path, arguments: tuple[str, Any]) -> None:
-    kind, sections = arguments
-    asked = [
-        kind,
-        "--code",
-        "INT01",
-        "--party",
-        "KOR",
-        "--database",
-        "-",
-        "--key",
-        str(tmp_path / "key"),
-        "--gateway-url",
-    ]
-    asked += ["http://127.0.0.1:9", "--gateway-keys", "-", *(f"--section={s}" for s in sections)]
+async def test_only_the_international_registry_has_sections(tmp_path: Path, arguments: tuple[Any, ...]) -> None:
+    kind, sections, *party = arguments
+    own = party or (["KOR"] if kind == "party" else [])
+    asked = ["--code", "INT01", "--database", "-", "--key", str(tmp_path / "key"), "--gateway-keys", "-"]
+    asked += ["--gateway-url", "http://127.0.0.1:9", *(f"--party={p}" for p in own)]
+    asked += [f"--section={section}" for section in sections]
     process = await asyncio.create_subprocess_exec(
-        play.sys.executable, "-m", "connectors.sandbox", *asked, stderr=asyncio.subprocess.PIPE, cwd=play.ROOT
+        play.sys.executable, "-m", "connectors.sandbox", kind, *asked, stderr=asyncio.subprocess.PIPE, cwd=play.ROOT
     )
     _, said = await process.communicate()
     assert process.returncode == 2 and b"error:" in said

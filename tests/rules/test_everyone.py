@@ -20,7 +20,7 @@ from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.outbox import Draft
 from gateway.signing import compact
-from gateway.transfers import interventions, steps
+from gateway.transfers import interventions
 from tests import handmade
 from tests.integration.test_sandbox_play import Heard
 from tests.played import Course, block
@@ -38,7 +38,7 @@ async def test_R22_a_commit_and_what_follows_never_expire(world: World) -> None:
     """A commit that expires is refused from then on, and may not be cancelled: its transfer is stuck for ever."""
     transfer = await committed_long_ago(world)
     await world.completes(transfer)
-    said = {name: compact.read(steps.jws_of((await world.stored(transfer, name)).body)).payload for name in SAID}
+    said = {name: compact.read(messages.jws_of((await world.stored(transfer, name)).body)).payload for name in SAID}
     assert {name for name, payload in said.items() if "expires_at" in payload} == {"offer"}
 
 
@@ -241,7 +241,7 @@ async def signed_again(world: World, transfer: str) -> messages.Message:
     """The gateway signs its settle again, under another id."""
     settle, node = await world.stored(transfer, "settle"), world.stage.gateway.node
     texts = json.loads(settle.body)["items"]
-    evidence = compact.read(steps.jws_of(settle.body)).payload["body"]["evidence"]
+    evidence = compact.read(messages.jws_of(settle.body)).payload["body"]["evidence"]
     draft = Draft(settle.peer, settle.type, items=texts[:1], carried=texts[1:], evidence=evidence)
 
     async def sign(tx: db.Tx) -> messages.Message:

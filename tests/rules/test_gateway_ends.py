@@ -9,7 +9,8 @@ from gateway import db
 from gateway.domain.transfers import CANCELLABLE, Cell, Event, State
 from gateway.holdings import claims
 from gateway.holdings.claims import Claim
-from gateway.transfers import hearing, interventions, steps, store
+from gateway.messages import store as messages
+from gateway.transfers import hearing, interventions, store
 from gateway.transfers.store import Step
 from tests import handmade
 from tests.integration.test_sandbox_play import Heard, sha, stamp, text
@@ -251,7 +252,7 @@ async def committed_though_withdrawn(world: World) -> str:
 async def says_released(world: World, transfer: str) -> Heard:
     """MEC01 releases on what it was told, whatever it holds."""
     commit = await world.stored(transfer, "commit")
-    named = {"id": commit.message_id, "sha256": sha(steps.jws_of(commit.body))}
+    named = {"id": commit.message_id, "sha256": sha(messages.jws_of(commit.body))}
     members = {"released_at": stamp(world.stage.clock()), "first_transfer": False, "itmo": []}
     item = {"kind": "released", "transfer": transfer, "commit": named, **members}
     return await handmade.say(world.stage, handmade.signer(world.stage, "MEC01"), "transfer.released", [text(item)])

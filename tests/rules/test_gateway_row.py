@@ -58,7 +58,7 @@ async def test_R01_without_it_a_commit_and_a_cancel_are_signed(world: World) -> 
         committed = await store.find(tx, transfer)
         assert committed is not None and committed.commit_id is not None
         [commit] = await messages.outgoing(tx, [committed.commit_id])
-        registry = await gateway.registries.of("MEC01")
+        registry = await gateway.registries.of(tx, "MEC01")
         assert registry is not None
         await registry.send(OutgoingMessage(commit.message_id, commit.type, commit.body, commit.content_type))
         raise MachineFails

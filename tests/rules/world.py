@@ -29,7 +29,7 @@ from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Wait
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
-from gateway.transfers import hearing, leases, steps, store
+from gateway.transfers import hearing, leases, store
 from gateway.transfers.steps import Taken
 from tests.integration.test_sandbox_play import Heard, read
 from tests.stage import Registry, Stage
@@ -211,7 +211,7 @@ class World:
     async def ask(self, code: str, transfer: str, step: str) -> VerifiedMessage:
         """Let the gateway ask where a transfer stands, and whether what it said has come; it hears the answer."""
         gateway, said = self.stage.gateway, await self.stored(transfer, step)
-        named = {"id": said.message_id, "sha256": compact.digest(steps.jws_of(said.body))}
+        named = {"id": said.message_id, "sha256": compact.digest(messages.jws_of(said.body))}
         body = {"transfer": transfer, "my_state": await self.state(transfer), "message": named}
         expires = gateway.node.clock() + timedelta(seconds=300)
 
@@ -221,7 +221,8 @@ class World:
             return (await messages.outgoing(tx, [stored.message.id]))[0]
 
         asked = await self.stage.run(query)
-        registry = await gateway.registries.of(code)
+        async with gateway.database.reading() as tx:
+            registry = await gateway.registries.of(tx, code)
         assert registry is not None
         outcome = await registry.send(OutgoingMessage(asked.message_id, asked.type, asked.body, asked.content_type))
         assert isinstance(outcome, Accepted)
