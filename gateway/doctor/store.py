@@ -284,7 +284,8 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         LEFT JOIN transfer_step p ON p.transfer_id = r.cause AND p.step = 'propose'
         LEFT JOIN transfer_step e ON e.transfer_id = r.cause AND e.step = 'released'
         LEFT JOIN transfer_step c ON c.transfer_id = r.cause AND c.step = 'credited'
-        LEFT JOIN action a ON a.registry || '/' || a.action = r.cause
+        LEFT JOIN action a ON a.registry = split_part(r.cause, '/', 1)
+          AND a.action = substr(r.cause, strpos(r.cause, '/') + 1)
         ORDER BY r.id
         """,
         FEW,
