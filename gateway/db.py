@@ -74,6 +74,7 @@ class Database:
             "postgresql+psycopg://",
             async_creator=lambda: arrays.connect(self.url, _options(self.url)),
             pool_size=POOL_SIZE,
+            pool_use_lifo=True,  # a connection keeps the room its largest message took: let few have been used for one
             pool_timeout=pool_wait_seconds,
             max_overflow=0,
             pool_pre_ping=False,
