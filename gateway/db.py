@@ -43,7 +43,8 @@ CONFLICT_TRIES = 5
 STATEMENTS_KEPT = 500
 #: SQLSTATEs after which the same transaction may succeed: deadlock, serialisation failure, and units that another
 #: transaction put into the book meanwhile (exclusion), which the second try sees and judges.
-_TRY_AGAIN = {"40P01", "40001", "23P01"}
+_EXCLUDED = "23P01"
+_TRY_AGAIN = {"40P01", "40001", _EXCLUDED}
 #: Undefined table or column: an older schema, or none.
 _NO_SCHEMA = {"42P01", "42703"}
 
@@ -73,6 +74,7 @@ class Database:
             "postgresql+psycopg://",
             async_creator=lambda: arrays.connect(self.url, _options(self.url)),
             pool_size=POOL_SIZE,
+            pool_use_lifo=True,  # a connection keeps the room its largest message took: let few have been used for one
             pool_timeout=pool_wait_seconds,
             max_overflow=0,
             pool_pre_ping=False,
@@ -164,6 +166,17 @@ async def rows(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = 
 async def one(tx: Tx | ReadTx, statement: str, parameters: Parameters | None = None) -> Row[Any] | None:
     """Fetch the first row of a query, or nothing."""
     return (await tx.execute(_parsed(statement), parameters or {})).first()
+
+
+async def unless_excluded(tx: Tx, work: Callable[[], Awaitable[T]]) -> T | None:
+    """What ``work`` gives; nothing, and nothing written, if an exclusion constraint refuses what it writes."""
+    try:
+        async with tx.begin_nested():
+            return await work()
+    except DBAPIError as error:
+        if _sqlstate(error) != _EXCLUDED:
+            raise
+        return None
 
 
 @lru_cache(maxsize=STATEMENTS_KEPT)

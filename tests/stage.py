@@ -168,7 +168,7 @@ class Stage:
         arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
         arguments += ["--party", party] if party else []
         arguments += [argument for one in sections for argument in ("--section", one)]
-        for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01"):
+        for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01", "SRV01"):
             if other != code:
                 arguments += ["--peer", f"{other}={self.folder / other}.jwks"]
         command = [sys.executable, "-m", "connectors.sandbox", kind, *arguments]

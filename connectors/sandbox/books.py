@@ -94,8 +94,8 @@ async def take_ranges(
     found = await tx.rows(
         _HELD + " JOIN (SELECT DISTINCT h.id FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])"
         " AS w (registry, name, first, last) JOIN series s ON s.registry = w.registry AND s.name = w.name"
-        " JOIN holding h ON box(point(h.series, h.first), point(h.series, h.last))"
-        " && box(point(s.id, w.first), point(s.id, w.last))) AS met ON met.id = h.id"
+        " JOIN holding h ON box(point(h.series, h.first), point(h.series + 0.5::float8, h.last))"
+        " && box(point(s.id, w.first), point(s.id + 0.5::float8, w.last))) AS met ON met.id = h.id"
         " ORDER BY h.id FOR UPDATE OF h",
         *columns(wanted, 4),
     )
@@ -190,12 +190,12 @@ async def present(tx: Tx, blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> se
         " %s::text[], %s::bigint[], %s::bigint[])"
         " AS b (transfer, registry, name, first, last, stem, low, high))"
         " SELECT b.transfer FROM b JOIN series s ON s.registry = b.registry AND s.name = b.name"
-        " JOIN holding h ON box(point(h.series, h.first), point(h.series, h.last))"
-        " && box(point(s.id, b.first), point(s.id, b.last))"
+        " JOIN holding h ON box(point(h.series, h.first), point(h.series + 0.5::float8, h.last))"
+        " && box(point(s.id, b.first), point(s.id + 0.5::float8, b.last))"
         " UNION SELECT b.transfer FROM b JOIN itmo_series i ON i.stem = b.stem"
         " JOIN holding h ON h.itmo IS NOT NULL"
-        " AND box(point(h.itmo, h.first + h.itmo_offset), point(h.itmo, h.last + h.itmo_offset))"
-        " && box(point(i.id, b.low), point(i.id, b.high))",
+        " AND box(point(h.itmo, h.first + h.itmo_offset), point(h.itmo + 0.5::float8, h.last + h.itmo_offset))"
+        " && box(point(i.id, b.low), point(i.id + 0.5::float8, b.high))",
         *columns(rows, 8),
     )
     return {row["transfer"] for row in found}

@@ -30,13 +30,13 @@ _NAMES_AROUND = """
 WITH b AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[])
              AS b (registry, name, first, last, stem, itmo_offset)),
      met AS (SELECT n.* FROM b JOIN series s ON s.registry = b.registry AND s.name = b.name
-               JOIN record_name n ON box(point(n.series, n.first), point(n.series, n.last))
-                                  && box(point(s.id, b.first), point(s.id, b.last))
+               JOIN record_name n ON box(point(n.series, n.first), point(n.series + 0.5::float8, n.last))
+                                  && box(point(s.id, b.first), point(s.id + 0.5::float8, b.last))
               UNION
              SELECT n.* FROM b JOIN itmo_series i ON i.stem = b.stem
                JOIN record_name n
-                 ON box(point(n.itmo, n.first + n.itmo_offset), point(n.itmo, n.last + n.itmo_offset))
-                 && box(point(i.id, b.first + b.itmo_offset), point(i.id, b.last + b.itmo_offset)))
+                 ON box(point(n.itmo, n.first + n.itmo_offset), point(n.itmo + 0.5::float8, n.last + n.itmo_offset))
+                 && box(point(i.id, b.first + b.itmo_offset), point(i.id + 0.5::float8, b.last + b.itmo_offset)))
 SELECT s.registry, s.name, n.first, n.last, i.stem, n.itmo_offset
   FROM met n JOIN series s ON s.id = n.series JOIN itmo_series i ON i.id = n.itmo
 """

@@ -53,9 +53,9 @@ CREATE TABLE IF NOT EXISTS holding (
   CHECK ((itmo IS NULL) = (itmo_offset IS NULL)),
   CHECK (1 <= first + itmo_offset AND last + itmo_offset <= 9007199254740991),
   CONSTRAINT one_holding_per_unit
-    EXCLUDE USING gist (box(point(series, first), point(series, last)) WITH &&),
+    EXCLUDE USING gist (box(point(series, first), point(series + 0.5::float8, last)) WITH &&),
   CONSTRAINT one_unit_per_itmo
-    EXCLUDE USING gist (box(point(itmo, first + itmo_offset), point(itmo, last + itmo_offset)) WITH &&)
+    EXCLUDE USING gist (box(point(itmo, first + itmo_offset), point(itmo + 0.5::float8, last + itmo_offset)) WITH &&)
     WHERE (itmo IS NOT NULL)
 );
 CREATE INDEX IF NOT EXISTS holding_of_account ON holding (party, account, id);
@@ -166,9 +166,9 @@ CREATE TABLE IF NOT EXISTS record_name (
   CHECK (1 <= first AND first <= last AND last <= 9007199254740991),
   CHECK (1 <= first + itmo_offset AND last + itmo_offset <= 9007199254740991),
   CONSTRAINT one_name_per_recorded_unit
-    EXCLUDE USING gist (box(point(series, first), point(series, last)) WITH &&),
+    EXCLUDE USING gist (box(point(series, first), point(series + 0.5::float8, last)) WITH &&),
   CONSTRAINT one_recorded_unit_per_name
-    EXCLUDE USING gist (box(point(itmo, first + itmo_offset), point(itmo, last + itmo_offset)) WITH &&)
+    EXCLUDE USING gist (box(point(itmo, first + itmo_offset), point(itmo + 0.5::float8, last + itmo_offset)) WITH &&)
 );
 
 CREATE TABLE IF NOT EXISTS alarm (

@@ -5,44 +5,28 @@ public keys they pinned of each other. A folder that was used before is taken up
 ``GatewayError`` when a part does not start, or ends before it is told to, with what it said.
 """
 
-import asyncio
 import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import httpx
 
-from gateway import db, embedded, migrations
-from gateway.demo import KEY, processes
+from gateway import embedded, migrations
+from gateway.demo import KEY, linking, processes
+from gateway.demo.members import GATEWAY, Member
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands, store
-from gateway.links.store import Link
-from gateway.messages.outbox import Node
 from gateway.signing.keys import SoftwareKey
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A registry of the demo: its code, kind, Party, and how it answers the gateway."""
-
-    code: str
-    kind: str
-    party: str
-    answer: str
-
-
-#: The mechanism registry answers in the response; Korea's registry first receipts, then sends its own message.
-MEMBERS = (Member("MEC01", "mechanism", "", "reply"), Member("KOR01", "party", "KOR", "message"))
-#: Party registries take part under their Party; the mechanism registry keeps the books of every Party.
-GATEWAY = "GWY01"
+#: In a kept folder, the name of the story it holds; and that of the one it holds where there is no such file.
+STORY, DEFAULT_STORY = "story", "arrows"
 #: How often it is looked whether a process has ended.
 POLL_SECONDS = 0.1
 
@@ -53,7 +37,9 @@ class Network:
 
     link: str
     operator: str
+    #: Link code → where that registry is operated.
     registries: dict[str, str]
+    members: tuple[Member, ...]
     children: list[processes.Child]
     database: embedded.Server
     gateway: Own
@@ -111,59 +97,84 @@ def passing_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Network]:
-    """Run the network whose data lies in ``folder``; every process is stopped at the end."""
+def running(folder: Path, members: Sequence[Member], story: str) -> Iterator[Network]:
+    """Run the network of these members, whose data lies in ``folder``; every process is stopped at the end.
+
+    Raises CONFLICT when the folder holds another story than this, or another process runs it.
+    """
     with ExitStack() as stack:
         try:
             server = stack.enter_context(embedded.running(folder))
         except GatewayError as error:
             raise GatewayError(error.kind, f"cannot run a network in {folder}: {error.detail}") from error
+        _claim(folder, story)
         own = _prepare(folder, server)
         itself = ["--keep", str(folder)]
         children: list[processes.Child] = []
         stack.callback(_end, children)
         children += [processes.start(f"gateway {what}", ["gateway", what, *itself]) for what in ("serve", "worker")]
+        _make_databases(server, members)  # meanwhile
         addresses = children[0].ready()
-        registries = {m.code: _registry(folder, server, m, addresses["link"]) for m in MEMBERS}
+        registries = {m.code: _registry(folder, server, m, members, addresses["link"]) for m in members}
         children += registries.values()
         network = Network(
             link=addresses["link"],
             operator=addresses["operator"],
             registries={code: child.ready()["url"] for code, child in registries.items()},
+            members=tuple(members),
             children=children,
             database=server,
             gateway=own,
         )
-        _link(folder, network)
+        with network.client() as http:
+            linking.establish(http, folder, members, network.registries, server.dsn("gateway", "gateway_app"))
         yield network
 
 
+def _claim(folder: Path, story: str) -> None:
+    """Note which story the folder holds; in one that was made before stories had names, it is the default's."""
+    note = folder / STORY
+    held = note.read_text().strip() if note.exists() else DEFAULT_STORY if (folder / KEY).exists() else story
+    if held != story:
+        raise GatewayError(Kind.CONFLICT, f"{folder} holds another story ({held[:14]}): keep this one elsewhere")
+    note.write_text(f"{story}\n")
+
+
 def _prepare(folder: Path, server: embedded.Server) -> Own:
-    """Databases, schema and keys, where they are missing; the gateway as it signs."""
+    """The gateway's database, schema and key, where they are missing; the gateway as it signs."""
     server.create_database("gateway", "gateway_owner")
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
     migrations.apply(server.dsn("gateway", "gateway_owner"))
-    for member in MEMBERS:
-        server.create_database(member.code.lower(), member.code.lower())
     if not (folder / KEY).exists():
         SoftwareKey.generate().save(folder / KEY)
     key = SoftwareKey.load(folder / KEY)
-    _jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+    linking.jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
     return Own(GATEWAY, key.public_jwk())
 
 
-def _registry(folder: Path, server: embedded.Server, member: Member, link_url: str) -> processes.Child:
+def _make_databases(server: embedded.Server, members: Sequence[Member]) -> None:
+    """A database of its own for every registry, side by side: each waits for the disk."""
+    names = [member.code.lower() for member in members]
+    with ThreadPoolExecutor(len(names)) as side_by_side:
+        list(side_by_side.map(server.create_database, names, names))
+
+
+def _registry(
+    folder: Path, server: embedded.Server, member: Member, members: Sequence[Member], link_url: str
+) -> processes.Child:
     code = member.code.lower()
     arguments = [
         "connectors.sandbox", member.kind, "--code", member.code, "--database", server.dsn(code, code),
         "--key", str(folder / f"{member.code}.pem"), "--gateway-url", link_url, "--gateway-code", GATEWAY,
-        "--gateway-keys", str(_jwks(folder, GATEWAY)), "--answer", member.answer,
+        "--gateway-keys", str(linking.jwks(folder, GATEWAY)), "--answer", member.answer,
     ]  # fmt: skip
     if member.party:
         arguments += ["--party", member.party]
-    for other in MEMBERS:
+    for party in member.sections:
+        arguments += ["--section", party]
+    for other in members:
         if other is not member:
-            arguments += ["--peer", f"{other.code}={_jwks(folder, other.code)}"]
+            arguments += ["--peer", f"{other.code}={linking.jwks(folder, other.code)}"]
     return processes.start(f"sandbox {member.code}", arguments)
 
 
@@ -173,44 +184,3 @@ def _end(children: Sequence[processes.Child]) -> None:
         child.process.terminate()
     for child in children:
         child.stop()
-
-
-def _link(folder: Path, network: Network) -> None:
-    """Pin every registry's keys, register it at its address, and let it activate its link, where that is open."""
-    with network.client() as http:
-        for member in MEMBERS:
-            keys = http.get(f"{network.registries[member.code]}/keys").raise_for_status().json()
-            _jwks(folder, member.code).write_text(json.dumps(keys))
-        states = asyncio.run(_register(folder, network))
-        for code in (member.code for member in MEMBERS if states[member.code] == "requested"):
-            answer = http.post(f"{network.registries[code]}/admin/activate").raise_for_status().json()
-            if not answer["receipted"]:
-                raise GatewayError(Kind.UNAVAILABLE, f"{code} got no receipt for its link.activate")
-
-
-async def _register(folder: Path, network: Network) -> dict[str, str]:
-    """Register the links that are not there, move those that are to their present addresses; their states."""
-    node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
-    database = db.Database(network.database.dsn("gateway", "gateway_app"))
-
-    async def work(tx: db.Tx) -> dict[str, str]:
-        known = {link.code for link in await store.links(tx)}
-        for member in MEMBERS:
-            url = network.registries[member.code]
-            if member.code in known:
-                await commands.readdress(tx, node, member.code, url)
-                continue
-            link = Link(member.code, member.kind, url, "requested", 24, (member.code,))
-            parties: dict[str, Any] = {member.code: member.party or None}
-            jwks = json.loads(_jwks(folder, member.code).read_text())["keys"]
-            await commands.register(tx, node, link, parties, jwks)
-        return {link.code: link.state for link in await store.links(tx)}
-
-    try:
-        return await database.run(work, "links.register")
-    finally:
-        await database.close()
-
-
-def _jwks(folder: Path, code: str) -> Path:
-    return folder / f"{code}.jwks.json"

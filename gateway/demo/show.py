@@ -1,4 +1,4 @@
-"""Shows the demo's result: a table for people, JSON for machines. Both say what is synthetic."""
+"""Shows the demo's result: tables for people, JSON for machines. Both say what is synthetic."""
 
 import shlex
 import sys
@@ -10,46 +10,45 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.demo.network import Network
-from gateway.demo.story import Result
+from gateway.demo.outcome import Result, Way
 
-NOTE = (
-    "Quantities: the first A6.4ER issuance (PoA 10471, Myanmar, 2026). Serials, accounts, the authorisation's id "
-    "and the split into transfers are synthetic; the registries are sandboxes."
-)
 _COLUMNS = ("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out")
 
 
-def as_dict(result: Result) -> dict[str, Any]:
+def as_dict(result: Result, note: str) -> dict[str, Any]:
     """The result as JSON-ready values, in tonnes."""
     return {
-        "synthetic": NOTE,
+        "synthetic": note,
         "transfers": {"total": result.total, "completed": result.completed, "final": result.final},
         "units": {"moved": result.units_moved},
         "conservation": result.conservation,
+        "arrows": [_way(way) for way in result.ways],
+        "records": None if result.records is None else {
+            "recorded": result.records.recorded,
+            "tonnes": result.records.quantity,
+            "equal": result.records.equal,
+        },
         "trouble": {
             "replies_lost": int(result.nowhere > 0),
             "workers_killed": int(result.nowhere > 0),
             "tonnes_nowhere": result.nowhere,
         },
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
-        "table": result.books["registries"],
+        "table": _used(result),
         "seconds": round(result.seconds, 2),
-    }
+    }  # fmt: skip
 
 
-def table(console: Console, result: Result) -> None:
-    """Print the table: what each registry holds, and whether nothing was lost or doubled."""
-    # Two lines of heading and no rules between the columns: fits 80 columns up to 99,999,999 t a cell.
-    shown = Table(title="Tonnes per registry, by the gateway's book", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("registry", no_wrap=True)
-    for name in _COLUMNS:
-        shown.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
-    for row in result.books["registries"]:
-        shown.add_row(row["registry"], *(f"{row[name]:,}" for name in _COLUMNS))
-    console.print(shown)
+def tables(console: Console, result: Result, note: str) -> None:
+    """Print what went which way, what each registry holds, and whether nothing was lost or doubled."""
+    console.print(_arrows(result))
+    console.print(_books(result))
     colour = "green" if result.conservation == "holds" else "red"
     agree = "the registries' own books agree" if result.agrees else "the registries' own books differ"
     console.print(f"conservation: [{colour}]{result.conservation}[/{colour}] ({agree})")
+    if result.records is not None:
+        equal = "equal" if result.records.equal else "[red]not equal[/red]"
+        console.print(f"records: {result.records.recorded} actions recorded, {equal}")
     if result.nowhere:
         console.print(
             f"trouble: the answer that {result.nowhere:,} t were debited was lost and the worker killed (SIGKILL) "
@@ -59,8 +58,8 @@ def table(console: Console, result: Result) -> None:
         fits = "everything fits" if result.doctor.fits else "something does not fit"
         console.print(f"doctor: {fits} ({len(result.doctor.results)} checks of the whole database)")
     console.print(
-        f"{result.completed} of {result.total} transfers completed, {result.units_moved:,} t moved "
-        f"in {result.seconds:.1f} s. {NOTE}",
+        f"{result.completed:,} of {result.total:,} transfers completed, {result.units_moved:,} t moved "
+        f"in {result.seconds:.1f} s. {note}",
         style="dim",
     )
 
@@ -82,3 +81,46 @@ def addresses(console: Console, network: Network, folder: Path) -> None:
     for name, where in lines:
         console.print(f"{name:<13} {where}", markup=False, soft_wrap=True)
     console.print("Ctrl-C stops everything.")
+
+
+def _arrows(result: Result) -> Table:
+    shown = Table(title="Which way, and what came of it", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("arrow", no_wrap=True)
+    shown.add_column("from", no_wrap=True)
+    shown.add_column("to", no_wrap=True)
+    shown.add_column("tonnes", justify="right", no_wrap=True)
+    shown.add_column("state", no_wrap=True)
+    for way in result.ways:
+        state = f"{way.state} {way.code}" if way.code else way.state
+        state = state if way.as_it_should else f"[red]{state}[/red]"
+        shown.add_row(way.arrow, way.source, way.to, f"{way.quantity:,}", state)
+    return shown
+
+
+def _books(result: Result) -> Table:
+    # Two lines of heading and no rules between the columns: fits 80 columns up to 99,999,999 t a cell.
+    shown = Table(title="Tonnes per registry, by the gateway's book", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("registry", no_wrap=True)
+    for name in _COLUMNS:
+        shown.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
+    for row in _used(result):
+        shown.add_row(row["registry"], *(f"{row[name]:,}" for name in _COLUMNS))
+    return shown
+
+
+def _used(result: Result) -> list[dict[str, Any]]:
+    """The registries with anything in their books: of the many sections, few have."""
+    return [row for row in result.books["registries"] if any(row[name] for name in _COLUMNS)]
+
+
+def _way(way: Way) -> dict[str, Any]:
+    return {
+        "arrow": way.arrow,
+        "from": way.source,
+        "to": way.to,
+        "activity": way.activity,
+        "tonnes": way.quantity,
+        "transfers": way.transfers,
+        "state": way.state,
+        "code": way.code,
+    }

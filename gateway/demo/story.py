@@ -1,150 +1,126 @@
-"""What happens in the demo: the first A6.4ER issuance is issued, announced and relayed to the acquiring Party.
+"""What happens in the demo: the first A6.4ER issuance is relayed to Korea, in trouble; then every other arrow.
 
-PoA 10471, Myanmar: 58,428 t issued. Myanmar is a least developed country, so no share of proceeds is taken;
-2 % of what is issued, rounded up to 1,169 t, is cancelled for overall mitigation in global emissions; 57,259 t
-are relayed to Korea's registry. The figures are public (domain facts of the first issuance, 2026); serials,
-accounts, the authorisation's id and the split into transfers are synthetic. In the middle, at the worst moment, an
-answer is lost and the worker killed (``trouble``).
+``of_arrows`` is the default story (``arrows``): what begins where it was issued, then what moves on from where that has
+brought it. ``of_blocks`` is the story of a file of real blocks (``loading``). Either takes up a network that was
+interrupted anywhere, and moves nothing twice.
 """
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import httpx
+from gateway.demo import arrows, blocks, loading, members, outcome, records, trouble
+from gateway.demo.loading import Loaded
+from gateway.demo.members import Member
+from gateway.demo.network import DEFAULT_STORY, Network
+from gateway.demo.operating import Operators
+from gateway.demo.outcome import Result, Way
+from gateway.demo.watching import PATIENCE_SECONDS, POLL_SECONDS, Progress, Watch, final
 
-from gateway.demo import trouble
-from gateway.demo.network import Network
-from gateway.doctor.report import Report
-from gateway.errors import GatewayError, Kind
-
-ACTIVITY = "PoA 10471"
-ISSUED_TONNES = 58_428
-OMGE_PERCENT = 2
-RELAYED_TONNES = 57_259
-TRANSFERS = 10
-AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
-#: How long the demo waits for every transfer to be final.
-PATIENCE_SECONDS = 120.0
-POLL_SECONDS = 0.1
-
-#: The states in which nothing more happens.
-FINAL = ("completed", "refused", "rejected", "cancelled")
+#: Where the sections' records are kept.
+INTERNATIONAL = "INT01"
+_ARROWS_NOTE = (
+    "Quantities: the first A6.4ER issuance (PoA 10471, Myanmar, 2026) and the completed Article 6.2 transfers whose "
+    "quantities are public. Serials, accounts, identifiers, authorisations but one, the other quantities and the split "
+    "into transfers are synthetic; the registries are sandboxes."
+)
+_BLOCKS_NOTE = (
+    "The blocks are real, of the CDM registry. The A6.4ER issuances over them, their authorisations, vintages and "
+    "acquirers are synthetic; the registries are sandboxes."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What the demo found at its end, in tonnes; ``agrees``: every registry's own books are those of the gateway."""
+class Story:
+    """Who takes part in it, how many tonnes arrive, what is synthetic in it, and its telling.
 
-    books: dict[str, Any]
-    registries: dict[str, dict[str, Any]]
-    total: int
-    completed: int
-    final: int
-    units_moved: int
-    seconds: float
-    #: Tonnes debited and not credited when the worker was killed; nothing was proposed where this is 0.
-    nowhere: int = 0
-    #: What the doctor found of the gateway's database at the end.
-    doctor: Report | None = None
+    ``name`` tells it from other stories: a folder that is kept holds one.
+    """
 
-    @property
-    def agrees(self) -> bool:
-        """Whether each registry of the demo says of itself what the gateway's book says of it."""
-        same = ("issued", "held", "used", "cancelled", "moved_in", "moved_out")
-        book = {row["registry"]: row for row in self.books["registries"]}
-        return all(
-            all(own[name] == book.get(code, {}).get(name, 0) for name in same) for code, own in self.registries.items()
-        )
-
-    @property
-    def conservation(self) -> str:
-        """``holds`` when nothing is lost or doubled, by the gateway's book and by the registries' own."""
-        return "holds" if self.agrees and self.books["conservation"] == "holds" else "broken"
-
-    @property
-    def succeeded(self) -> bool:
-        """Conservation holds, every transfer is final, and everything in the database fits together."""
-        healthy = self.doctor is not None and self.doctor.fits
-        return self.conservation == "holds" and self.final == self.total and healthy
+    name: str
+    members: tuple[Member, ...]
+    tonnes: int
+    note: str
+    tell: Callable[[Network, Progress], Result]
 
 
-def tell(network: Network, progress: Callable[[int, int, int], None]) -> Result:
-    """Issue once, propose what is still in Myanmar's account, make trouble, and wait until every transfer is final.
+def of_arrows() -> Story:
+    """The default story."""
+    return Story(DEFAULT_STORY, members.EVERYONE, arrows.TONNES, _ARROWS_NOTE, tell)
 
-    ``progress`` is told (transfers, of these final, tonnes arrived) as things happen. Raises ``GatewayError`` when
-    a process of the network ends meanwhile, or does not do its part.
+
+def of_blocks(path: Path) -> Story:
+    """The story of a file of real blocks; raises as ``blocks.read`` and ``loading.loaded`` do."""
+    made = loading.loaded(blocks.read(path))
+    name = f"blocks {hashlib.sha256(repr(made).encode()).hexdigest()}"
+    tonnes = sum(one.real.quantity for one in made)
+    return Story(name, members.FOR_BLOCKS, tonnes, _BLOCKS_NOTE, lambda n, p: tell_blocks(n, made, p))
+
+
+def tell(network: Network, progress: Progress) -> Result:
+    """Let everything of ``arrows`` happen that has not yet, make trouble, and wait until every transfer is final.
+
+    Raises ``GatewayError`` when a process of the network ends meanwhile, or does not do its part.
     """
     began = time.monotonic()
     with network.client() as http:
-        _issue_once(http, network)
-        _until_announced(http, network)
-        trouble.arm(http, network)
-        proposed, fresh = _propose(http, network)
-        nowhere = trouble.strike(http, network) if fresh else 0
-        while True:
-            network.check()
-            result = _look(http, network, time.monotonic() - began)
-            progress(result.total, result.final, result.units_moved)
-            settled = result.total >= proposed and result.final == result.total and result.agrees
-            if settled or result.seconds > PATIENCE_SECONDS:
-                return replace(result, nowhere=nowhere, doctor=trouble.examined(network))
-            time.sleep(POLL_SECONDS)
+        operators, watch = Operators(http, network), Watch(http, network, progress)
+        operators.open_accounts(arrows.EVERY)
+        nowhere = 0
+        proposed = 0
+        for moves in (arrows.FIRST, arrows.THEN, arrows.AT_LAST):
+            left = operators.missing(moves)
+            operators.issue(left)
+            watch.until_issued(operators.issued())
+            if left and moves is arrows.FIRST:
+                trouble.arm(http, network)
+            operators.propose(left)
+            if left and moves is arrows.FIRST:
+                nowhere = trouble.strike(http, network)
+            proposed += len(moves)
+            watch.until_final(proposed)
+        ways = outcome.ways(arrows.EVERY, list(watch.pages("transfers")))
+        return _seen(network, operators, watch, began, lambda _books: ways, nowhere)
 
 
-def _issue_once(http: httpx.Client, network: Network) -> None:
-    mechanism = network.registries["MEC01"]
-    if http.get(f"{mechanism}/admin/books").raise_for_status().json()["issued"]:
-        return
-    http.post(
-        f"{network.registries['KOR01']}/admin/accounts", json={"party": "KOR", "account": "100-1"}
-    ).raise_for_status()
-    issuance = {
-        "activity": ACTIVITY, "party": "MMR", "gross": ISSUED_TONNES, "vintage": 2021, "series": "MMR-A64",
-        "omge_percent": OMGE_PERCENT, "sop_percent": 0, "authorisation": AUTHORISATION,
-    }  # fmt: skip
-    http.post(f"{mechanism}/admin/issue", json=issuance).raise_for_status()
+def tell_blocks(network: Network, made: Sequence[Loaded], progress: Progress) -> Result:
+    """Relay each of these blocks that has not been yet, and wait until every transfer is final; raises as ``tell``."""
+    began = time.monotonic()
+    with network.client() as http:
+        operators, watch = Operators(http, network), Watch(http, network, progress)
+        loading.load(operators, watch, made)
+        watch.until_final(len(made))
+        return _seen(network, operators, watch, began, lambda books: loading.ways(made, books))
 
 
-def _until_announced(http: httpx.Client, network: Network) -> None:
-    """Wait until the gateway's book has the issuance: only then can a proposal pass its checks."""
+def _seen(
+    network: Network, operators: Operators, watch: Watch, began: float,
+    ways: Callable[[dict[str, Any]], tuple[Way, ...]], nowhere: int = 0,
+) -> Result:  # fmt: skip
+    """What has come of it, once the registries' own books and records are as the gateway says, or take too long."""
+    behind = {member.code: tuple(member.registries) for member in network.members}
+    sections = [party for member in network.members if member.code == INTERNATIONAL for party in member.sections]
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    while True:
         network.check()
-        books = http.get(f"{network.operator}/api/v1/books").raise_for_status().json()
-        if any(row["issued"] for row in books["registries"]):
-            return
+        books = watch.books()
+        tally: dict[str, int] = books["transfers"]
+        result = Result(
+            books,
+            operators.books(),
+            behind,
+            total=sum(tally.values()),
+            completed=tally.get("completed", 0),
+            final=final(tally),
+            units_moved=sum(row["moved_in"] for row in books["registries"]),
+            seconds=time.monotonic() - began,
+            ways=ways(books),
+            records=records.compare(operators, watch, INTERNATIONAL, sections) if sections else None,
+            nowhere=nowhere,
+        )
+        if result.settled or time.monotonic() > deadline:
+            return replace(result, doctor=trouble.examined(network))
         time.sleep(POLL_SECONDS)
-    raise GatewayError(Kind.INVARIANT, f"MEC01's issuance did not reach the gateway in {PATIENCE_SECONDS:.0f} s")
-
-
-def _propose(http: httpx.Client, network: Network) -> tuple[int, bool]:
-    """Propose what is free in Myanmar's account, in one message: transfers ever proposed, and whether any is new."""
-    mechanism = network.registries["MEC01"]
-    books = http.get(f"{mechanism}/admin/books").raise_for_status().json()
-    free = books["held"] - books["locked"]
-    if free:
-        share = -(-free // TRANSFERS)
-        parts = [min(share, free - begun) for begun in range(0, free, share)]
-        to = {"registry": "KOR01", "party": "KOR", "account": "100-1"}
-        wishes = [{"party": "MMR", "to": to, "quantity": part, "authorisation": AUTHORISATION} for part in parts]
-        http.post(f"{mechanism}/admin/transfers", json={"transfers": wishes}).raise_for_status()
-    return len(http.get(f"{mechanism}/admin/transfers").raise_for_status().json()["transfers"]), bool(free)
-
-
-def _look(http: httpx.Client, network: Network, seconds: float) -> Result:
-    books = http.get(f"{network.operator}/api/v1/books").raise_for_status().json()
-    registries = {
-        code: http.get(f"{url}/admin/books").raise_for_status().json() for code, url in network.registries.items()
-    }
-    tally: dict[str, int] = books["transfers"]
-    return Result(
-        books,
-        registries,
-        total=sum(tally.values()),
-        completed=tally.get("completed", 0),
-        final=sum(tally.get(state, 0) for state in FINAL),
-        units_moved=sum(row["moved_in"] for row in books["registries"]),
-        seconds=seconds,
-    )

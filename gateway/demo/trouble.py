@@ -40,9 +40,16 @@ def strike(http: httpx.Client, network: Network) -> int:
         time.sleep(POLL_SECONDS)
     with network.killed("gateway worker"):
         http.delete(faults).raise_for_status()
-        source, acquirer = (
-            http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
-        )
+        while not (nowhere := _nowhere(http, network)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)  # MEC01 has begun to carry it out, and may still be at it
+    return nowhere
+
+
+def _nowhere(http: httpx.Client, network: Network) -> int:
+    """Tonnes that have left MEC01 and not come to KOR01."""
+    source, acquirer = (
+        http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
+    )
     return int(source["moved_out"] - acquirer["moved_in"])
 
 

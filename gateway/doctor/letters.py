@@ -6,7 +6,7 @@ at hand; those signed with an earlier one are not examined in this, and a note s
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -51,6 +51,30 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """The texts of a message's items: hashed once, and read where one is looked at, because most are carried ones."""
+
+    texts: tuple[str, ...]
+
+    @cached_property
+    def hashes(self) -> list[str]:
+        """Their hashes, in order."""
+        return [compact.digest(text) for text in self.texts]
+
+    @cached_property
+    def by_hash(self) -> Mapping[str, str]:
+        """Each by its hash."""
+        return dict(zip(self.hashes, self.texts, strict=True))
+
+    def item(self, sha256: str) -> Item | None:
+        """The item with this hash, if it is there and can be read."""
+        try:
+            return envelope.attach([self.by_hash[sha256]])[sha256]
+        except (KeyError, EnvelopeError):
+            return None
+
+
+@dataclass(frozen=True)
 class Letter:
     """A stored message: its row, what its bytes say, and what proves them. ``fault`` is why they prove nothing.
 
@@ -60,6 +84,7 @@ class Letter:
     columns: Mapping[str, Any]
     kept: tuple[Kept, ...]
     unverified: Unverified | None
+    texts: Texts = Texts(())
     fault: str | None = None
     unproven: bool = False
     #: The promised leaf is that of a message that was refused and not kept.
@@ -89,14 +114,6 @@ class Letter:
         carried = body.get("evidence") if isinstance(body, dict) else None
         return [jws for jws in carried if isinstance(jws, str)] if isinstance(carried, list) else []
 
-    @cached_property
-    def items(self) -> Mapping[str, Item]:
-        """Its items by hash; none when one of them cannot be read."""
-        try:
-            return envelope.attach(self.unverified.texts) if self.unverified else {}
-        except EnvelopeError:
-            return {}
-
 
 async def letters(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Letter]:
     """Every message, read and verified."""
@@ -106,15 +123,13 @@ async def letters(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Letter]:
         try:
             unverified = envelope.read(bytes(columns["body"]))
         except EnvelopeError as error:
-            yield Letter(columns, kept, None, error.detail)
+            yield Letter(columns, kept, None, fault=error.detail)
             continue
         if columns["direction"] == "shown":  # carried by another message: ours or a registry's, and good as of then
             columns["direction"] = "out" if unverified.claimed_sender == scene.code else "in"
         fault, unproven = _proven(unverified, columns, scene)
-        letter = Letter(columns, kept, unverified, fault, unproven)
-        refused = await _of_refused(tx, letter)
-        unkept = await _unkept(tx, letter)
-        yield Letter(columns, kept, unverified, fault, unproven, refused, unkept)
+        letter = Letter(columns, kept, unverified, Texts(unverified.texts), fault, unproven)
+        yield replace(letter, of_refused=await _of_refused(tx, letter), unkept=await _unkept(tx, letter))
 
 
 def _kept(step: Sequence[Any]) -> Kept:
@@ -166,7 +181,10 @@ async def _unkept(tx: db.ReadTx, letter: Letter) -> tuple[tuple[str, str], ...]:
         return ()
     kind = letter.columns["type"].removeprefix("transfer.")
     mine = {kept.sha256 for kept in letter.kept}
-    loose = [str(i.value.get("transfer")) for h, i in letter.items.items() if i.kind == kind and h not in mine]
+    named = f'"{kind}"'  # of what is carried too, most need not be read to see that it is nothing of this kind
+    others = [sha for sha, text in letter.texts.by_hash.items() if sha not in mine and named in text]
+    items = [item for item in map(letter.texts.item, others) if item is not None and item.kind == kind]
+    loose = [str(item.value.get("transfer")) for item in items]
     if not loose:
         return ()
     names = [step for step, (of, *_) in _SPOKEN_BY_US.items() if of == kind]
@@ -198,9 +216,8 @@ def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
         yield finding(f"its row answers {c['in_reply_to']}, its bytes answer {answers}", **about)
     if letter.unverified.content_type != c["content_type"]:
         yield finding(f"it is stored as {c['content_type']}", **about)
-    texts = [compact.digest(text) for text in letter.unverified.texts]
     listed = letter.payload.get("items", [])
-    if not set(texts) <= set(listed) if shown else listed != texts:
+    if not set(letter.texts.hashes) <= set(listed) if shown else listed != letter.texts.hashes:
         yield finding("its items are not those that were signed", **about)
 
 
@@ -233,7 +250,7 @@ def _statement(
     kept: Kept, letter: Letter, scene: Scene, carried: Sequence[CarriedMessage | None], about: Mapping[str, Any]
 ) -> Iterable[Remark]:
     kind, by, _ = _SPOKEN[kept.step]
-    item = letter.items.get(kept.sha256)
+    item = letter.texts.item(kept.sha256)
     if item is None:
         yield finding(f"its {kept.step!r} is not in the message it was kept from", **about)
     elif (item.kind, item.value.get("transfer")) != (kind, kept.transfer):
@@ -270,9 +287,7 @@ def _carried(jws: str, letter: Letter, scene: Scene) -> CarriedMessage | None:
     """A message carried as evidence, judged at the time it was stored; nothing when it proves nothing."""
     try:
         sender = str(compact.read(jws).payload.get("from"))
-        return envelope.verify_carried(
-            jws, letter.items, scene.keys_of(sender, letter.columns["at"]), at=letter.columns["at"]
-        )
+        return envelope.verify_carried(jws, {}, scene.keys_of(sender, letter.columns["at"]), at=letter.columns["at"])
     except EnvelopeError:
         return None
 

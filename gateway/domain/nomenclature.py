@@ -83,8 +83,9 @@ ACTIVITY_TYPES = frozenset(
     }
 )
 
+#: ``CDM`` is our addition, for certified emission reductions under A6.4ERs: the list has no code for them.
 UNDERLYING_REGISTRIES = frozenset(
-    {"VCS", "GS", "CAR", "ACR", "ART", "GCC", "Cercarbono", "Isometric", "ISFL", "FCPF", "T-VER", "JCM"}
+    {"VCS", "GS", "CAR", "ACR", "ART", "GCC", "Cercarbono", "Isometric", "ISFL", "FCPF", "T-VER", "JCM", "CDM"}
 )
 
 #: ITMOs are mitigation outcomes from 2021 on (2/CMA.3 annex para 1).

@@ -49,9 +49,16 @@ BLOCKS = """
        WITH ORDINALITY AS q(registry, series, first, last, nr)
   JOIN unit_series s ON s.registry = q.registry AND s.series = q.series
 """
+
+
+def serials(series: str, first: str, last: str) -> str:
+    """Serials of a series as the exclusion constraints see them: a box half a series wide."""
+    return f"box(point({series}, {first}), point({series} + CAST(0.5 AS double precision), {last}))"
+
+
 #: The condition under which the exclusion constraint's index finds the live rows of ``x`` that overlap ``b``.
-OVERLAP = """box(point(x.series_id, x.first), point(x.series_id, x.last))
-  && box(point(b.series_id, b.first), point(b.series_id, b.last))"""
+OVERLAP = f"{serials('x.series_id', 'x.first', 'x.last')} && {serials('b.series_id', 'b.first', 'b.last')}"
+_NAMES = serials("x.itmo_series_id", "x.first + x.itmo_offset", "x.last + x.itmo_offset")
 
 
 #: One transaction at a time closes positions of a series. Without it, the second of two that split one position
@@ -136,7 +143,7 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
     found = await db.one(
         tx,
         f"""
-        WITH b AS (
+        WITH b AS MATERIALIZED (
           SELECT q.*, m.registry, m.party, m.account_type, i.id AS itmo_series_id, m.itmo_offset,
                  m.first_transferred_at, m.out_of
           FROM ({BLOCKS}) AS q
@@ -145,21 +152,28 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
                       CAST(:out_of AS text[])) WITH ORDINALITY
                AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, out_of, nr) USING (nr)
           LEFT JOIN itmo_series i ON i.stem = m.stem
+        ), hit AS MATERIALIZED (
+          SELECT found.id, b.nr FROM b CROSS JOIN LATERAL (
+            SELECT x.id FROM position x
+            WHERE x.closed_by IS NULL AND {OVERLAP} AND (b.out_of IS NULL OR x.registry = b.out_of)) AS found
         ), closed AS (
-          UPDATE position x SET closed_by = :entry FROM b
-          WHERE x.closed_by IS NULL AND {OVERLAP} AND (b.out_of IS NULL OR x.registry = b.out_of) RETURNING x.*
+          UPDATE position x SET closed_by = :entry
+          WHERE x.id = ANY(ARRAY(SELECT DISTINCT id FROM hit)) AND x.closed_by IS NULL RETURNING x.*
         ), moved AS (
           SELECT x.series_id, greatest(x.first, b.first) AS first, least(x.last, b.last) AS last,
                  b.registry, b.party, b.account_type, x.attributes_id,
                  coalesce(x.itmo_series_id, b.itmo_series_id) AS itmo_series_id,
                  coalesce(x.itmo_offset, b.itmo_offset) AS itmo_offset,
                  coalesce(x.first_transferred_at, b.first_transferred_at) AS first_transferred_at
-          FROM closed x JOIN b ON {OVERLAP}
+          FROM closed x JOIN hit USING (id) JOIN b USING (nr)
+        ), gone AS (
+          SELECT hit.id, range_agg(int8range(b.first, b.last, '[]')) AS serials
+          FROM hit JOIN b USING (nr) GROUP BY hit.id
         ), kept AS (
           SELECT x.series_id, lower(piece) AS first, upper(piece) - 1 AS last, x.registry, x.party, x.account_type,
                  x.attributes_id, x.itmo_series_id, x.itmo_offset, x.first_transferred_at
-          FROM closed x CROSS JOIN LATERAL unnest(int8multirange(int8range(x.first, x.last, '[]'))
-            - (SELECT range_agg(int8range(b.first, b.last, '[]')) FROM b WHERE {OVERLAP})) AS piece
+          FROM closed x JOIN gone USING (id)
+          CROSS JOIN LATERAL unnest(int8multirange(int8range(x.first, x.last, '[]')) - gone.serials) AS piece
         ), opened AS (
           INSERT INTO position (series_id, first, last, registry, party, account_type, attributes_id,
                                 itmo_series_id, itmo_offset, first_transferred_at, opened_by)
@@ -178,14 +192,15 @@ async def named_already(tx: db.Tx, blocks: Sequence[Block]) -> set[int]:
     named = [(nr, b, b.itmo) for nr, b in enumerate(blocks) if b.itmo is not None]
     found = await db.rows(
         tx,
-        """
+        f"""
         SELECT q.nr FROM unnest(CAST(:nr AS integer[]), CAST(:stem AS text[]), CAST(:first AS bigint[]),
                                 CAST(:last AS bigint[]), CAST(:offset AS bigint[]), CAST(:registry AS text[]),
                                 CAST(:series AS text[])) AS q(nr, stem, first, last, shift, registry, series)
         JOIN itmo_series i ON i.stem = q.stem
-        JOIN position x ON x.closed_by IS NULL AND x.itmo_series_id IS NOT NULL
-          AND box(point(x.itmo_series_id, x.first + x.itmo_offset), point(x.itmo_series_id, x.last + x.itmo_offset))
-              && box(point(i.id, q.first + q.shift), point(i.id, q.last + q.shift))
+        CROSS JOIN LATERAL (
+          SELECT x.series_id, x.itmo_offset FROM position x
+          WHERE x.closed_by IS NULL AND x.itmo_series_id IS NOT NULL
+            AND {_NAMES} && {serials("i.id", "q.first + q.shift", "q.last + q.shift")} OFFSET 0) AS x
         JOIN unit_series s ON s.id = x.series_id
         WHERE (s.registry, s.series, x.itmo_offset) IS DISTINCT FROM (q.registry, q.series, q.shift)
         """,

@@ -75,7 +75,7 @@ class Record:
     entry_id: int
 
 
-async def ready(tx: db.Tx, now: datetime) -> list[str]:
+async def ready(tx: db.Tx | db.ReadTx, now: datetime) -> list[str]:
     """The links to which records are to be said now: as many as a message takes, or some that have waited enough."""
     found = await db.rows(
         tx,

@@ -17,6 +17,7 @@ from gateway.domain.transfers import CANCELLABLE, Event, State, advance
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
 from gateway.recordings import commands as recordings
+from gateway.recordings import store as recorded
 from gateway.transfers import steps, store
 from gateway.transfers.judge import judge
 from gateway.transfers.steps import Taken
@@ -64,12 +65,15 @@ class Decisions:
     def __init__(self, database: db.Database, node: Node) -> None:
         self._db = database
         self._node = node
+        #: Whether the last look found something to record.
+        self.to_record = False
 
     async def take(self) -> bool:
         """Decide on the transfers that are due now; whether any was. One look says which decisions there are."""
         now = self._node.clock()
         async with self._db.reading() as tx:
             found = await store.undecided(tx, CANCELLABLE, now)
+            self.to_record = bool(await recorded.ready(tx, now))
         wanted = [(due, act) for (due, act), there in zip(DECISIONS, found, strict=True) if there]
         return any([await self._decide(due, act) for due, act in wanted])
 

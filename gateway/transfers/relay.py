@@ -41,7 +41,7 @@ class Relay:
         await self.sender.give_back()
         decided = await self.decisions.take()
         started = await self.sender.start()
-        if await self.decisions.record():
+        if self.decisions.to_record and await self.decisions.record():
             return await self.sender.start() or started
         return started or decided
 

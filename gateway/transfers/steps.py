@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 
 from gateway import db
@@ -205,9 +205,10 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
     pieces = [(row, move) for row in completed for move in _moves(row, known)]
     moves = [move for _, move in pieces]
     if moves:
-        clashes = await naming.clashing(tx, [m.block for m in moves])
-        moves = [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
-        moved = await book.move(tx, moves, entry_id)
+        moved = await db.unless_excluded(tx, partial(book.move, tx, moves, entry_id))
+        if moved is None:  # identifiers that other units bear: seldom, so it is found out by trying
+            moves = await _without_clashes(tx, moves)
+            moved = await book.move(tx, moves, entry_id)
         invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
         of = [(row, move.block) for (row, _), move in zip(pieces, moves, strict=True)]
         await recording.relayed(tx, _relayed(of, known), entry_id)
@@ -221,6 +222,12 @@ def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Rela
     for transfer, of in groupby(blocks, key=lambda pair: pair[0].id):
         proposed, released, credited = (known[transfer, step].item for step in ("propose", "released", "credited"))
         yield Relayed(transfer, proposed, released, credited, [block for _, block in of])
+
+
+async def _without_clashes(tx: db.Tx, moves: Sequence[book.Move]) -> list[book.Move]:
+    """The same moves without the identifiers that belong to other units."""
+    clashes = await naming.clashing(tx, [m.block for m in moves])
+    return [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
 
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:

@@ -7,7 +7,7 @@ whatever message brings it. All functions take lists and use a fixed number of s
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
@@ -383,9 +383,13 @@ async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) ->
 
 
 def row_of(r: Any) -> Row:
-    """A row as ``COLUMNS`` select it."""
-    values = dict(r._mapping)
-    values["state"] = State(values["state"])
-    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
-    values["findings"] = json.loads(values["findings"])
-    return Row(**values)
+    """A row as ``COLUMNS`` select it: in the order of the members of ``Row``."""
+    values = list(r)
+    values[_STATE] = State(values[_STATE])
+    values[_OUTCOME] = Outcome(values[_OUTCOME]) if values[_OUTCOME] else None
+    values[_FINDINGS] = json.loads(values[_FINDINGS])
+    return Row(*values)
+
+
+_MEMBERS = [member.name for member in fields(Row)]
+_STATE, _OUTCOME, _FINDINGS = map(_MEMBERS.index, ("state", "outcome", "findings"))

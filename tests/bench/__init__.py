@@ -1,1 +1,6 @@
-"""``make bench``: how fast the relay is, as ratios to what the same machine and database can do at all."""
+"""Measures the program as it is run; ``python -m tests.bench`` prints one JSON. All units are synthetic.
+
+``network`` starts everything as processes, ``figures`` lets transfers happen and times them, ``gate`` says whether a
+run counts, ``arithmetic`` makes figures of what was timed. ``reference`` and ``bare`` measure what the figures are
+held against, ``program`` is a gateway or registry that is watched from inside (``watching``).
+"""

@@ -1,112 +1,180 @@
-"""Measures the relay between two sandbox registries and prints one JSON: medians of the runs, and their spread.
+"""``python -m tests.bench``: measures the relay as it is run and prints one JSON.
 
-The reference is pgbench (TPC-B-like, prepared, 8 clients) on the same server with the relay idle and
-synchronous_commit on, so the ratios carry over to other machines better than the figures do. Everything runs
-on this machine: gateway, worker, two registries and PostgreSQL share its cores. All units are synthetic.
+The reference is pgbench on the same server with the relay idle and synchronous_commit on, so the ratio carries over to
+other machines better than the figures do. Everything shares this machine's cores. No number is printed of a run that
+fails the gate: the command says why and ends with 1. All units are synthetic.
 """
 
 import argparse
-import asyncio
 import json
-import re
-import statistics
-import subprocess
+import os
+import platform
+import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gateway import embedded
-from tests import stage as staging
-from tests.stage import Stage
-
-#: How often the meter looks. It shares the process with what it measures, so it must not look all the time.
-METER_SECONDS = 0.02
+from tests.bench import figures, gate, memory, network, positions, profiled, reference, slow_peer, watching
+from tests.bench.arithmetic import percentile, spread
+from tests.bench.network import Network
 
 
 def main() -> None:
-    """Run the bench in a temporary folder and print its JSON."""
+    """Measure what is wanted, print the JSON."""
+    wanted = _options()
+    found: dict[str, Any] = {}
+    profiles: list[str] = []
+    try:
+        for measure in _measures(wanted, profiles):
+            with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+                found |= measure(Path(folder))
+    except gate.Failed as failure:
+        print(failure, file=sys.stderr)
+        raise SystemExit(1) from None
+    if wanted.profile:
+        wanted.profile.write_text("\n".join(profiles))
+    print(json.dumps(found | {"measured": _measured(wanted)}, indent=1, ensure_ascii=False))
+    broken = [name for name in ("memory.flat", "slow_peer.holds") if found.get(name) is False]
+    if broken:
+        raise SystemExit(f"not so: {', '.join(broken)}")
+
+
+def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Callable[[Path], dict[str, Any]]]:
+    """What is to be measured, each on a network of its own in a new folder."""
+    if {"a", "b", "c"} & set(wanted.only):
+        yield lambda folder: _on(folder, lambda running: _Bench(running, wanted, profiles).measured())
+    if "h" in wanted.only:
+        book = positions.Wanted(wanted.positions, wanted.transfers, wanted.runs, bool(wanted.profile))
+        yield lambda folder: positions.measured(folder, book, profiles)
+    if wanted.memory:
+        yield lambda folder: _on(folder, lambda running: memory.measured(running, wanted.memory))
+    if wanted.slow_peer:
+        yield lambda folder: _on(
+            folder, lambda running: slow_peer.measured(running, wanted.transfers, wanted.runs), slow_peer.MEMBERS
+        )
+
+
+def _on(
+    folder: Path, measure: Callable[[Network], dict[str, Any]], members: Sequence[network.Member] = network.MEMBERS
+) -> dict[str, Any]:
+    with network.running(folder, members) as running:
+        return measure(running)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=1000, help="transfers a batched run relays")
-    parser.add_argument("--alone", type=int, default=1000, help="transfers proposed in messages of their own")
-    parser.add_argument("--seconds", type=int, default=10, help="length of the pgbench reference")
+    parser.add_argument("--only", help="which figures (a,b,c,h), for example a,c")
+    parser.add_argument("--runs", type=int, help="runs of each figure (5)")
+    parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
+    parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
+    parser.add_argument("--seconds", type=int, help="length of a pgbench run (30)")
+    parser.add_argument("--positions", help="sizes of the book of (h) (1000000), for example 100000,1000000")
+    parser.add_argument("--memory", action="store_true", help=f"whether memory stays flat, over {memory.TRANSFERS:,}")
+    parser.add_argument("--slow-peer", action="store_true", help="what the others manage beside a slow peer")
+    parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="write where the time goes")
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder, embedded.running(Path(folder)) as server:
-        staging.make_template(server)
-        reference = _pgbench(server, wanted.seconds)
-        found = asyncio.run(_measure(server, Path(folder), wanted))
-    batched = found["batched_transfers_per_second"]["median"]
-    print(
-        json.dumps({"pgbench_tps": reference, "batched_to_pgbench": round(batched / reference, 3), **found}, indent=1)
-    )
+    usual = {"runs": 1, "transfers": 2_000, "alone": 30, "seconds": 5, "positions": "100000"} if wanted.quick else {}
+    usual = {"runs": 5, "transfers": 10_000, "alone": 100, "seconds": 30, "positions": "1000000", **usual}
+    for name, value in usual.items():
+        if getattr(wanted, name) is None:
+            setattr(wanted, name, value)
+    if wanted.only is None:
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,h"
+    wanted.only = wanted.only.split(",")
+    if wanted.memory:
+        wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS
+    wanted.positions = [int(size) for size in wanted.positions.split(",")]
+    return wanted
 
 
-def _pgbench(server: embedded.Server, seconds: int) -> float:
-    program = [str(embedded.binaries() / "pgbench")]
-    dsn = server.dsn("postgres")
-    subprocess.run([*program, "-i", "-s", "20", "-q", dsn], check=True, capture_output=True)
-    measured = subprocess.run(
-        [*program, "-M", "prepared", "-c", "8", "-j", "2", "-T", str(seconds), dsn],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = re.search(r"tps = ([0-9.]+)", measured.stdout)
-    if found is None:
-        raise SystemExit(f"pgbench said no tps: {measured.stdout}")
-    return float(found[1])
+class _Bench:
+    """One use of the command: rounds of everything that is wanted, so that each sees the same machine."""
+
+    def __init__(self, running: Network, wanted: argparse.Namespace, profiles: list[str]) -> None:
+        self._network, self._wanted, self._profiles = running, wanted, profiles
+        self._cpu: dict[str, dict[str, float]] = {}
+        self._course: list[str] = []
+
+    def measured(self) -> dict[str, Any]:
+        """The JSON."""
+        wanted, running = self._wanted, self._network
+        running.issue(100 * wanted.runs * wanted.transfers)
+        reference.prepare(running.server)
+        figures.together(running, figures.WARM_UP)
+        rounds = [self._round(nr) for nr in range(wanted.runs)]
+        found: dict[str, Any] = {}
+        spreads: dict[str, Any] = {}
+        for key in rounds[0]["figures"]:
+            spreads[key] = spread([r["figures"][key] for r in rounds])
+            found[key] = spreads[key]["median"]
+        found["spread"] = spreads
+        for name in rounds[0]["more"]:
+            found[name] = rounds[-1]["more"][name]
+        if "c" in wanted.only:
+            found["relay.single_bare"] = profiled.bare(running)
+            self._course = found["relay.single_bare"].pop("course")
+        if wanted.profile:
+            inside = profiled.profile(running, wanted.only, wanted.transfers)
+            course = "\n".join(["# The course of one transfer alone, watched", "", *self._course, ""])
+            self._profiles += [watching.cpu_report(self._cpu), course, inside]
+        return found
+
+    def _round(self, nr: int) -> dict[str, dict[str, Any]]:
+        running, wanted = self._network, self._wanted
+        _say(f"round {nr + 1} of {wanted.runs}")
+        values: dict[str, float] = {"pgbench.tps": reference.tps(running.server, wanted.seconds)}
+        more: dict[str, Any] = {}
+        if "a" in wanted.only:
+            run = self._watched("(a) batches", lambda: figures.together(running, wanted.transfers))
+            values["relay.transfers_per_second"] = run.per_second
+            values["relay.ratio"] = run.per_second / values["pgbench.tps"]
+            values["relay.cpu_ms_per_transfer"] = self._cpu_ms("(a) batches", run.transfers)
+            more["relay.batches_outgoing"] = run.outgoing
+        if "b" in wanted.only:
+            run = self._watched("(b) singles", lambda: figures.singles(running, wanted.transfers))
+            values["relay.singles_per_second"] = run.per_second
+            values["relay.cpu_ms_per_single"] = self._cpu_ms("(b) singles", run.transfers)
+            values["relay.messages_per_transfer"] = run.outgoing["messages"] / run.transfers
+            values["relay.transfers_per_message"] = run.outgoing["transfers_per_message"]
+            more["relay.singles_outgoing"] = run.outgoing
+        if "c" in wanted.only:
+            taken = self._watched("(c) alone", lambda: figures.alone(running, wanted.alone))
+            values["relay.single_p50_ms"], values["relay.single_p99_ms"] = percentile(taken, 50), percentile(taken, 99)
+        _say(", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        return {"figures": values, "more": more}
+
+    def _cpu_ms(self, what: str, transfers: int) -> float:
+        """CPU time of everything that ran for it, PostgreSQL included: what a busy machine does not change."""
+        return 1000 * sum(self._cpu[what].values()) / transfers
+
+    def _watched(self, what: str, measure: Callable[[], Any]) -> Any:
+        with watching.cpu(self._network) as used:
+            found = measure()
+        self._cpu[what] = used
+        return found
 
 
-async def _measure(server: embedded.Server, folder: Path, wanted: argparse.Namespace) -> dict[str, Any]:
-    async with staging.opened(server, folder) as stage:
-        await stage.link("MEC01", "mechanism")
-        await stage.link("KOR01", "party", "KOR")
-        await stage.issue(10_000_000)
-        async with stage.working():
-            batched = [wanted.batch / await _relayed(stage, wanted.batch) for _ in range(wanted.runs)]
-            alone = [wanted.alone / await _relayed(stage, wanted.alone, each_alone=True) for _ in range(wanted.runs)]
-            single = [await _relayed(stage, 1) for _ in range(wanted.runs * 5)]
-        return {
-            "batched_transfers_per_second": _spread(batched),
-            "alone_transfers_per_second": _spread(alone),
-            "transfers_per_outgoing_message_alone": round(await _together(stage, wanted), 2),
-            "one_transfer_seconds": _spread(single),
-        }
-
-
-async def _relayed(stage: Stage, number: int, *, each_alone: bool = False) -> float:
-    """Propose ``number`` transfers of a tonne; the seconds until the last is completed."""
-    before = await _completed(stage)
-    to = {"registry": "KOR01", "party": "KOR", "account": "100-1"}
-    wishes = [{"party": "MMR", "to": to, "quantity": 1, "authorisation": staging.AUTHORISATION}] * number
-    began = time.perf_counter()
-    await stage.registries["MEC01"].post("transfers", transfers=wishes, one_message_each=each_alone)
-    while await _completed(stage) < before + number:  # noqa: ASYNC110 - what is measured must not wait for its meter
-        await asyncio.sleep(METER_SECONDS)
-    return time.perf_counter() - began
-
-
-async def _completed(stage: Stage) -> int:
-    async with stage.gateway.database.reading() as tx:
-        return (await staging.view.tally(tx)).get("completed", 0)
-
-
-async def _together(stage: Stage, wanted: argparse.Namespace) -> float:
-    """How many transfers one offer carried on average, over those that were proposed alone."""
-    found = await stage.rows(
-        "SELECT count(*), count(DISTINCT offer_id) FROM transfer t WHERE (SELECT count(*) FROM transfer_step s "
-        "JOIN transfer_step p ON p.entry_id = s.entry_id WHERE s.transfer_id = t.id AND s.step = 'propose') = 1"
-    )
-    return float(found[0][0] / max(found[0][1], 1))
-
-
-def _spread(values: list[float]) -> dict[str, float]:
+def _measured(wanted: argparse.Namespace) -> dict[str, Any]:
+    """On what, and how much of it."""
     return {
-        "median": round(statistics.median(values), 4),
-        "lowest": round(min(values), 4),
-        "highest": round(max(values), 4),
+        "runs": wanted.runs,
+        "transfers_per_run": wanted.transfers,
+        "alone_per_run": wanted.alone,
+        "parties": ["GWY01", *(f"{m.code} (answers by {m.answer})" for m in network.MEMBERS)],
+        "pgbench": f"-i -s {reference.SCALE}; -M prepared -c {reference.CLIENTS} -j {reference.THREADS} "
+        f"-T {wanted.seconds}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgresql": reference.server_version(),
+        "gateway": version("article6-gateway"),
     }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

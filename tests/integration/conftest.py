@@ -22,9 +22,11 @@ from tests.stage import Stage
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[embedded.Server]:
     """One PostgreSQL server, with a migrated database to copy."""
-    with tempfile.TemporaryDirectory(prefix="gateway-tests-") as folder, embedded.running(Path(folder)) as server:
-        staging.make_template(server)
-        yield server
+    with tempfile.TemporaryDirectory(prefix="gateway-tests-") as folder:
+        with embedded.running(Path(folder)) as server:
+            staging.make_template(server)
+            yield server
+        embedded.remove(Path(folder))  # root's data is elsewhere
 
 
 @pytest.fixture

@@ -163,8 +163,8 @@ async def test_a_worker_that_dies_between_signing_and_sending_loses_nothing(link
 
 
 async def test_what_a_gateway_that_lost_data_records_again_is_the_same(linked: Stage) -> None:
-    await linked.registries["KOR01"].change("policy", decide=True)
     [transfer] = await linked.propose(50)
+    await linked.until(lambda: linked.count("transfer"))
     await linked.gateway.relay.turn()
     await linked.back_up()
     assert await linked.relay([transfer]) == ["completed"]

@@ -44,6 +44,8 @@ BEGIN
 END $$;
 """
 
+#: ``link`` and ``section`` are what ``sections`` gave in the same transaction; to look them up again for every row
+#: would double what writing it costs. The doctor holds them against each other.
 RECORDS = """
 CREATE TABLE action_record (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -51,8 +53,8 @@ CREATE TABLE action_record (
   cause text NOT NULL,
   type text NOT NULL CHECK (type IN ('First transfer', 'Transfer', 'Acquisition', 'Use', 'Cancellation')),
   at timestamptz NOT NULL,
-  link text NOT NULL REFERENCES link,
-  section text NOT NULL REFERENCES link_registry,
+  link text NOT NULL,
+  section text NOT NULL,
   party text NOT NULL,
   quantity bigint NOT NULL CHECK (quantity >= 1),
   block_count integer NOT NULL,

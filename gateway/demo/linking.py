@@ -1,0 +1,68 @@
+"""Links the registries of the demo: each is registered with its keys and its books, then opens its link itself."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from gateway import db
+from gateway.demo import KEY
+from gateway.demo.members import GATEWAY, Member
+from gateway.errors import GatewayError, Kind
+from gateway.links import commands, store
+from gateway.links.store import Link
+from gateway.messages.outbox import Node
+from gateway.signing.keys import SoftwareKey
+
+
+def jwks(folder: Path, code: str) -> Path:
+    """Where the public keys of a system lie, pinned by all others."""
+    return folder / f"{code}.jwks.json"
+
+
+def establish(http: httpx.Client, folder: Path, members: Sequence[Member], urls: Mapping[str, str], dsn: str) -> None:
+    """Pin every registry's keys, register it at its address, and let it activate its link, where that is open.
+
+    ``dsn`` is the gateway's database. Raises UNAVAILABLE when a registry gets no receipt for its opening.
+    """
+
+    def pin(member: Member) -> None:
+        keys = http.get(f"{urls[member.code]}/keys").raise_for_status().json()
+        jwks(folder, member.code).write_text(json.dumps(keys))
+
+    def activate(code: str) -> None:
+        answer = http.post(f"{urls[code]}/admin/activate").raise_for_status().json()
+        if not answer["receipted"]:
+            raise GatewayError(Kind.UNAVAILABLE, f"{code} got no receipt for its link.activate")
+
+    with ThreadPoolExecutor(len(members)) as side_by_side:
+        list(side_by_side.map(pin, members))
+        states = asyncio.run(_register(folder, members, urls, dsn))
+        list(side_by_side.map(activate, [m.code for m in members if states[m.code] == "requested"]))
+
+
+async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, str], dsn: str) -> dict[str, str]:
+    """Register the links that are not there, move those that are to their present addresses; their states."""
+    node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
+    database = db.Database(dsn)
+
+    async def work(tx: db.Tx) -> dict[str, str]:
+        known = {link.code for link in await store.links(tx)}
+        for member in members:
+            url = urls[member.code]
+            if member.code in known:
+                await commands.readdress(tx, node, member.code, url)
+                continue
+            link = Link(member.code, member.kind, url, "requested", 24, tuple(member.registries))
+            keys = json.loads(jwks(folder, member.code).read_text())["keys"]
+            await commands.register(tx, node, link, member.registries, keys)
+        return {link.code: link.state for link in await store.links(tx)}
+
+    try:
+        return await database.run(work, "links.register")
+    finally:
+        await database.close()
