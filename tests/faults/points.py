@@ -35,8 +35,13 @@ CANCELLED = {"party": "MMR", "account": members.OWN, "to_account": "300-1", "qua
 
 _refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
 
-#: Of the gateway: what the ordinary load does not pass.
+#: KOR01 decides, nobody else: what is passed by that is passed while the transfers on all other arrows are under way.
+_KOREA = Course(during=load.end_in_korea)
+
+#: Of the gateway: what the ordinary load does not pass, or only at its end.
 GATEWAY = {
+    **dict.fromkeys(("decide.end_overdue", "decide.commit", "receive.transfer.voided"), _KOREA),
+    **dict.fromkeys(("send.transfer.commit", "send.transfer.settle"), _KOREA),
     "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
     "receive.action.notice": Course(during=calls("MEC01", "POST", "issue", **ISSUE)),
     "receive.transfer.propose": Course(during=propose_more),
@@ -66,8 +71,10 @@ GATEWAY = {
     "wake": Course(during=wake_it),
     "leave": Course(during=tell_to_end),
 }
-#: Of the registries: at whom it happens, and what the ordinary load does not pass.
+#: Of the registries: at whom it happens, and what the ordinary load does not pass, or only at its end.
 REGISTRY = {
+    **dict.fromkeys(("receive.transfer.commit", "receive.transfer.cancel", "send.transfer.voided"), ("MEC01", _KOREA)),
+    "receive.transfer.closed": ("MEC01", _KOREA),
     "receive.transfer.request": ("MEC01", Course(during=load.request)),
     "receive.transfer.offer": ("KOR01", Course(during=propose_more)),
     "receive.transfer.settle": ("KOR01", Course(during=load.end_in_korea)),
