@@ -340,7 +340,7 @@ async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str])
         """,
         {"ids": list(ids), "names": list(names)},
     )
-    kept = (Step(r[0], r[1], r[2], bytes(r[3]), r[4]) for r in found)
+    kept = (Step(*values) for values in map(list[Any], found))
     return {(step.transfer, step.step): step for step in kept}
 
 
