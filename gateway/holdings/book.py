@@ -58,6 +58,9 @@ def serials(series: str, first: str, last: str) -> str:
 
 #: The condition under which the exclusion constraint's index finds the live rows of ``x`` that overlap ``b``.
 OVERLAP = f"{serials('x.series_id', 'x.first', 'x.last')} && {serials('b.series_id', 'b.first', 'b.last')}"
+#: The live positions that overlap ``b``. OFFSET 0 keeps the planner from looking at all of them: it does so as long as
+#: its statistics say that there are few.
+THERE = f"SELECT x.* FROM position x WHERE x.closed_by IS NULL AND {OVERLAP} OFFSET 0"
 _NAMES = serials("x.itmo_series_id", "x.first + x.itmo_offset", "x.last + x.itmo_offset")
 
 
@@ -88,7 +91,7 @@ async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held
         WITH b AS ({BLOCKS})
         SELECT b.nr, x.registry, x.party, x.account_type, x.first, x.last, x.attributes_id, a.attributes, i.stem,
                x.itmo_offset
-        FROM b JOIN position x ON {OVERLAP} AND x.closed_by IS NULL
+        FROM b CROSS JOIN LATERAL ({THERE}) AS x
         JOIN unit_attributes a ON a.id = x.attributes_id
         LEFT JOIN itmo_series i ON i.id = x.itmo_series_id
         ORDER BY b.nr, x.first
@@ -153,9 +156,7 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
                AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, out_of, nr) USING (nr)
           LEFT JOIN itmo_series i ON i.stem = m.stem
         ), hit AS MATERIALIZED (
-          SELECT found.id, b.nr FROM b CROSS JOIN LATERAL (
-            SELECT x.id FROM position x
-            WHERE x.closed_by IS NULL AND {OVERLAP} AND (b.out_of IS NULL OR x.registry = b.out_of)) AS found
+          SELECT x.id, b.nr FROM b CROSS JOIN LATERAL ({THERE}) AS x WHERE b.out_of IS NULL OR x.registry = b.out_of
         ), closed AS (
           UPDATE position x SET closed_by = :entry
           WHERE x.id = ANY(ARRAY(SELECT DISTINCT id FROM hit)) AND x.closed_by IS NULL RETURNING x.*

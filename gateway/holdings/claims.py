@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway import db
 from gateway.domain.units import Block, UnitRange
-from gateway.holdings.book import BLOCKS, CLAIMING, OVERLAP, block_columns, know_series, lock_series
+from gateway.holdings.book import BLOCKS, CLAIMING, OVERLAP, THERE, block_columns, know_series, lock_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ async def take(tx: db.Tx, claims: Sequence[Claim], link: str) -> set[int]:
           SELECT b.nr, coalesce(bool_and(x.registry = b.here), b.here IS NOT NULL) AS here,
                  coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
                           FILTER (WHERE x.id IS NOT NULL), 0) AS known
-          FROM wanted b LEFT JOIN position x ON x.closed_by IS NULL AND {OVERLAP} GROUP BY b.nr, b.here
+          FROM wanted b LEFT JOIN LATERAL ({THERE}) AS x ON true GROUP BY b.nr, b.here
         ), taken AS (
           INSERT INTO claim (transfer_id, series_id, first, last)
           SELECT w.transfer_id, w.series_id, w.first, w.last
@@ -96,7 +96,8 @@ async def held_by_others(tx: db.Tx | db.ReadTx, claims: Sequence[Claim]) -> list
         WITH b AS ({BLOCKS})
         SELECT b.nr, x.first, x.last
         FROM b JOIN unnest(CAST(:transfer AS text[])) WITH ORDINALITY AS t(transfer_id, nr) USING (nr)
-        JOIN claim x ON {OVERLAP} AND x.released_by IS NULL AND x.transfer_id <> t.transfer_id
+        CROSS JOIN LATERAL (SELECT x.* FROM claim x WHERE {OVERLAP} AND x.released_by IS NULL OFFSET 0) AS x
+        WHERE x.transfer_id <> t.transfer_id
         ORDER BY b.nr, x.first
         """,
         {**block_columns([c.block for c in claims]), "transfer": [c.transfer for c in claims]},

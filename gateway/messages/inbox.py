@@ -16,7 +16,6 @@ A handler that raises a ``GatewayError`` with a code refuses the whole message: 
 everything back.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from gateway.audit import log
 from gateway.domain.check_codes import Finding
 from gateway.errors import GatewayError, Kind
 from gateway.messages import outbox, receipts, store
+from gateway.messages.aside import aside
 from gateway.messages.groups import MAX_SMALL_BYTES, Groups
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.receipts import ItemReceipt
@@ -252,7 +252,7 @@ class Inbox:
     async def _verify(self, tx: db.Tx, unverified: Unverified, now: datetime) -> VerifiedMessage:
         keys = await self._keys_of(tx, [unverified.claimed_sender])
         verify = partial(envelope.verify, unverified, keys, receiver=self._node.code, now=now)
-        return verify() if len(unverified.received) < LARGE_BODY else await asyncio.to_thread(verify)
+        return verify() if len(unverified.received) < LARGE_BODY else await aside(verify)
 
     async def _apply(self, tx: db.Tx, inbound: Inbound, leaf: str) -> Draft:
         message = inbound.message
@@ -320,7 +320,7 @@ async def _read(body: bytes) -> Unverified:
     """Read the form of a message; a large one in a thread, because a hostile one may take a second of it."""
     if len(body) < LARGE_BODY:
         return envelope.read(body)
-    return await asyncio.to_thread(envelope.read, body)
+    return await aside(partial(envelope.read, body))
 
 
 def _refused(error: EnvelopeError, origin: Origin, now: datetime) -> log.Draft:

@@ -7,16 +7,17 @@ before a restore must not arrive after it (R16). What cannot be proven is left o
 message that is kept has a log entry of its own, which names the message that brought it, and is never sent.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from gateway import db
 from gateway.audit import log
 from gateway.domain import wire
 from gateway.links import store as links
 from gateway.messages import store as messages
+from gateway.messages.aside import aside
 from gateway.messages.inbox import LARGE_BODY, Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import dumps
@@ -82,10 +83,10 @@ async def of(tx: db.Tx, node: Node, inbound: Inbound) -> Evidence:
         return Evidence(inbound, ())
     items = {item.sha256: item for item in inbound.message.items}
     heavy = len(inbound.message.received) >= LARGE_BODY  # then outside the event loop: somebody else waits for it
-    senders = await asyncio.to_thread(_senders, carried) if heavy else _senders(carried)
+    senders = await aside(partial(_senders, carried)) if heavy else _senders(carried)
     keys = [*await links.keys(tx, sorted(senders)), _own_key(node)]
     prove = _Proving(items, keys, node.code, inbound.at)
-    return Evidence(inbound, await asyncio.to_thread(prove.all, carried) if heavy else prove.all(carried))
+    return Evidence(inbound, await aside(partial(prove.all, carried)) if heavy else prove.all(carried))
 
 
 def _senders(carried: Sequence[str]) -> set[str]:

@@ -340,7 +340,8 @@ async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str])
         """,
         {"ids": list(ids), "names": list(names)},
     )
-    return {(r.transfer_id, r.step): Step(r.transfer_id, r.step, r.item, bytes(r.sha256), r.entry_id) for r in found}
+    kept = (Step(*values) for values in map(list[Any], found))
+    return {(step.transfer, step.step): step for step in kept}
 
 
 async def agree(tx: db.Tx, row: Row, person: str, entry_id: int, now: datetime) -> int:

@@ -173,14 +173,14 @@ def test_good_vectors_are_one_story_in_which_everything_named_is_there() -> None
 
 
 def parsed(sender: str, item: dict[str, Any]) -> object:
-    registry = identifiers.parse_registry_code(sender)
+    own: notices.Own = {identifiers.parse_registry_code(sender): None}
     match item["kind"]:
         case "propose":
             return proposals.parse_proposal(item)
         case "action":
-            return notices.parse_action(item, registry)
+            return notices.parse_action(item, own)
         case "position":
-            return notices.parse_position(item, registry)
+            return notices.parse_position(item, own)
     return [notices.parse_naming(entry) for entry in item["itmo"]]
 
 
