@@ -40,8 +40,10 @@ class Applied:
     async def all(self, *messages: str, leaving: int | None = None) -> list[str | BaseException]:
         """The first, and the others that come while it is applied; one of them may go before it is answered."""
         joined = Groups(self.several, self.one, len)
-        tasks = [asyncio.create_task(joined.join("MEC01", message)) for message in messages]
+        tasks = [asyncio.create_task(joined.join("MEC01", messages[0]))]
         await self.begun.wait()
+        tasks += [asyncio.create_task(joined.join("MEC01", message)) for message in messages[1:]]
+        await asyncio.sleep(0)  # each of them joins
         if leaving is not None:
             tasks[leaving].cancel()
         self.go.set()
