@@ -33,8 +33,9 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where everything listens."""
+    """Where everything lies and listens."""
 
+    folder: Path
     link: str
     operator: str
     #: Link code → where that registry is operated.
@@ -118,6 +119,7 @@ def running(folder: Path, members: Sequence[Member], story: str) -> Iterator[Net
         registries = {m.code: _registry(folder, server, m, members, addresses["link"]) for m in members}
         children += registries.values()
         network = Network(
+            folder=folder,
             link=addresses["link"],
             operator=addresses["operator"],
             registries={code: child.ready()["url"] for code, child in registries.items()},

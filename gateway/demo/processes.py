@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from gateway.errors import GatewayError, Kind
 
@@ -46,8 +46,12 @@ class Child:
 
     def ready(self) -> dict[str, str]:
         """The JSON line with which it says where it listens; raises INVARIANT when it ends or hangs instead."""
+        return self.said(READY_SECONDS)
+
+    def said(self, within_seconds: float) -> dict[str, Any]:
+        """The JSON line it prints; raises INVARIANT when it ends or hangs instead."""
         assert self.process.stdout is not None
-        hung = threading.Timer(READY_SECONDS, self.process.kill)
+        hung = threading.Timer(within_seconds, self.process.kill)
         hung.start()
         try:
             line = self.process.stdout.readline()
@@ -56,7 +60,7 @@ class Child:
         if not line:
             self.process.wait(STOP_SECONDS)
             self.check()
-        said: dict[str, str] = json.loads(line)
+        said: dict[str, Any] = json.loads(line)
         return said
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.demo import arrows, blocks, loading, members, outcome, records, trouble
+from gateway.demo import arrows, blocks, health, loading, members, outcome, records, trouble
 from gateway.demo.loading import Loaded
 from gateway.demo.members import Member
 from gateway.demo.network import DEFAULT_STORY, Network
@@ -122,5 +122,5 @@ def _seen(
             nowhere=nowhere,
         )
         if result.settled or time.monotonic() > deadline:
-            return replace(result, doctor=trouble.examined(network))
+            return replace(result, doctor=health.examined(network, result.total))
         time.sleep(POLL_SECONDS)
