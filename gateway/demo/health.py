@@ -6,6 +6,7 @@ is final, every record equal.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from gateway import db
@@ -28,12 +29,12 @@ def examined(network: Network, transfers: int) -> Report:
         return asyncio.run(_walked(network, WALKS))
     longest = walks_of([LONGEST])
     command = ["gateway", "doctor", "--json", "--keep", str(network.folder), "--only", LONGEST]
-    other = processes.start("gateway doctor", command)
-    try:
+    with ExitStack() as stack:
+        with processes.undisturbed():
+            other = processes.start("gateway doctor", command)
+            stack.callback(other.stop)
         ours = asyncio.run(_walked(network, [walk for walk in WALKS if walk not in longest]))
         said: dict[str, Any] = other.said(PATIENCE_SECONDS)
-    finally:
-        other.stop()
     return Report(ours.at, (*ours.results, *map(_result, said["checks"])))
 
 
