@@ -24,7 +24,8 @@ check:
 bench:
 	@$(RUN) python -m tests.bench $(ARGS)
 
-# Every crash point with every fault and every second kill, about an hour; ARGS="--minutes 10" for an even part of it.
+# Every crash point with every fault and every second kill, then the tests that are longer with FAULTS=long: about two
+# hours; ARGS="--minutes 10" for an even part of the crash points alone.
 faults:
 	@$(RUN) python -m tests.faults $(ARGS)
 

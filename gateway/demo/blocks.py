@@ -148,6 +148,8 @@ def _block(number: int, values: Sequence[str], before: RealBlock | None) -> Real
         raise _Wrong(f"serial_start {block.first} is larger than serial_end {block.last}")
     if _whole(row, "quantity") != block.quantity:
         raise _Wrong(f"quantity {row['quantity']} is not that of serials {block.first} to {block.last}")
+    if block.completed_at > datetime.now():  # in which zone is not said, so by the clock on the wall
+        raise _Wrong(f"completed_at {block.completed_at} lies in the future")
     if before is not None and block.completed_at < before.completed_at:
         raise _Wrong(f"out of order: completed before line {before.line}")
     return block

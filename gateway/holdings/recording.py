@@ -112,7 +112,8 @@ def _sides(one: Relayed, sections: Mapping[str, _Section], attributes: dict[Attr
     said = {"transfer": one.transfer} | said
     blocks = [(_block_text(block, attributes), block.quantity) for block in one.blocks]
     released, credited = json.loads(one.released), json.loads(one.credited)
-    out = Type.FIRST_TRANSFER if released["first_transfer"] else Type.TRANSFER
+    first = released["first_transfer"] and any("itmo" not in block for block in proposed["blocks"])
+    out = Type.FIRST_TRANSFER if first else Type.TRANSFER
     for address, name, kind, at in (
         (transferring, "transfer", out, released["released_at"]),
         (acquiring, "acquisition", Type.ACQUISITION, credited["credited_at"]),

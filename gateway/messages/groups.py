@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from gateway.errors import GatewayError, Kind
+
 #: Messages applied together at most, and their bytes: a few thousand transfers' worth of arrays.
 MAX_TOGETHER, MAX_TOGETHER_BYTES = 100, 512 * 1024
 #: A message longer than this has transfers enough to be worth a transaction of its own.
@@ -54,6 +56,8 @@ class Groups(Generic[M, A]):
                 await self._apply(self._next(waiting))
         finally:
             del self._working[sender], self._waiting[sender]
+            for _, future in waiting:  # none is left unless this task was ended: nobody waits for ever
+                future.cancel()
 
     def _next(self, waiting: deque[tuple[M, asyncio.Future[A]]]) -> list[tuple[M, asyncio.Future[A]]]:
         group, room = [waiting.popleft()], MAX_TOGETHER_BYTES
@@ -69,20 +73,28 @@ class Groups(Generic[M, A]):
         if len(group) > 1:
             try:
                 answers = await self._together([message for message, _ in group])
-            except Exception as error:  # whatever it was, each alone shows whose it is
-                log.info("applied-apart", messages=len(group), error=repr(error)[:300])
+            except Exception as error:
+                if isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE:
+                    return _fail(group, error)  # as it would be for each alone, one after another
+                log.info("applied-apart", messages=len(group), error=repr(error)[:300])  # each alone shows whose it is
         for (message, future), answer in zip(group, answers, strict=True):
             if answer is not None:
                 _tell(future, answer)
             else:
                 await self._apart(message, future)
+        return None
 
     async def _apart(self, message: M, future: "asyncio.Future[A]") -> None:
         try:
             _tell(future, await self._alone(message))
         except Exception as error:
-            if not future.done():
-                future.set_exception(error)
+            _fail([(message, future)], error)
+
+
+def _fail(group: Sequence[tuple[M, "asyncio.Future[A]"]], error: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _tell(future: "asyncio.Future[A]", answer: A) -> None:

@@ -18,8 +18,9 @@ from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
 from gateway.recordings import commands as recordings
 from gateway.recordings import store as recorded
-from gateway.transfers import steps, store
+from gateway.transfers import leases, steps, store
 from gateway.transfers.judge import judge
+from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
 
@@ -65,17 +66,21 @@ class Decisions:
     def __init__(self, database: db.Database, node: Node) -> None:
         self._db = database
         self._node = node
-        #: Whether the last look found something to record.
+        #: Whether the last look found something to record, or something to send.
         self.to_record = False
+        self.to_send = False
 
     async def take(self) -> bool:
         """Decide on the transfers that are due now; whether any was. One look says which decisions there are."""
         now = self._node.clock()
         async with self._db.reading() as tx:
-            found = await store.undecided(tx, CANCELLABLE, now)
+            found = await leases.look(tx, CANCELLABLE, SAID, now)
             self.to_record = bool(await recorded.ready(tx, now))
-        wanted = [(due, act) for (due, act), there in zip(DECISIONS, found, strict=True) if there]
-        return any([await self._decide(due, act) for due, act in wanted])
+        there = (found.overdue, found.proposed, found.accepted)
+        wanted = [(due, act) for (due, act), is_there in zip(DECISIONS, there, strict=True) if is_there]
+        decided = any([await self._decide(due, act) for due, act in wanted])
+        self.to_send = decided or found.unsent
+        return decided
 
     async def record(self) -> bool:
         """Sign what waits to be recorded; whether there was any. If that fails it waits, and no transfer with it."""

@@ -103,9 +103,10 @@ async def hear(tx: db.Tx, node: Node, inbound: Inbound, heard: Sequence[Heard], 
         step = await _step(tx, inbound, h, row, verdict, shown) if row is not None and verdict.effect else None
         if verdict.effect and step is None:
             verdict = _Judged(findings=(Finding(3002),), alarm=_LOST.format("what it shows is not enough to go on"))
-        taken += [step] if step is not None else []
+        misfits = misnamed.get(h.word.transfer, ())
+        taken += [replace(step, findings=(*step.findings, *misfits))] if step is not None else []
         raised |= {h.word.transfer: verdict.alarm} if verdict.alarm and not unknown else {}
-        found = (*verdict.findings, *misnamed.get(h.word.transfer, ()))
+        found = (*verdict.findings, *misfits)
         receipts.append(ItemReceipt(h.item, row.state if row else NOT_KNOWN, found, h.word.transfer))
     await sound(tx, inbound, raised)
     after = await take(tx, node, inbound, taken)
@@ -214,10 +215,11 @@ async def _misnamed(
         for h, verdict in zip(heard, judged, strict=True)
         if verdict.effect and h.word.event is Event.RELEASED
     }
-    given = {transfer: release for transfer, release in releases.items() if release.gives}
-    kept = await store.steps(tx, given, ("propose",)) if given else {}
+    kept = await store.steps(tx, releases, ("propose",)) if releases else {}
     proposed = {transfer: steps.read_proposal(step) for (transfer, _), step in kept.items()}
-    found = await naming.judge(tx, {transfer: (proposal, given[transfer]) for transfer, proposal in proposed.items()})
+    found = await naming.judge(
+        tx, {transfer: (proposal, releases[transfer]) for transfer, proposal in proposed.items()}
+    )
     sender, what = inbound.message.sender, "gives ITMO identifiers that cannot be taken"
     alarmed = [
         Alarm(sender, t, f.code, f"{sender} {what}: {f.detail}", inbound.entry_id) for t in found for f in found[t]

@@ -1,11 +1,12 @@
-"""Leases: which worker sends what is due, until when, and when it is tried again.
+"""What is due, and leases: which worker sends it, until when, and when it is tried again.
 
 A lease saves work and nothing else: whoever sends without one sends the same bytes, and its late writes are refused
 by state and version (R3, R4, N6 of the protocol). It ends by its time, with its worker's session, or as the row
 moves on. A wait doubles with each attempt that moved nothing and says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import db
@@ -14,12 +15,44 @@ from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
 from gateway.transfers import store
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look without a lock finds to be done: rows that may be overdue, proposals to be checked, acceptances to be
+    committed, statements or whole messages to be sent.
+    """
+
+    overdue: bool
+    proposed: bool
+    accepted: bool
+    unsent: bool
+
+
+async def look(tx: db.ReadTx, cancellable: Iterable[State], speaking: Iterable[State], now: datetime) -> Look:
+    """Look what there is to be done now."""
+    free = "next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)"
+    found = await db.one(
+        tx,
+        f"""
+        SELECT EXISTS (SELECT FROM transfer WHERE state = ANY(CAST(:states AS text[])) AND deadline <= :now
+                         AND next_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= :now)) AS overdue,
+               EXISTS (SELECT FROM transfer WHERE state = 'proposed' AND {free}) AS proposed,
+               EXISTS (SELECT FROM transfer WHERE state = 'accepted' AND {free}) AS accepted,
+               EXISTS (SELECT FROM transfer WHERE state = ANY(CAST(:speaking AS text[])) AND {free})
+                 OR EXISTS (SELECT FROM owed WHERE {free}) AS unsent
+        """,
+        {"states": [s.value for s in cancellable], "speaking": [s.value for s in speaking], "now": now},
+    )
+    assert found is not None  # EXISTS always says something
+    return Look(**found._mapping)
+
+
 async def lease_due(
     tx: db.Tx, states: Sequence[State], now: datetime, lease: Lease, busy: Sequence[str]
 ) -> list[store.Row]:
     """Lease rows whose statement is due to be sent, up to one message's worth, for as long as a send may take.
 
-    Rows that wait for a ``busy`` peer are passed over.
+    Rows that wait for a ``busy`` peer are passed over. The transaction commits lazily: a lease that is lost with the
+    database's machine is a statement that is sent once more.
     """
     found = await db.rows(
         tx,
@@ -37,7 +70,7 @@ async def lease_due(
           ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE transfer t SET leased_until = :until, leased_by = :worker, attempts = attempts + 1
-        FROM due WHERE t.id = due.id
+        FROM due CROSS JOIN {db.LAZILY} WHERE t.id = due.id
         RETURNING {store.COLUMNS}
         """,
         {

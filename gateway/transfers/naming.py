@@ -16,9 +16,11 @@ from gateway import db
 from gateway.domain import integrity, wire
 from gateway.domain.check_codes import Finding, merged
 from gateway.domain.notices import parse_naming
+from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal
 from gateway.domain.units import Block, ItmoNaming, UnitRange, overlapping_names
 from gateway.holdings import book
+from gateway.links import store as links
 
 #: Units and the identifiers given to them.
 Name: TypeAlias = tuple[UnitRange, ItmoNaming]
@@ -32,11 +34,6 @@ class Release:
     first_transfer: bool
     names: tuple[Name, ...]
     faults: tuple[Finding, ...] = ()
-
-    @property
-    def gives(self) -> bool:
-        """Whether it says anything of identifiers that can be wrong."""
-        return bool(self.first_transfer or self.names or self.faults)
 
 
 def read_release(value: Mapping[str, Any]) -> Release:
@@ -68,6 +65,8 @@ def named(proposal: Proposal, release: Release) -> Iterable[Block]:
 async def judge(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> dict[str, tuple[Finding, ...]]:
     """What is wrong with the identifiers of each release, by transfer; those with none wrong are left out."""
     found = {transfer: _findings(*pair) for transfer, pair in released.items()}
+    for transfer in await _left_unnamed(tx, released):
+        found[transfer].append(Finding(5133, detail="units of the additional registry services leave it as ITMOs only"))
     pieces = [
         (transfer, piece)
         for transfer, pair in released.items()
@@ -88,9 +87,24 @@ async def clashing(tx: db.Tx, blocks: Sequence[Block]) -> set[int]:
     return await book.named_already(tx, blocks) | {nr for nr, block in enumerate(blocks) if id(block) in twice}
 
 
+async def _left_unnamed(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> list[str]:
+    """The releases by which units leave the additional registry services without being first transferred."""
+    plain = {
+        transfer: proposal.transferring.registry
+        for transfer, (proposal, release) in released.items()
+        if not release.first_transfer and any(block.itmo is None for block in proposal.blocks)
+    }
+    behind = await links.behind(tx, sorted(set(plain.values()))) if plain else {}
+    return [t for t, r in plain.items() if r in behind and behind[r].kind == RegistryKind.SERVICES]
+
+
 def _findings(proposal: Proposal, release: Release) -> list[Finding]:
     names = _apart(release.names)
     found = list(release.faults)
+    if names and not release.first_transfer:
+        found.append(Finding(2015, detail="identifiers are given at first transfer, and this is said to be none"))
+    if release.first_transfer and all(block.itmo is not None for block in proposal.blocks):
+        found.append(Finding(5132, detail="the units have been first transferred before"))
     kept = set(map(id, names))
     doubled = tuple(name[0] for name in release.names if id(name) not in kept)
     if doubled:

@@ -40,7 +40,7 @@ class Relay:
         self.moved.clear()
         await self.sender.give_back()
         decided = await self.decisions.take()
-        started = await self.sender.start()
+        started = self.decisions.to_send and await self.sender.start()
         if self.decisions.to_record and await self.decisions.record():
             return await self.sender.start() or started
         return started or decided

@@ -16,6 +16,8 @@ from functools import lru_cache, partial
 from itertools import groupby
 
 from gateway import db
+from gateway.alarms import store as alarms
+from gateway.alarms.store import Alarm
 from gateway.domain.check_codes import Finding
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
@@ -87,7 +89,7 @@ async def take(
     carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
     known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
     if cause_entry is not None:  # before anything is said: the locks of series come before those of streams
-        await _settle_book(tx, taken, known, cause_entry)
+        await _settle_book(tx, taken, known, cause_entry, now)
     sayings = list(_sayings(taken, known))
     await _say(tx, node, sayings, known, answering)
     said: dict[str, list[_Saying]] = defaultdict(list)
@@ -199,7 +201,7 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
     )
 
 
-async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int) -> None:
+async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int, now: datetime) -> None:
     """Move the units of completed transfers to their acquirers; let go of everything final."""
     completed = [t.row for t in taken if t.after.state is State.COMPLETED]
     pieces = [(row, move) for row in completed for move in _moves(row, known)]
@@ -207,7 +209,7 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
     if moves:
         moved = await db.unless_excluded(tx, partial(book.move, tx, moves, entry_id))
         if moved is None:  # identifiers that other units bear: seldom, so it is found out by trying
-            moves = await _without_clashes(tx, moves)
+            moves = await _without_clashes(tx, pieces, entry_id, now)
             moved = await book.move(tx, moves, entry_id)
         invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
         of = [(row, move.block) for (row, _), move in zip(pieces, moves, strict=True)]
@@ -224,10 +226,17 @@ def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Rela
         yield Relayed(transfer, proposed, released, credited, [block for _, block in of])
 
 
-async def _without_clashes(tx: db.Tx, moves: Sequence[book.Move]) -> list[book.Move]:
-    """The same moves without the identifiers that belong to other units."""
-    clashes = await naming.clashing(tx, [m.block for m in moves])
-    return [replace(m, block=replace(m.block, itmo=None)) if nr in clashes else m for nr, m in enumerate(moves)]
+async def _without_clashes(
+    tx: db.Tx, pieces: Sequence[tuple[Row, book.Move]], entry_id: int, now: datetime
+) -> list[book.Move]:
+    """The moves without the identifiers that other units bear by now, with an alarm on whoever gave them twice."""
+    clashes = await naming.clashing(tx, [move.block for _, move in pieces])
+    what = "has given ITMO identifiers that other units bear"
+    rows = {row.id: row for nr, (row, _) in enumerate(pieces) if nr in clashes}
+    found = [Alarm(row.source, row.id, 4007, f"{row.source} {what}", entry_id) for row in rows.values()]
+    await alarms.sound(tx, found, now)
+    plain = (replace(move, block=replace(move.block, itmo=None)) for _, move in pieces)
+    return [bare if nr in clashes else move for nr, ((_, move), bare) in enumerate(zip(pieces, plain, strict=True))]
 
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:

@@ -149,23 +149,6 @@ async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime, limit:
     )
 
 
-async def undecided(tx: db.ReadTx, cancellable: Iterable[State], now: datetime) -> tuple[bool, bool, bool]:
-    """Whether any row may be overdue, any proposal to be checked, any acceptance to be committed: a look, no lock."""
-    free = "next_at <= :now AND (leased_until IS NULL OR leased_until <= :now)"
-    found = await db.one(
-        tx,
-        f"""
-        SELECT EXISTS (SELECT FROM transfer WHERE state = ANY(CAST(:states AS text[])) AND deadline <= :now
-                         AND next_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= :now)) AS overdue,
-               EXISTS (SELECT FROM transfer WHERE state = 'proposed' AND {free}) AS proposed,
-               EXISTS (SELECT FROM transfer WHERE state = 'accepted' AND {free}) AS accepted
-        """,
-        {"states": [s.value for s in cancellable], "now": now},
-    )
-    assert found is not None  # EXISTS always says something
-    return found.overdue, found.proposed, found.accepted
-
-
 async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> list[Row]:
     """At most ``limit`` rows, and of these as many as have the blocks of one message together."""
     found = await db.rows(

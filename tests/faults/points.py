@@ -128,5 +128,5 @@ ELSEWHERE = {
     ("receive.status.query", "INT01"): Course(during=have_them_asked),
     ("send.action.notice", "INT01"): Course(during=uses("INT01", "THA")),
     ("send.action.notice", "KOR01"): Course(during=uses("KOR01", "KOR")),
-    **{("start.open", code): Course() for code in ("INT01", "SRV01", "CHE01")},
+    **{("start.open", code): Course(during=leave_it) for code in ("INT01", "SRV01", "CHE01")},
 }

@@ -3,11 +3,12 @@
 Method: played registries; a release whose ``itmo`` has one thing wrong. All data are synthetic.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.integration.test_sandbox_play import uuid7
+from tests.integration.test_sandbox_play import stamp, uuid7
 from tests.played import Course, block
 from tests.refusals import Verdict, verdicts
 
@@ -75,6 +76,48 @@ async def test_an_identifier_belongs_to_one_unit_for_ever(course: Course) -> Non
     assert await moved(course, second, named(second, 1, 10, 40_010)) == [Verdict("released", [4007])]
     assert await names_of(course, first) == [(1, 10, 40_000)]
     assert await names_of(course, second) == [(1, 10, None)]
+
+
+async def test_of_one_identifier_in_two_releases_under_way_one_counts_and_the_other_is_an_alarm(course: Course) -> None:
+    pair = [uuid7(), uuid7()]
+    for series in pair:
+        await course.issue(block(1, 10, series=series))
+    items = [course.proposal(block(1, 10, series=series)) for series in pair]
+    transfers = [str(item["transfer"]) for item in items]
+    await course.propose(*items)
+    await course.turn()
+    await course.accept(transfers)
+    await course.turn()
+    for transfer, series in zip(transfers, pair, strict=True):
+        told = await course.release([transfer], {transfer: [named(series, 1, 10, 70_001)]})
+        assert verdicts(told) == [Verdict("released", [])]
+    for transfer in transfers:
+        assert verdicts(await course.credit([transfer])) == [Verdict("completed", [])]
+    kept = [await names_of(course, series) for series in pair]
+    assert kept == [[(1, 10, 70_000)], [(1, 10, None)]]
+    assert await course.stage.count(f"alarm WHERE code = 4007 AND transfer_id = '{transfers[1]}'") == 1
+
+
+async def test_what_is_said_of_the_first_transfer_agrees_with_the_identifiers(course: Course) -> None:
+    series = uuid7()
+    own = {"first": "CA0001-MMR99-MMR-80001-2021", "last": "CA0001-MMR99-MMR-80010-2021"}
+    had = {**block(1, 10, series=series), "itmo": own}
+    await course.issue(had, block(11, 20, series=series))
+    items = [course.proposal(had), course.proposal(block(11, 20, series=series))]
+    transfers = [str(item["transfer"]) for item in items]
+    await course.propose(*items)
+    await course.turn()
+    await course.accept(transfers)
+    await course.turn()
+    commits = await course.named(transfers, "commit")
+    said = [
+        {"kind": "released", "transfer": t, "commit": commits[t], "released_at": stamp(datetime.now(UTC))}
+        for t in transfers
+    ]
+    again = {**said[0], "first_transfer": True, "itmo": []}
+    none = {**said[1], "first_transfer": False, "itmo": [named(series, 11, 20, 81_001)]}
+    told = await course.source.say("transfer.released", [again, none])
+    assert verdicts(told) == [Verdict("released", [5132]), Verdict("released", [2015])]
 
 
 async def test_units_that_have_identifiers_get_no_others(course: Course) -> None:

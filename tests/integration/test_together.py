@@ -63,10 +63,16 @@ async def test_a_repetition_and_a_reused_id_among_others_are_told_apart(course: 
     series = uuid7()
     await course.issue(block(1, 100, series=series))
     items = [course.proposal(block(10 * n + 1, 10 * n + 10, series=series)) for n in range(6)]
-    composed = [course.source.compose("transfer.propose", [text(item)]) for item in items]
+    other = course.proposal(block(91, 100, series=series))
+    ids = [uuid7() for _ in items]
+    composed = [course.source.compose("transfer.propose", [text(i)], id=m) for i, m in zip(items, ids, strict=True)]
+    reused = course.source.compose("transfer.propose", [text(other)], id=ids[0])
+    await course.source.post(*composed[0])
     same = [composed[0]] * 3
-    answers = await asyncio.gather(*(course.source.post(*message) for message in [*same, *composed]))
-    assert len({answer.jws for answer in answers[:4]}) == 1
+    answers = await asyncio.gather(*(course.source.post(*message) for message in [*same, reused, *composed]))
+    assert len({answer.jws for answer in [*answers[:3], answers[4]]}) == 1
+    assert [f["code"] for f in answers[3].payload["body"]["findings"]] == [2002]
+    assert await course.stage.count(f"transfer WHERE id = '{other['transfer']}'") == 0
     assert await course.stage.states([str(i["transfer"]) for i in items]) == ["proposed"] * 6
 
 

@@ -88,6 +88,7 @@ def test_blocks_of_different_series_may_bear_the_same_serials(file: Callable[[st
         ({"unit_type": "ERU"}, "unit_type 'ERU' is not CER or tCER or lCER"),
         ({"transaction_type": "3"}, "transaction_type '3' is not 1"),
         ({"status": "5"}, "status '5' is not 4"),
+        ({"completed_at": "9999-01-01T00:00:00.000"}, "lies in the future"),
         ({"commitment_period": "3"}, "commitment_period '3' is not 1 or 2"),
         ({"project_number": "x"}, "project_number 'x'"),
         ({"completed_at": "2007-13-09T10:33:23.293"}, "completed_at '2007-13-09T10:33:23.293' is no time"),
