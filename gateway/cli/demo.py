@@ -42,7 +42,8 @@ def demo(
         try:
             folder = keep or stack.enter_context(network.passing_folder())
             with console.status("starting PostgreSQL, the gateway and the registries …"):
-                running = stack.enter_context(network.running(folder.absolute(), told.members, told.name))
+                making = network.running(folder.absolute(), told.members, told.name, kept=keep is not None)
+                running = stack.enter_context(making)
             result = _told(console, running, told)
             if as_json:
                 print(json.dumps(show.as_dict(result, told.note)), flush=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich import box
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from gateway import db
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
-from gateway.doctor.examination import examine
+from gateway.doctor.examination import WALKS, examine, walks_of
 from gateway.doctor.report import Remark, Report
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError
@@ -20,14 +21,20 @@ from gateway.settings import Settings, signer
 FINDINGS_SHOWN, NOTES_SHOWN = 20, 5
 
 
-def doctor(as_json: AsJson = False, keep: Keep = None) -> None:
+def doctor(
+    as_json: AsJson = False,
+    only: Annotated[list[str] | None, typer.Option(help="A check; only what it looks at is examined.")] = None,
+    keep: Keep = None,
+) -> None:
     """Examine the whole database, reading only: what does not fit, and where.
 
     Exit code 0 when everything fits, 1 when something does not.
     """
 
+    walks = walks_of(only) if only else WALKS
+
     async def work(database: db.Database) -> Report:
-        return await examine(database, own)
+        return await examine(database, own, walks=walks)
 
     with chosen(keep) as settings:
         own = _own(settings)

@@ -7,11 +7,12 @@ public keys they pinned of each other. A folder that was used before is taken up
 
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -33,8 +34,9 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where everything listens."""
+    """Where everything lies and listens."""
 
+    folder: Path
     link: str
     operator: str
     #: Link code → where that registry is operated.
@@ -50,7 +52,8 @@ class Network:
         place = next(nr for nr, child in enumerate(self.children) if child.name == name)
         self.children[place].kill()
         yield
-        self.children[place] = processes.start(name, self.children[place].arguments)
+        with processes.undisturbed():
+            self.children[place] = processes.start(name, self.children[place].arguments)
 
     def check(self, within_seconds: float = 0.0) -> None:
         """Raise INVARIANT, saying which, if a process of the network has ended, or does so ``within_seconds``."""
@@ -97,10 +100,11 @@ def passing_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(folder: Path, members: Sequence[Member], story: str) -> Iterator[Network]:
+def running(folder: Path, members: Sequence[Member], story: str, *, kept: bool) -> Iterator[Network]:
     """Run the network of these members, whose data lies in ``folder``; every process is stopped at the end.
 
-    Raises CONFLICT when the folder holds another story than this, or another process runs it.
+    Where the folder is not ``kept`` they are killed: nobody will look at what they leave. Raises CONFLICT when the
+    folder holds another story than this, or another process runs it.
     """
     with ExitStack() as stack:
         try:
@@ -111,16 +115,20 @@ def running(folder: Path, members: Sequence[Member], story: str) -> Iterator[Net
         own = _prepare(folder, server)
         itself = ["--keep", str(folder)]
         children: list[processes.Child] = []
-        stack.callback(_end, children)
-        children += [processes.start(f"gateway {what}", ["gateway", what, *itself]) for what in ("serve", "worker")]
+        stack.callback(_end if kept else _kill, children, server)
+        for what in ("serve", "worker"):
+            with processes.undisturbed():
+                children.append(processes.start(f"gateway {what}", ["gateway", what, *itself]))
         _make_databases(server, members)  # meanwhile
         addresses = children[0].ready()
-        registries = {m.code: _registry(folder, server, m, members, addresses["link"]) for m in members}
-        children += registries.values()
+        for member in members:
+            with processes.undisturbed():
+                children.append(_registry(folder, server, member, members, addresses["link"]))
         network = Network(
+            folder=folder,
             link=addresses["link"],
             operator=addresses["operator"],
-            registries={code: child.ready()["url"] for code, child in registries.items()},
+            registries={m.code: child.ready()["url"] for m, child in zip(members, children[2:], strict=True)},
             members=tuple(members),
             children=children,
             database=server,
@@ -178,9 +186,19 @@ def _registry(
     return processes.start(f"sandbox {member.code}", arguments)
 
 
-def _end(children: Sequence[processes.Child]) -> None:
-    """Let them end side by side, then wait for each."""
+def _end(children: Sequence[processes.Child], _server: embedded.Server) -> None:
+    """Let them end side by side, then wait for each; the database follows."""
     for child in children:
         child.process.terminate()
     for child in children:
         child.stop()
+
+
+def _kill(children: Sequence[processes.Child], server: embedded.Server) -> None:
+    """End them at once, the database without a checkpoint."""
+    for child in children:
+        child.process.kill()
+    for child in children:
+        child.stop()
+    with suppress(ProcessLookupError):
+        os.kill(server.pid, signal.SIGQUIT)

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from gateway.errors import GatewayError, Kind
 
@@ -46,17 +47,22 @@ class Child:
 
     def ready(self) -> dict[str, str]:
         """The JSON line with which it says where it listens; raises INVARIANT when it ends or hangs instead."""
+        return self.said(READY_SECONDS)
+
+    def said(self, within_seconds: float) -> dict[str, Any]:
+        """The JSON line it prints; raises INVARIANT when it ends or hangs instead."""
         assert self.process.stdout is not None
-        hung = threading.Timer(READY_SECONDS, self.process.kill)
-        hung.start()
+        hung = threading.Timer(within_seconds, self.process.kill)
+        hung.daemon = True  # a signal may end us before it is cancelled
         try:
+            hung.start()
             line = self.process.stdout.readline()
         finally:
             hung.cancel()
         if not line:
             self.process.wait(STOP_SECONDS)
             self.check()
-        said: dict[str, str] = json.loads(line)
+        said: dict[str, Any] = json.loads(line)
         return said
 
     def check(self) -> None:
@@ -84,6 +90,23 @@ class Child:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.listener.join()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off what would end us until a child that was started is known to whoever must end it."""
+    came: list[signal.Signals] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(signal.Signals(number))) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def start(name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:

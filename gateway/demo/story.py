@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.demo import arrows, blocks, loading, members, outcome, records, trouble
+from gateway.demo import arrows, blocks, health, loading, members, outcome, records, trouble
 from gateway.demo.loading import Loaded
 from gateway.demo.members import Member
 from gateway.demo.network import DEFAULT_STORY, Network
@@ -81,7 +81,8 @@ def tell(network: Network, progress: Progress) -> Result:
             if left and moves is arrows.FIRST:
                 nowhere = trouble.strike(http, network)
             proposed += len(moves)
-            watch.until_final(proposed)
+            if not watch.until_final(proposed):
+                break
         ways = outcome.ways(arrows.EVERY, list(watch.pages("transfers")))
         return _seen(network, operators, watch, began, lambda _books: ways, nowhere)
 
@@ -100,7 +101,7 @@ def _seen(
     network: Network, operators: Operators, watch: Watch, began: float,
     ways: Callable[[dict[str, Any]], tuple[Way, ...]], nowhere: int = 0,
 ) -> Result:  # fmt: skip
-    """What has come of it, once the registries' own books and records are as the gateway says, or take too long."""
+    """What has come of it, once the registries' own books and records are as the gateway says, if that can be."""
     behind = {member.code: tuple(member.registries) for member in network.members}
     sections = [party for member in network.members if member.code == INTERNATIONAL for party in member.sections]
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -121,6 +122,6 @@ def _seen(
             records=records.compare(operators, watch, INTERNATIONAL, sections) if sections else None,
             nowhere=nowhere,
         )
-        if result.settled or time.monotonic() > deadline:
-            return replace(result, doctor=trouble.examined(network))
+        if result.settled or result.final < result.total or time.monotonic() > deadline:
+            return replace(result, doctor=health.examined(network, result.total))
         time.sleep(POLL_SECONDS)

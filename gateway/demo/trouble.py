@@ -5,15 +5,11 @@ left one registry, have not reached the other, and the gateway has not been told
 start the worker again.
 """
 
-import asyncio
 import time
 
 import httpx
 
-from gateway import db
 from gateway.demo.network import Network
-from gateway.doctor.examination import examine
-from gateway.doctor.report import Report
 from gateway.errors import GatewayError, Kind
 
 #: How long the demo waits for the answer to be lost.
@@ -51,16 +47,3 @@ def _nowhere(http: httpx.Client, network: Network) -> int:
         http.get(f"{network.registries[code]}/admin/books").raise_for_status().json() for code in ("MEC01", "KOR01")
     )
     return int(source["moved_out"] - acquirer["moved_in"])
-
-
-def examined(network: Network) -> Report:
-    """What the doctor finds in the gateway's database afterwards."""
-
-    async def work() -> Report:
-        database = db.Database(network.database.dsn("gateway", "gateway_app"))
-        try:
-            return await examine(database, network.gateway)
-        finally:
-            await database.close()
-
-    return asyncio.run(work())

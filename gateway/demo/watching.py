@@ -47,8 +47,22 @@ class Watch:
                 return
             before = {"before": found["next"]}
 
-    def until(self, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """Look until the book is so, and give it; raises INVARIANT when nothing changes for too long."""
+    def until_final(self, proposed: int) -> bool:
+        """Look until at least so many transfers are known and every one is final; whether it came to that."""
+
+        def ended(books: dict[str, Any]) -> bool:
+            tally: dict[str, int] = books["transfers"]
+            return sum(tally.values()) >= proposed and final(tally) == sum(tally.values())
+
+        return self._until(ended)
+
+    def until_issued(self, quantity: int) -> None:
+        """Look until the book has at least so much issued: only then can a proposal of it pass its checks."""
+        if not self._until(lambda books: sum(row["issued"] for row in books["registries"]) >= quantity):
+            raise GatewayError(Kind.INVARIANT, "what was issued does not reach the gateway")
+
+    def _until(self, holds: Callable[[dict[str, Any]], bool]) -> bool:
+        """Look until the book is so, or nothing has changed for too long; whether it is so."""
         seen: dict[str, Any] = {}
         changed = time.monotonic()
         while True:
@@ -56,28 +70,12 @@ class Watch:
             looked = time.monotonic()
             books = self.books()
             if holds(books):
-                return books
+                return True
             if books != seen:
                 seen, changed = books, looked
             if looked - changed > PATIENCE_SECONDS:
-                raise GatewayError(Kind.INVARIANT, f"{what}: nothing has changed for {PATIENCE_SECONDS:.0f} s")
+                return False
             time.sleep(max(POLL_SECONDS, POLL_FACTOR * (time.monotonic() - looked)))
-
-    def until_final(self, proposed: int) -> dict[str, Any]:
-        """Look until at least so many transfers are known and every one is final."""
-
-        def ended(books: dict[str, Any]) -> bool:
-            tally: dict[str, int] = books["transfers"]
-            return sum(tally.values()) >= proposed and final(tally) == sum(tally.values())
-
-        return self.until(ended, "not every transfer is final")
-
-    def until_issued(self, quantity: int) -> None:
-        """Look until the book has at least so much issued: only then can a proposal of it pass its checks."""
-        self.until(
-            lambda books: sum(row["issued"] for row in books["registries"]) >= quantity,
-            "what was issued did not reach the gateway",
-        )
 
     def _get(self, name: str, **query: Any) -> dict[str, Any]:
         answer = self._http.get(f"{self._network.operator}/api/v1/{name}", params=query)

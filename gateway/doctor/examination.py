@@ -8,7 +8,7 @@ Checked, in one transaction that sees one moment and may not write, while worker
 database's; ``now`` judges leases only. Fails with ``Kind.UNAVAILABLE`` like every reader.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from gateway import db
 from gateway.doctor import book, grounds, letters, recordings, records, scene, store, transfers
 from gateway.doctor.report import Remark, Report, Result
 from gateway.doctor.scene import Own, Scene
+from gateway.errors import GatewayError, Kind
 
 T = TypeVar("T")
 
@@ -68,17 +69,36 @@ WALKS: tuple[Walk[Any], ...] = (
 )
 
 
-async def examine(database: db.Database, own: Own, now: datetime | None = None) -> Report:
-    """Examine the whole database of the gateway ``own``; ``now`` is its clock, if not this machine's."""
+async def examine(
+    database: db.Database, own: Own, now: datetime | None = None, *, walks: Sequence[Walk[Any]] = WALKS
+) -> Report:
+    """Examine the whole database of the gateway ``own``, or what some walks go over.
+
+    ``now`` is the gateway's clock, if not this machine's.
+    """
     at = now or datetime.now(UTC)
     async with database.reading() as tx:
         await store.one_moment(tx)
         around = await scene.at(tx, own, at)
-        return Report(at, tuple([result for walk in WALKS for result in await _walked(tx, walk, around)]))
+        return Report(at, tuple([result for walk in walks for result in await _walked(tx, walk, around)]))
+
+
+def walks_of(names: Collection[str]) -> tuple[Walk[Any], ...]:
+    """The walks to which these checks belong; raises MALFORMED for the name of none."""
+    found = tuple(walk for walk in WALKS if {_name(check) for check in walk.checks} & set(names))
+    unknown = sorted(set(names) - {_name(check) for walk in found for check in walk.checks})
+    if unknown:
+        every = ", ".join(_name(check) for walk in WALKS for check in walk.checks)
+        raise GatewayError(Kind.MALFORMED, f"there is no check {unknown[0]!r}; there are {every}")
+    return found
+
+
+def _name(check: Callable[..., Iterable[Remark]]) -> str:
+    return check.__name__.replace("_", " ")
 
 
 async def _walked(tx: db.ReadTx, walk: Walk[Any], around: Scene) -> list[Result]:
-    results = [Result(check.__name__.replace("_", " "), str(check.__doc__).splitlines()[0]) for check in walk.checks]
+    results = [Result(_name(check), str(check.__doc__).splitlines()[0]) for check in walk.checks]
     async for thing in walk.things(tx, around):
         for check, result in zip(walk.checks, results, strict=True):
             result.add(check(thing, around))

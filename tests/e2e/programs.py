@@ -65,7 +65,7 @@ def grown(process: "subprocess.Popen[str]", *words: str) -> list[psutil.Process]
     def whole() -> list[psutil.Process]:
         assert process.poll() is None, process.communicate()
         found = family(process)
-        said = [argument for member in found for argument in _arguments(member)]
+        said = [argument for member in found for argument in arguments_of(member)]
         return found if set(words) <= set(said) else []
 
     return until(whole)
@@ -87,7 +87,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _arguments(process: psutil.Process) -> list[str]:
+def arguments_of(process: psutil.Process) -> list[str]:
+    """What a process was started with; nothing while it becomes another program, or has ended."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:  # psutil's ZombieProcess is one

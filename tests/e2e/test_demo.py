@@ -16,7 +16,7 @@ import pytest
 
 from gateway import embedded
 from gateway.errors import GatewayError
-from tests.e2e.programs import family, grown, only_line, run, start, survivors, until
+from tests.e2e.programs import arguments_of, family, grown, only_line, run, start, survivors, until
 
 #: PoA 10471, then what arrives by all arrows together, each time it does.
 ISSUED, CANCELLED, FIRST_MOVED = 58_428, 1_169, 57_259
@@ -251,7 +251,7 @@ def test_sigterm_during_the_start_ends_every_process_and_removes_what_was_not_to
 
 def test_a_process_that_dies_ends_the_demo_with_one_line_that_names_it(tmp_path: Path) -> None:
     process = start("demo", "--json", TMPDIR=tmp_path)
-    next(child for child in grown(process, "services") if "services" in child.cmdline()).kill()
+    until(lambda: [child for child in family(process) if "services" in arguments_of(child)])[0].kill()
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "sandbox SRV01" in only_line(err)

@@ -40,7 +40,7 @@ def test_a_kept_demo_fits_and_every_check_looked_at_something(kept: Path) -> Non
     told = json.loads(doctor("--json", "--keep", kept).stdout)
     assert told["fits"] is True
     examined = {check["name"]: check["examined"] for check in told["checks"]}
-    unseen = {"requests", "owed", "alarms", "actions recorded", "record texts", "records due", "record messages"}
+    unseen = {"requests", "owed", "alarms"}
     assert {name for name, number in examined.items() if not number} == unseen
     assert [check["findings"] for check in told["checks"]] == [[]] * len(examined)
     shown = doctor("--keep", kept)
@@ -64,6 +64,14 @@ def test_what_does_not_fit_is_named_and_ends_the_command_with_1(kept: Path) -> N
     assert f"course: transfer {first['transfer']}: {first['what']}" in shown.stdout
     assert "something does not fit" in shown.stdout and shown.stderr == ""
     assert doctor("--keep", kept).returncode == 0
+
+
+def test_a_single_walk_is_examined_alone_and_no_check_is_named_in_vain(kept: Path) -> None:
+    told = json.loads(doctor("--json", "--keep", kept, "--only", "messages", "--only", "own keys").stdout)
+    assert [check["name"] for check in told["checks"]] == ["messages", "own keys", "statements", "receipts"]
+    assert told["fits"] is True and all(check["examined"] for check in told["checks"])
+    unknown = doctor("--keep", kept, "--only", "letters")
+    assert unknown.returncode == 2 and "'letters'" in only_line(unknown.stderr) and "receipts" in unknown.stderr
 
 
 def test_without_the_key_what_we_signed_is_not_examined(kept: Path) -> None:
