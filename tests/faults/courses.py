@@ -176,7 +176,7 @@ async def store_offers_one_by_one(network: Network) -> None:
         await network.until(all_stored, "the offer is stored")
     network["worker"].kill()
     await network.start("KOR01")
-    await meets("KOR01", "delay-reply", "transfer.offer", 2 * AT_ONCE, seconds=2.0)(network)
+    await meets("KOR01", "delay-reply", "transfer.offer", 2 * AT_ONCE, seconds=5.0)(network)
     await network.rows("UPDATE transfer SET next_at = now(), leased_until = NULL WHERE state = 'checked'")
 
 
