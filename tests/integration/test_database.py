@@ -106,7 +106,7 @@ async def test_a_send_that_fails_for_a_reason_of_our_own_gives_its_lease_back(
     course = await Course.begun(stage)
     transfer = await at(course, "committing")
 
-    async def fails(_sending: object) -> object:
+    async def fails(_sending: object, _lease: object) -> object:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as outage:

@@ -96,7 +96,7 @@ async def test_what_differs_from_the_book_is_refused_with_its_code_and_only_that
     forged = {
         (4010,): proposal(attribute(next(parts), activity="PoA 10472"), 10),
         (4004, 4018): proposal(next(parts), 10, transferring=address("MEC01", "THA")),
-        (4001, 4007, 4017, 4018): proposal(next(parts), 10, transferring=address("KOR01", "MMR")),
+        (4001, 4011, 4007, 4017, 4018): proposal(next(parts), 10, transferring=address("KOR01", "MMR")),
         (4017,): proposal(next(parts), 10, acquiring=address("MEC01", "KOR")),
         (2009,): proposal(next(parts), 11),
         (4010, 0): proposal({**next(parts), "itmo": named}, 10),
