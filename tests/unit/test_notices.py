@@ -13,10 +13,12 @@ from gateway.domain.actions import Disposal, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding
 from gateway.domain.units import ItmoNaming, Origin, UnitRange
 from gateway.errors import GatewayError
+from tests import proposing
 
 MEC01 = ids.parse_registry_code("MEC01")
 JPN01 = ids.parse_registry_code("JPN01")
 ALL_PARTIES = {MEC01: None}
+ATTRIBUTES = {name: value for name, value in proposing.ATTRIBUTES.items() if name != "underlying"}
 STEM = ids.parse_itmo_stem("CA0001-MMR99-MMR-2021")
 
 
@@ -25,18 +27,7 @@ def block(first: int, last: int, *, named: bool = True) -> dict[str, Any]:
         "origin": {"registry": "MEC01", "series": "MMR-A64"},
         "first": first,
         "last": last,
-        "attributes": {
-            "unit_type": "A6.4ER",
-            "first_transferring_party": "MMR",
-            "vintage": 2021,
-            "cooperative_approach": "CA0001",
-            "metric": "GHG",
-            "mitigation_type": "Emission reductions",
-            "sector": "Energy generation",
-            "activity_type": "Energy Efficiency households",
-            "activity": "PoA 10471",
-            "authorisation": None,
-        },
+        "attributes": {**ATTRIBUTES, "authorisation": None},
     }
     if named:
         raw["itmo"] = {"first": f"CA0001-MMR99-MMR-{first}-2021", "last": f"CA0001-MMR99-MMR-{last}-2021"}
