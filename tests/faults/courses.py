@@ -218,6 +218,7 @@ async def have_them_asked(network: Network) -> None:
 
 async def end_one(network: Network) -> None:
     """An operator of the gateway ends a transfer."""
+    await network.until(lambda: network.count("transfer WHERE state = 'checked'"), "a transfer can be ended")
     [[transfer]] = await network.rows("SELECT id FROM transfer WHERE state = 'checked' ORDER BY id LIMIT 1")
     await _step_in(network, transfer, "end", person="operator-1", reason="asked by the Party")
 
@@ -243,6 +244,8 @@ async def _step_in(network: Network, transfer: str, what: str, **body: str) -> N
 
 async def lie(network: Network) -> None:
     """MEC01 says of a transfer under way that it has released it."""
+    locked = "transfer WHERE state = 'locked'"
+    await network.until(lambda: network.count(locked, "MEC01"), "MEC01 has locked units")
     [[transfer]] = await network.rows("SELECT transfer FROM transfer WHERE state = 'locked' LIMIT 1", "MEC01")
     await calls("MEC01", "POST", "lies", lie="release-without-commit", transfer=transfer)(network)
 
