@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import connectors
 from connectors.http import Client
 from gateway import db
+from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
@@ -53,11 +54,20 @@ class Gateway:
     inbox: Inbox
     relay: Relay
     registries: "Registries"
+    callers: "Open"
 
     async def close(self) -> None:
         """Close every connection."""
         await self.registries.close()
         await self.database.close()
+
+
+class Open:
+    """Whoever reaches the operator API is an administrator of the gateway; it listens on this machine only."""
+
+    async def of(self, token: str) -> Caller:
+        """The one caller there is."""
+        return Caller("operator", person=True, sight=EVERYTHING, scopes=frozenset(Scope))
 
 
 class Registries:
@@ -97,7 +107,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
     registries = Registries()
-    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries)
+    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Open())
 
 
 def require_kind(kind: str) -> None:

@@ -86,7 +86,7 @@ async def unvouched(stage: Stage, kind: str | None, body: bytes, status: int, co
 
 
 async def strangers(stage: Stage) -> list[dict[str, Any]]:
-    return list((await stage.http.get(f"{stage.operator_url}/api/v1/strangers")).json())
+    return list((await stage.api.get("/api/v1/strangers")).json())
 
 
 async def is_refusal(stage: Stage, heard: Heard, body: bytes, code: int) -> None:

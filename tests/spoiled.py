@@ -130,8 +130,8 @@ async def _rejected(course: Course, transfer: str) -> None:
 
 async def _resumed(stage: Stage, transfer: str) -> None:
     for person in ("one", "two"):
-        url = f"{stage.operator_url}/api/v1/transfers/{transfer}/resume"
-        agreed = await stage.http.post(url, json={"person": person})
+        url = f"/api/v1/transfers/{transfer}/resume"
+        agreed = await stage.api.post(url, json={"person": person})
         assert agreed.status_code == 200, agreed.text
 
 
@@ -166,9 +166,7 @@ async def _surroundings(stage: Stage) -> None:
             (("transferr", "MEC01", "MMR"), ("acquir", "KOR01", "KOR"))}  # fmt: skip
     for key in ("open", "answered"):
         wish = {**ends, "purpose": "NDC", "quantity": 3}
-        asked = await stage.http.post(
-            f"{stage.operator_url}/api/v1/transfers", json=wish, headers={"Idempotency-Key": key}
-        )
+        asked = await stage.api.post("/api/v1/transfers", json=wish, headers={"Idempotency-Key": key})
         assert asked.status_code == 202, asked.text
     await stage.rows("UPDATE transfer_request SET state = 'refused' WHERE idempotency_key = 'answered'")
     await stage.rows(

@@ -23,6 +23,8 @@ from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
+from gateway.domain.callers import EVERYTHING, Caller, Scope
+from gateway.errors import GatewayError, Kind
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -98,6 +100,29 @@ class Registry:
         return dict(answer.json())
 
 
+class Cast:
+    """Who may call the operator API of a stage."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Caller] = {}
+
+    async def token(self, caller: Caller) -> str:
+        """A token for a caller."""
+        token = secrets.token_hex(8)
+        self._known[token] = caller
+        return token
+
+    async def of(self, token: str) -> Caller:
+        """Whose token this is."""
+        if token not in self._known:
+            raise GatewayError(Kind.UNAUTHENTICATED, "a bearer token is needed")
+        return self._known[token]
+
+
+#: An administrator of the gateway who may do everything.
+ROOT = Caller("root", person=True, sight=EVERYTHING, scopes=frozenset(Scope))
+
+
 @dataclass
 class Stage:
     """The gateway, its addresses and the registries that are linked with it."""
@@ -111,7 +136,16 @@ class Stage:
     operator_url: str
     http: httpx.AsyncClient
     stack: AsyncExitStack
+    callers: Cast
+    #: The operator API, called by an administrator of the gateway.
+    api: httpx.AsyncClient = field(init=False)
     registries: dict[str, Registry] = field(default_factory=dict)
+
+    async def calling(self, caller: Caller) -> httpx.AsyncClient:
+        """A client of the operator API that calls in the name of ``caller``."""
+        headers = {"authorization": f"Bearer {await self.callers.token(caller)}"}
+        client = httpx.AsyncClient(base_url=self.operator_url, headers=headers, timeout=60, trust_env=False)
+        return await self.stack.enter_async_context(client)
 
     async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
         """Run a test's own work in a transaction of the gateway's; the name of its commit does not matter."""
@@ -208,7 +242,7 @@ class Stage:
 
     async def transfer(self, transfer: str) -> dict[str, Any]:
         """One transfer as the operator API shows it."""
-        answer = await self.http.get(f"{self.operator_url}/api/v1/transfers/{transfer}")
+        answer = await self.api.get(f"/api/v1/transfers/{transfer}")
         assert answer.is_success, answer.text
         return dict(answer.json())
 
@@ -219,7 +253,7 @@ class Stage:
 
     async def books(self) -> dict[str, Any]:
         """The gateway's book per registry, with ``conservation``."""
-        return dict((await self.http.get(f"{self.operator_url}/api/v1/books")).json())
+        return dict((await self.api.get("/api/v1/books")).json())
 
     async def count(self, table: str) -> int:
         """Rows of ``table`` (which may carry a WHERE)."""
@@ -278,13 +312,17 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         gateway = wiring.build(settings, clock=clock)
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
-        edges = (link.app(gateway.inbox, gateway.node), operator.app(gateway.database, gateway.node, gateway.inbox))
+        cast = Cast()
+        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, cast)
+        edges = (link.app(gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
         urls = [web_server.url(sock) for sock in sockets]
-        yield Stage(folder, server, name, gateway, clock, urls[0], urls[1], http, stack)
+        stage = Stage(folder, server, name, gateway, clock, urls[0], urls[1], http, stack, cast)
+        stage.api = await stage.calling(ROOT)
+        yield stage
 
 
 async def _end(serving: "asyncio.Task[None]", stop: asyncio.Event) -> None:

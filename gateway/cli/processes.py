@@ -32,7 +32,7 @@ def serve(keep: Keep = None) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.inbox, gateway.node)
-            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox)
+            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers)
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
         _until_told(settings, run)

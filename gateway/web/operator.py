@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
+from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
 from gateway.domain.proposals import parse_purpose
@@ -22,15 +23,14 @@ from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import problems, schemas
+from gateway.web.auth import Callers, needs
 from gateway.web.watching import stepping_in, watching
 
-#: In whose name requests are made while the operator API has one caller.
-CALLER = "operator"
 
-
-def app(database: db.Database, node: Node, inbox: Inbox) -> FastAPI:
-    """The application that faces operators."""
+def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> FastAPI:
+    """The application that faces operators; ``callers`` tells who they are."""
     application = FastAPI(title="Article 6 gateway: operator API", version="1")
+    application.state.callers = callers
     application.include_router(_health(database))
     application.include_router(_transfers(database, node), prefix="/api/v1")
     application.include_router(stepping_in(database, node), prefix="/api/v1")
@@ -63,6 +63,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
 
     @router.get("/transfers")
     async def listing(
+        caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
         state: State | None = None,
         limit: Annotated[int, Query(ge=1, le=view.MAX_PAGE)] = 50,
         before: Annotated[str | None, Query(max_length=64)] = None,
@@ -75,7 +76,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
 
     @router.get("/transfers/{transfer}")
-    async def show(transfer: str) -> schemas.TransferCourse:
+    async def show(transfer: str, caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)]) -> schemas.TransferCourse:
         """One transfer: its state, who acts next, why it waits, and every message behind it."""
         async with database.reading() as tx:
             course = await view.course(tx, str(parse_transfer_id(transfer)))
@@ -88,6 +89,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
 
     @router.post("/transfers", status_code=202)
     async def request(
+        caller: Annotated[Caller, needs(Scope.TRANSFERS_REQUEST)],
         wish: schemas.TransferRequest,
         idempotency_key: Annotated[str, Header(min_length=1, max_length=128)],
     ) -> schemas.RequestState:
@@ -95,7 +97,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         read = Wish(_address(wish.transferring), _address(wish.acquiring), parse_purpose(wish.purpose), wish.quantity)
 
         async def ask(tx: db.Tx) -> Request:
-            return await requests.ask(tx, node, read, caller=CALLER, idempotency_key=idempotency_key)
+            return await requests.ask(tx, node, read, caller=caller.id, idempotency_key=idempotency_key)
 
         made = await database.run(ask, "request")
         await database.ring()
@@ -111,7 +113,7 @@ def _books(database: db.Database, inbox: Inbox) -> APIRouter:
     router = APIRouter(tags=["books"])
 
     @router.get("/books")
-    async def books() -> schemas.Books:
+    async def books(caller: Annotated[Caller, needs(Scope.BOOKS_READ)]) -> schemas.Books:
         """What the gateway's book holds per registry, and whether nothing is lost or doubled."""
         async with database.reading() as tx:
             found = await actions.totals(tx)
@@ -123,7 +125,7 @@ def _books(database: db.Database, inbox: Inbox) -> APIRouter:
         )
 
     @router.get("/strangers")
-    async def strangers() -> list[schemas.Stranger]:
+    async def strangers(caller: Annotated[Caller, needs(Scope.AUDIT_READ)]) -> list[schemas.Stranger]:
         """The last messages that no registered key vouched for, as this process saw them."""
         return [schemas.Stranger.model_validate(s, from_attributes=True) for s in inbox.strangers]
 

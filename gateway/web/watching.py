@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query
 
 from gateway import db
 from gateway.alarms import store as alarms
+from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import parse_transfer_id
 from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.recordings import store as records
 from gateway.transfers import interventions
 from gateway.web import schemas
+from gateway.web.auth import needs
 
 
 def watching(database: db.Database) -> APIRouter:
@@ -20,6 +22,7 @@ def watching(database: db.Database) -> APIRouter:
 
     @router.get("/alarms")
     async def listing(
+        caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
         link: Annotated[str | None, Query(max_length=5)] = None,
         limit: Annotated[int, Query(ge=1, le=alarms.MAX_PAGE)] = 50,
         before: Annotated[int | None, Query(ge=1)] = None,
@@ -32,6 +35,7 @@ def watching(database: db.Database) -> APIRouter:
 
     @router.get("/records")
     async def recordings(
+        caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
         state: records.State | None = None,
         limit: Annotated[int, Query(ge=1, le=records.MAX_PAGE)] = 50,
         before: Annotated[int | None, Query(ge=1)] = None,
@@ -44,7 +48,7 @@ def watching(database: db.Database) -> APIRouter:
         return schemas.RecordPage(records=shown, counts=counts, next=found[-1].id if len(found) == limit else None)
 
     @router.get("/links")
-    async def linked() -> list[schemas.Link]:
+    async def linked(caller: Annotated[Caller, needs(Scope.LINKS_READ)]) -> list[schemas.Link]:
         """The links, and which of them have raised alarms."""
         async with database.reading() as tx:
             found, raised = await links.links(tx), await alarms.counts(tx)
@@ -64,7 +68,9 @@ def stepping_in(database: db.Database, node: Node) -> APIRouter:
     router = APIRouter(tags=["transfers"])
 
     @router.post("/transfers/{transfer}/end")
-    async def end(transfer: str, wanted: schemas.Ending) -> schemas.Intervention:
+    async def end(
+        transfer: str, wanted: schemas.Ending, caller: Annotated[Caller, needs(Scope.TRANSFERS_REQUEST)]
+    ) -> schemas.Intervention:
         """End a transfer that has no commit yet; the source confirms before it is final."""
         known = str(parse_transfer_id(transfer))
         done = await database.run(
@@ -73,7 +79,9 @@ def stepping_in(database: db.Database, node: Node) -> APIRouter:
         return await _shown(done)
 
     @router.post("/transfers/{transfer}/resume")
-    async def resume(transfer: str, wanted: schemas.Agreement) -> schemas.Intervention:
+    async def resume(
+        transfer: str, wanted: schemas.Agreement, caller: Annotated[Caller, needs(Scope.TRANSFERS_REQUEST)]
+    ) -> schemas.Intervention:
         """Agree that a transfer in ``attention`` asks again; it does when two different persons have agreed."""
         known = str(parse_transfer_id(transfer))
         done = await database.run(lambda tx: interventions.resume(tx, node, known, person=wanted.person), "resume")

@@ -43,7 +43,7 @@ async def at(course: Course, state: str, serial: int = 1) -> str:
 
 async def raised(stage: Stage) -> list[tuple[str, str, str]]:
     """Who said what about which transfer, as the operator API shows it; newest first."""
-    page = (await stage.http.get(f"{stage.operator_url}/api/v1/alarms")).json()
+    page = (await stage.api.get("/api/v1/alarms")).json()
     kept = await stage.rows("SELECT count(*) FROM alarm a JOIN message m USING (entry_id) WHERE a.link = m.peer")
     assert kept == [(len(page["alarms"]),)]  # each names the message that is its evidence
     return [(a["link"], a["transfer"], a["detail"]) for a in page["alarms"]]
@@ -68,9 +68,7 @@ async def test_a_release_that_names_no_commit_of_ours_moves_nothing(course: Cour
     assert await raised(course.stage) == [alarm]
     await course.issue(block(101, 110))
     await course.complete(course.proposal(block(101, 110)))
-    [flagged] = [
-        x for x in (await course.stage.http.get(f"{course.stage.operator_url}/api/v1/links")).json() if x["alarms"]
-    ]
+    [flagged] = [x for x in (await course.stage.api.get("/api/v1/links")).json() if x["alarms"]]
     assert (flagged["code"], flagged["alarms"]) == ("MEC01", 1)
 
 
@@ -163,13 +161,13 @@ async def test_alarms_are_paged_and_asked_for_by_link(course: Course) -> None:
     for who in (course.source, course.acquirer):
         about = f"{who.code}-{transfer[6:]}" if who is course.source else transfer
         await who.say("transfer.voided" if who is course.acquirer else "transfer.credited", [word(who.code, about)])
-    url = f"{course.stage.operator_url}/api/v1/alarms"
-    first = (await course.stage.http.get(url, params={"limit": 1})).json()
-    second = (await course.stage.http.get(url, params={"limit": 1, "before": first["next"]})).json()
+    url = "/api/v1/alarms"
+    first = (await course.stage.api.get(url, params={"limit": 1})).json()
+    second = (await course.stage.api.get(url, params={"limit": 1, "before": first["next"]})).json()
     assert {first["alarms"][0]["link"], second["alarms"][0]["link"]} == {"MEC01", "KOR01"}
-    [only] = (await course.stage.http.get(url, params={"link": "KOR01"})).json()["alarms"]
+    [only] = (await course.stage.api.get(url, params={"link": "KOR01"})).json()["alarms"]
     assert only["link"] == "KOR01"
-    assert (await course.stage.http.get(url, params={"limit": 0})).status_code == 422
+    assert (await course.stage.api.get(url, params={"limit": 0})).status_code == 422
 
 
 def word(code: str, transfer: str) -> dict[str, Any]:

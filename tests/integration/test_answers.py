@@ -149,9 +149,7 @@ async def test_two_proposals_for_one_request_at_one_instant_make_one_transfer(st
     await course.issue(block(1, 10), block(11, 20))
     here, there = ({"registry": c, "party": p, "account": "100-1"} for c, p in (("MEC01", "MMR"), ("KOR01", "KOR")))
     wish = {"transferring": here, "acquiring": there, "purpose": "NDC", "quantity": 10}
-    made = await stage.http.post(
-        f"{stage.operator_url}/api/v1/transfers", json=wish, headers={"idempotency-key": uuid7()}
-    )
+    made = await stage.api.post("/api/v1/transfers", json=wish, headers={"idempotency-key": uuid7()})
     items = [course.proposal(block(n, n + 9), request=made.json()["request"]) for n in (1, 11)]
     heard = await asyncio.gather(*(course.propose(item) for item in items))
     assert sorted(h.items[0]["state"] for h in heard) == ["ending", "proposed"]

@@ -269,7 +269,7 @@ async def test_recording_holds_every_action_the_gateway_knows_and_no_other(world
     await move(world, await issued(world, "MEC01", 7), "MEC01", "SWE99")
     async with world.working():
         await world.until(lambda: all_recorded(world))
-    said = (await world.http.get(f"{world.operator_url}/api/v1/records", params={"limit": 500})).json()["records"]
+    said = (await world.api.get("/api/v1/records", params={"limit": 500})).json()["records"]
     assert {row["state"] for row in said} == {"recorded"}
     assert await recorded(world) == {
         row["action"]: (row["type"], row["section"], row["party"], row["quantity"]) for row in said

@@ -245,8 +245,8 @@ async def test_two_proposals_for_one_request_are_both_answered(course: Course) -
         "purpose": "NDC",
         "quantity": 1,
     }
-    url, headers = f"{course.stage.operator_url}/api/v1/transfers", {"idempotency-key": uuid7()}
-    request = (await course.stage.http.post(url, json=wish, headers=headers)).json()["request"]
+    url, headers = "/api/v1/transfers", {"idempotency-key": uuid7()}
+    request = (await course.stage.api.post(url, json=wish, headers=headers)).json()["request"]
     items = [course.proposal(block(n, n, series=series), request=request) for n in (1, 2)]
     assert verdicts(await course.propose(*items)) == [Verdict("proposed", []), Verdict("ending", [3006])]
 
@@ -266,7 +266,7 @@ async def test_a_proposal_to_no_address_is_shown_as_it_was_written(course: Cours
     assert [v.state for v in verdicts(await course.propose(item))] == ["ending"]
     stage, transfer = course.stage, str(item["transfer"])
     assert (await stage.transfer(transfer))["transfer"]["acquiring"] == marked
-    listed = await stage.http.get(f"{stage.operator_url}/api/v1/transfers")
+    listed = await stage.api.get("/api/v1/transfers")
     assert listed.status_code == 200, listed.text
     assert transfer in [t["id"] for t in listed.json()["transfers"]]
     settings = {"GATEWAY_DATABASE_URL": stage.server.dsn(stage.database_name, "gateway_app"), "COLUMNS": "500"}

@@ -20,7 +20,7 @@ async def course(stage: Stage) -> AsyncIterator[Course]:
 
 
 async def act(stage: Stage, transfer: str, what: str, **body: Any) -> httpx.Response:
-    return await stage.http.post(f"{stage.operator_url}/api/v1/transfers/{transfer}/{what}", json=body)
+    return await stage.api.post(f"/api/v1/transfers/{transfer}/{what}", json=body)
 
 
 async def in_attention(course: Course) -> str:

@@ -39,8 +39,8 @@ async def another(stage: Stage) -> AsyncIterator[Gateway]:
 
 async def ask(stage: Stage, key: str) -> str:
     wish = {**ENDS, "purpose": "NDC", "quantity": 3}
-    url, headers = f"{stage.operator_url}/api/v1/transfers", {"Idempotency-Key": key}
-    assert (await stage.http.post(url, json=wish, headers=headers)).status_code == 202
+    url, headers = "/api/v1/transfers", {"Idempotency-Key": key}
+    assert (await stage.api.post(url, json=wish, headers=headers)).status_code == 202
     [(message,)] = await stage.rows(f"SELECT message_id::text FROM transfer_request WHERE idempotency_key = '{key}'")
     return str(message)
 

@@ -277,16 +277,16 @@ async def test_operators_see_records_page_by_page(network: tuple[Course, Interna
     await course.turn()
     [sent] = await international.told()
     await international.receipt(sent, "refused", "recorded", "later", code=4010, detail="other identifiers")
-    url = f"{stage.operator_url}/api/v1/records"
-    first = (await stage.http.get(f"{url}?limit=3")).json()
+    url = "/api/v1/records"
+    first = (await stage.api.get(f"{url}?limit=3")).json()
     assert first["counts"] == {"waiting": 0, "sent": 2, "recorded": 1, "refused": 1}
-    rest = (await stage.http.get(f"{url}?limit=3&before={first['next']}")).json()
+    rest = (await stage.api.get(f"{url}?limit=3&before={first['next']}")).json()
     assert rest["next"] is None
     shown = [*first["records"], *rest["records"]]
     assert [r["state"] for r in shown] == ["sent", "sent", "recorded", "refused"]
     assert [r["id"] for r in shown] == sorted((r["id"] for r in shown), reverse=True)
     assert shown[-1]["findings"] == [{"code": 4010, "detail": "other identifiers"}]
     assert {r["message"] for r in shown} == {sent.message_id}
-    only_sent = (await stage.http.get(f"{url}?state=sent")).json()["records"]
+    only_sent = (await stage.api.get(f"{url}?state=sent")).json()["records"]
     assert only_sent == shown[:2] and all(r["waiting"] for r in only_sent)
-    assert (await stage.http.get(f"{url}?state=lost")).status_code == 422
+    assert (await stage.api.get(f"{url}?state=lost")).status_code == 422

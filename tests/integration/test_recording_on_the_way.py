@@ -194,12 +194,12 @@ async def test_what_it_refuses_is_shown_and_not_repeated(stage: Stage) -> None:
     assert await stage.relay([transfer]) == ["completed"]
     await stage.until(lambda: recorded(stage))
     await agree(stage)
-    page = (await stage.http.get(f"{stage.operator_url}/api/v1/records?state=refused")).json()
+    page = (await stage.api.get("/api/v1/records?state=refused")).json()
     assert page["counts"] == {"waiting": 0, "sent": 0, "recorded": 1, "refused": 1}
     [refused] = page["records"]
     assert (refused["action"], refused["section"]) == (f"{transfer}/acquisition", "JPN99")
     assert [finding["code"] for finding in refused["findings"]] == [4002]
-    [alarm] = (await stage.http.get(f"{stage.operator_url}/api/v1/alarms?link=INT01")).json()["alarms"]
+    [alarm] = (await stage.api.get("/api/v1/alarms?link=INT01")).json()["alarms"]
     assert (alarm["transfer"], alarm["code"]) == (transfer, 4002)
     assert await stage.count("owed") == 0
     assert await stage.doctor() == []

@@ -110,9 +110,7 @@ async def test_a_request_needs_a_key(shared: Stage) -> None:
     for key in (None, "", "x" * 129):
         assert problem(await ask(shared, key, quantity=1)) == (422, 2001)
     for body in (b"", b"{", b"[]", b'{"quantity": NaN}', b'{"purpose": "\\ud800"}', b"\xff"):
-        answer = await shared.http.post(
-            f"{shared.operator_url}/api/v1/transfers", content=body, headers={"idempotency-key": new_key()}
-        )
+        answer = await shared.api.post("/api/v1/transfers", content=body, headers={"idempotency-key": new_key()})
         assert problem(answer) == (422, 2001)
     assert await shared.count("transfer_request") == before
 
@@ -188,23 +186,23 @@ async def test_a_listing_can_be_limited_to_a_state(shared: Stage) -> None:
 
 
 async def test_what_cannot_be_shown_is_answered_with_a_problem(shared: Stage) -> None:
-    url = f"{shared.operator_url}/api/v1/transfers"
+    url = "/api/v1/transfers"
     unknown = f"MEC01-{play.uuid7()}"
-    assert problem(await shared.http.get(f"{url}/{unknown}")) == (404, 3001)
-    assert problem(await shared.http.get(url, params={"before": unknown})) == (404, 3001)
+    assert problem(await shared.api.get(f"{url}/{unknown}")) == (404, 3001)
+    assert problem(await shared.api.get(url, params={"before": unknown})) == (404, 3001)
     for no_id in ("%00", "%ED%A0%80", "MEC01-", unknown.upper(), "x" * 2_000):
-        assert problem(await shared.http.get(f"{url}/{no_id}")) == (400, 2003)
-    assert problem(await shared.http.get(f"{url}?before=%00")) == (400, 2003)
+        assert problem(await shared.api.get(f"{url}/{no_id}")) == (400, 2003)
+    assert problem(await shared.api.get(f"{url}?before=%00")) == (400, 2003)
     for wrong in ({"state": "lost"}, {"limit": 0}, {"limit": 501}, {"limit": "many"}, {"before": "x" * 65}):
-        assert problem(await shared.http.get(url, params=wrong)) == (422, 2001)
-    missing = await shared.http.get(f"{shared.operator_url}/api/v1/nothing")
+        assert problem(await shared.api.get(url, params=wrong)) == (422, 2001)
+    missing = await shared.api.get("/api/v1/nothing")
     assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
 async def ask(stage: Stage, key: str | None, **changes: Any) -> httpx.Response:
     wish = {"transferring": address("MEC01", "MMR"), "acquiring": address("KOR01", "KOR"), "purpose": "NDC"}
     headers = {} if key is None else {"idempotency-key": key}
-    return await stage.http.post(f"{stage.operator_url}/api/v1/transfers", json=wish | changes, headers=headers)
+    return await stage.api.post("/api/v1/transfers", json=wish | changes, headers=headers)
 
 
 async def proposed(stage: Stage, key: str, **changes: Any) -> bool:
@@ -212,7 +210,7 @@ async def proposed(stage: Stage, key: str, **changes: Any) -> bool:
 
 
 async def page(stage: Stage, **query: Any) -> dict[str, Any]:
-    answer = await stage.http.get(f"{stage.operator_url}/api/v1/transfers", params=query)
+    answer = await stage.api.get("/api/v1/transfers", params=query)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

@@ -112,8 +112,8 @@ async def test_a_request_waits_for_its_source_and_says_so(shared: Stage) -> None
     wish = {"transferring": transferring, "acquiring": acquiring, "purpose": "NDC", "quantity": 20}
 
     async def ask() -> dict[str, Any]:
-        url = f"{shared.operator_url}/api/v1/transfers"
-        return dict((await shared.http.post(url, json=wish, headers={"idempotency-key": "while down"})).json())
+        url = "/api/v1/transfers"
+        return dict((await shared.api.post(url, json=wish, headers={"idempotency-key": "while down"})).json())
 
     async def shows(name: str) -> bool:
         return (await ask())[name] is not None

@@ -277,8 +277,8 @@ class World:
             await self._intervene(transfer, "resume", person=person)
 
     async def _intervene(self, transfer: str, act: str, **members: str) -> None:
-        url = f"{self.stage.operator_url}/api/v1/transfers/{transfer}/{act}"
-        answer = await self.stage.http.post(url, json=members)
+        url = f"/api/v1/transfers/{transfer}/{act}"
+        answer = await self.stage.api.post(url, json=members)
         assert answer.status_code in (200, 404, 409, 503), answer.text
 
     async def pass_time(self, by: timedelta) -> None:
