@@ -54,7 +54,7 @@ class Gateway:
     inbox: Inbox
     relay: Relay
     registries: "Registries"
-    callers: "Open"
+    callers: "Local"
 
     async def close(self) -> None:
         """Close every connection."""
@@ -62,12 +62,15 @@ class Gateway:
         await self.database.close()
 
 
-class Open:
-    """Whoever reaches the operator API is an administrator of the gateway; it listens on this machine only."""
+class Local:
+    """Whoever has the database's password: the gateway's own administrator, or a registered person they act for."""
+
+    def __init__(self, by: str | None) -> None:
+        self._by = by
 
     async def of(self, token: str) -> Caller:
         """The one caller there is."""
-        return Caller("operator", person=True, sight=EVERYTHING, scopes=frozenset(Scope))
+        return Caller(self._by or "local", person=self._by is not None, sight=EVERYTHING, scopes=frozenset(Scope))
 
 
 class Registries:
@@ -107,7 +110,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
     registries = Registries()
-    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Open())
+    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Local(None))
 
 
 def require_kind(kind: str) -> None:
