@@ -70,7 +70,7 @@ def addresses(console: Console, network: Network, folder: Path) -> None:
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
     lines = [
-        ("operator API", f"{network.operator}/docs"),
+        ("operator API", f"{network.operator}/openapi.json"),
         ("transfers", f"{network.operator}/api/v1/transfers"),
         ("book", f"{network.operator}/api/v1/books"),
         ("link", f"{network.link}/keys"),

@@ -24,12 +24,13 @@ from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import problems, schemas
 from gateway.web.auth import Callers, needs
+from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.watching import stepping_in, watching
 
 
 def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> FastAPI:
     """The application that faces operators; ``callers`` tells who they are."""
-    application = FastAPI(title="Article 6 gateway: operator API", version="1")
+    application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
     application.state.callers = callers
     application.include_router(_health(database))
     application.include_router(_transfers(database, node), prefix="/api/v1")
@@ -37,6 +38,7 @@ def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> Fa
     application.include_router(watching(database), prefix="/api/v1")
     application.include_router(_books(database, inbox), prefix="/api/v1")
     problems.install(application)
+    application.add_middleware(Guard, max_body=MAX_BODY)
     return application
 
 
