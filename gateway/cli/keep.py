@@ -70,6 +70,7 @@ def _kept(folder: Path, server: "embedded.Server") -> "Settings":
         database_url=server.dsn("gateway", "gateway_app"),
         owner_database_url=server.dsn("gateway", "gateway_owner"),
         key_file=folder / KEY,
+        demo=True,
         link_listen="127.0.0.1:0",
         operator_listen="127.0.0.1:0",
     )

@@ -154,7 +154,7 @@ def _prepare(folder: Path, server: embedded.Server) -> Own:
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
     migrations.apply(server.dsn("gateway", "gateway_owner"))
     if not (folder / KEY).exists():
-        SoftwareKey.generate().save(folder / KEY)
+        SoftwareKey.generate(demo=True).save(folder / KEY)
     key = SoftwareKey.load(folder / KEY)
     linking.jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
     return Own(GATEWAY, key.public_jwk())

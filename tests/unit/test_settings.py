@@ -45,6 +45,8 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
         ("GATEWAY_LINK_LISTEN", ":8640"),
         ("GATEWAY_LINK_LISTEN", "127.0.0.1:65536"),
         ("GATEWAY_LINK_LISTEN", "127.0.0.1:-1"),
+        ("GATEWAY_LINK_LISTEN", "0.0.0.0:8640"),
+        ("GATEWAY_BEHIND_TLS", "perhaps"),
         ("GATEWAY_OPERATOR_LISTEN", "0.0.0.0:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "[::]:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "10.0.0.1:8641"),
@@ -79,9 +81,34 @@ def test_what_kubernetes_says_of_a_service_named_gateway_is_no_setting(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/gateway/operator.sock"])
-def test_operators_are_served_on_this_machine_only(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_plain_http_is_served_on_this_machine(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("GATEWAY_OPERATOR_LISTEN", address)
     assert settings.read().operator_listen == address
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_LINK_LISTEN", "GATEWAY_OPERATOR_LISTEN"])
+def test_what_others_reach_is_behind_tls_and_no_demo_and_not_being_debugged(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "0.0.0.0:8640")
+    with pytest.raises(GatewayError, match=rf"^{name}: plain HTTP"):
+        settings.read()
+    monkeypatch.setenv("GATEWAY_BEHIND_TLS", "true")
+    assert "0.0.0.0:8640" in (settings.read().link_listen, settings.read().operator_listen)
+    for variable, value, why in (("PYTHONASYNCIODEBUG", "1", "being debugged"), ("GATEWAY_DEMO", "true", "a demo is")):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(GatewayError, match=rf"^{name}: .*{why}"):
+            settings.read()
+
+
+def test_a_demos_key_signs_nowhere_else(tmp_path: Path) -> None:
+    made, file = SoftwareKey.generate(demo=True), tmp_path / "demo.pem"
+    made.save(file)
+    given = Settings(database_url=DATABASE, key_file=file)
+    assert settings.signer(given.model_copy(update={"demo": True})).kid == made.kid
+    for outside in (given, given.model_copy(update={"key_file": None, "key": file.read_text()})):
+        with pytest.raises(GatewayError, match=r"^GATEWAY_KEY(_FILE)?: a demo's key"):
+            settings.signer(outside)
 
 
 def test_a_key_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
