@@ -33,11 +33,15 @@ def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> Fa
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
     application.state.callers = callers
     application.include_router(_health(database))
-    application.include_router(_transfers(database, node), prefix="/api/v1")
-    application.include_router(stepping_in(database, node), prefix="/api/v1")
-    application.include_router(watching(database), prefix="/api/v1")
-    application.include_router(_books(database, inbox), prefix="/api/v1")
+    for router in (
+        _transfers(database, node),
+        stepping_in(database, node),
+        watching(database),
+        _books(database, inbox),
+    ):
+        application.include_router(router, prefix="/api/v1")
     problems.install(application)
+    problems.publish(application)
     application.add_middleware(Guard, max_body=MAX_BODY)
     return application
 

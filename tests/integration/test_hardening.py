@@ -4,15 +4,20 @@ Raw sockets, because a well-behaved client cannot send most of it.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 
+from gateway.messages.inbox import STRANGERS_KEPT
 from gateway.web import guard, protocol
-from tests.refusals import counts, effects
+from tests.handmade import signer
+from tests.integration.test_sandbox_play import Party, text
+from tests.refusals import JOSE, LINK_JSON, counts, effects, post
 from tests.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,3 +149,43 @@ async def test_nobody_is_upgraded_to_another_protocol(shared: Stage, listener: s
     head = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     status, _, _ = await said(shared, listener, head + b"sec-websocket-key: a\r\nsec-websocket-version: 13\r\n\r\n")
     assert status in (200, 404)
+
+
+async def test_ten_thousand_messages_of_nobody_leave_log_and_disk_as_they_were(shared: Stage) -> None:
+    strangers = [Party(code) for code in ("MEC01", "KOR01", "ZZZ99")]
+    good = signer(shared, "MEC01").compose("GWY01", "time.query", [])[2]
+    torn = good[:-20] + good[-19:] + b"A"
+    notice = text({"kind": "action"})
+
+    def bodies() -> Iterator[tuple[str, bytes]]:
+        for party in itertools.cycle(strangers):
+            yield JOSE, party.compose("GWY01", "time.query", [])[2]
+            yield LINK_JSON, party.compose("GWY01", "action.notice", [notice])[2]
+            yield JOSE, torn
+            yield JOSE, os.urandom(200)
+            yield LINK_JSON, b'{"jws": "a.b.c", "items": ["{}"]}'
+
+    before, size = await counts(shared), await _disk(shared)
+    todo = itertools.islice(bodies(), 10_000)
+
+    async def send_on() -> None:
+        for kind, body in todo:
+            answer = await post(shared, kind, body)
+            assert answer.status_code in (400, 401), answer.text
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(send_on())
+    assert await counts(shared) == before
+    database, written = await _disk(shared)
+    assert database == size[0]
+    assert written - size[1] < 1_000_000, "what PostgreSQL writes by itself, not what came"
+    assert len(shared.gateway.inbox.strangers) == STRANGERS_KEPT
+
+
+async def _disk(stage: Stage) -> tuple[int, int]:
+    """Bytes of the database, and how far the server has written its journal."""
+    [[size, written]] = await stage.rows(
+        "SELECT pg_database_size(current_database()), pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+    )
+    return int(size), int(written)
