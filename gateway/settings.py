@@ -45,15 +45,26 @@ class Settings(BaseModel):
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
     key: str | None = Field(default=None, repr=False)
+    #: The key that access tokens are signed with (as ``key_file``, and another than that); ``serve`` needs it.
+    token_key_file: Path | None = None
+    #: The same as text.
+    token_key: str | None = Field(default=None, repr=False)
+    #: Who gives the tokens, as they name it: an https address without query, or a URN. Default: from the code.
+    issuer: str | None = Field(default=None, pattern=r"^(https://[^\s?#]*[^\s?#/]|urn:[a-z0-9-]+:\S+)$")
     #: Where registries post messages.
     link_listen: str = "127.0.0.1:8640"
     #: Where operators call the API: a loopback address or ``unix:PATH``, and no other.
     operator_listen: str = "127.0.0.1:8641"
 
+    @property
+    def issuer_name(self) -> str:
+        """Who gives the tokens."""
+        return self.issuer or f"urn:article6-gateway:{self.code}"
+
     @field_validator("operator_listen")
     @classmethod
     def _only_here(cls, value: str) -> str:
-        """Until people and machines can be told apart, nobody reaches the operator API from elsewhere."""
+        """Tokens pass in the clear here: what is reached from elsewhere is a front that speaks TLS."""
         host = value.rpartition(":")[0]
         if not value.startswith("unix:") and host not in ("127.0.0.1", "[::1]", "localhost"):
             raise ValueError("the operator API listens on a loopback address or a Unix socket only")
@@ -96,14 +107,29 @@ def read() -> Settings:
 
 def signer(settings: Settings) -> SoftwareKey:
     """The gateway's key, from its file or from the environment; raises MALFORMED when there is none to sign with."""
-    if settings.key is not None:
-        with named("key"):
-            return SoftwareKey.from_environment(settings.key)
-    if settings.key_file is not None:
-        with named("key_file"):
-            return SoftwareKey.load(settings.key_file)
-    detail = "a key is needed to sign with; make one with 'gateway keys new'"
-    raise GatewayError(Kind.MALFORMED, f"{PREFIX}KEY_FILE: {detail}")
+    return _key(settings.key, settings.key_file, "key", "messages")
+
+
+def token_signer(settings: Settings) -> SoftwareKey:
+    """The key that access tokens are signed with; raises MALFORMED when there is none, or it is the messages' key."""
+    key = _key(settings.token_key, settings.token_key_file, "token_key", "access tokens")
+    if key.kid == signer(settings).kid:
+        setting = "token_key" if settings.token_key is not None else "token_key_file"
+        with named(setting):
+            raise GatewayError(Kind.MALFORMED, "messages are signed with this key; tokens need another")
+    return key
+
+
+def _key(text: str | None, file: Path | None, setting: str, signed: str) -> SoftwareKey:
+    """The key that is given as text or as a file, never one that was made because there was none."""
+    if text is not None:
+        with named(setting):
+            return SoftwareKey.from_environment(text)
+    with named(f"{setting}_file"):
+        if file is not None:
+            return SoftwareKey.load(file)
+        detail = f"a key is needed to sign {signed} with; make one with 'gateway keys new'"
+        raise GatewayError(Kind.MALFORMED, detail)
 
 
 def arm_crash() -> None:

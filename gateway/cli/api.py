@@ -49,7 +49,7 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response
     async def served() -> httpx.Response:
         gateway = wiring.build(settings)
         try:
-            callers = wiring.Local(where.by)
+            callers = wiring.Local(gateway.database, where.by)
             app = operator.app(gateway.database, gateway.node, gateway.inbox, callers)
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
