@@ -45,7 +45,7 @@ CREATE TABLE assertion (
   expires_at timestamptz NOT NULL,
   PRIMARY KEY (principal, jti)
 );
-CREATE INDEX assertion_expired ON assertion (expires_at);
+CREATE INDEX assertion_over ON assertion (principal, expires_at);
 GRANT SELECT, INSERT ON principal, principal_key, token_key TO gateway_app;
 GRANT SELECT, INSERT, DELETE ON assertion TO gateway_app;
 """
