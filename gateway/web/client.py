@@ -1,8 +1,8 @@
 """How a program of ours calls an operator API elsewhere: with tokens that it asks for under its own key.
 
 An ``httpx.Auth`` for both kinds of client. The token endpoint is found by its well-known address (RFC 8414), and asked
-for a token before the first call and again before that one ends. Raises UNAUTHENTICATED when none is given, UNTRUSTED
-when an assertion would go to another system.
+for a token before the first call and again before that one ends. Raises UNAUTHENTICATED when none is given, UNAVAILABLE
+when none is given now, UNTRUSTED when an assertion would go elsewhere in the clear.
 """
 
 import time
@@ -75,5 +75,7 @@ def _said(answer: httpx.Response, gateway: str) -> dict[str, Any]:
         raise GatewayError(Kind.UNAVAILABLE, f"{gateway} answered {answer.status_code}, and nothing a gateway says")
     if not answer.is_success:
         why = said.get("error_description") or said.get("detail") or said.get("error")
-        raise GatewayError(Kind.UNAUTHENTICATED, f"{gateway} gives no token: {why}", code=8001)
+        passing = answer.status_code == 429 or answer.status_code >= 500
+        kind = Kind.UNAVAILABLE if passing else Kind.UNAUTHENTICATED
+        raise GatewayError(kind, f"{gateway} gives no token: {why}", code=9003 if passing else 8001)
     return said
