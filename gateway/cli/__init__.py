@@ -24,7 +24,7 @@ _COMMANDS = {
     "keys": "keys:app",
     "clients": "clients:app",
     "people": "people:app",
-    "token": "token:token",
+    "token": "clients:token",
     "links": "links:app",
     "transfers": "transfers:app",
     "records": "records:records",

@@ -50,6 +50,15 @@ class Tokens(httpx.Auth):
         request.headers["authorization"] = f"Bearer {self.token}"
         yield request
 
+    def asked(self, http: httpx.Client) -> str:
+        """A good token, asked for over ``http`` where there is none."""
+        asking, answer = self.asking(), None
+        try:
+            while True:
+                answer = http.send(next(asking) if answer is None else asking.send(answer))
+        except StopIteration:
+            return self.token
+
     def asking(self) -> Asking:
         """The calls that end with a good ``token``; none while there is one."""
         if self._clock() < self._until:

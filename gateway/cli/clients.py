@@ -1,11 +1,33 @@
-"""``gateway token``: ask a gateway for an access token, as a machine or a person with a key of theirs."""
+"""``gateway clients``: machines that may call the operator API; ``gateway token``: what one of them calls with."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.cli import principals
+from gateway.cli.api import Where, ask, asking
+from gateway.cli.principals import All, Ends, Keys, Name, Registry
 from gateway.errors import GatewayError, Kind
+
+app = principals.administering("clients", "machines")
+
+
+@app.command("add")
+@asking
+def add(
+    where: Where,
+    name: Name,
+    keys: Keys,
+    scope: Annotated[list[str], typer.Option(help="What it may do, for example transfers:read; may be repeated.")],
+    registry: Registry = None,
+    everything: All = False,
+    not_after: Ends = None,
+) -> None:
+    """Register a machine. Prints the id it calls by; its private key stays where it is."""
+    wanted = {"name": name, "registry": principals.bound(registry, everything), "scopes": scope}
+    print(json.dumps(ask(where, "POST", "/api/v1/clients", json=wanted | principals.new_keys(keys, not_after))))
 
 
 def token(
@@ -25,14 +47,6 @@ def token(
     tokens = Tokens(gateway, name, SoftwareKey.load(Path(file)), scope or ())
     try:
         with httpx.Client(timeout=60, trust_env=False) as http:
-            asking = tokens.asking()
-            request = next(asking, None)
-            while request is not None:
-                answer = http.send(request)
-                try:
-                    request = asking.send(answer)
-                except StopIteration:
-                    request = None
+            print(tokens.asked(http))
     except httpx.HTTPError as error:
         raise GatewayError(Kind.UNAVAILABLE, f"{gateway}: {error}") from None
-    print(tokens.token)
