@@ -46,6 +46,12 @@ class Settings(BaseModel):
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
     key: str | None = Field(default=None, repr=False)
+    #: The key that access tokens are signed with (as ``key_file``, and another than that); ``serve`` needs it.
+    token_key_file: Path | None = None
+    #: The same as text.
+    token_key: str | None = Field(default=None, repr=False)
+    #: Who gives the tokens, as they name it: an https address without query, or a URN. Default: from the code.
+    issuer: str | None = Field(default=None, pattern=r"^(https://[^\s?#]*[^\s?#/]|urn:[a-z0-9-]+:\S+)$")
     #: The keys are a demo's, and so is all else: served on this machine only.
     demo: bool = False
     #: A front that speaks TLS stands before whatever is listened on: without one, that is this machine's alone.
@@ -54,6 +60,11 @@ class Settings(BaseModel):
     link_listen: str = "127.0.0.1:8640"
     #: Where operators call the API.
     operator_listen: str = "127.0.0.1:8641"
+
+    @property
+    def issuer_name(self) -> str:
+        """Who gives the tokens."""
+        return self.issuer or f"urn:article6-gateway:{self.code}"
 
     @field_validator("link_listen", "operator_listen")
     @classmethod
@@ -101,14 +112,29 @@ def read() -> Settings:
 
 def signer(settings: Settings) -> SoftwareKey:
     """The gateway's key, from its file or from the environment; raises MALFORMED when there is none to sign with."""
-    if settings.key is not None:
-        with named("key"):
-            return _serious(SoftwareKey.from_environment(settings.key), settings)
-    if settings.key_file is not None:
-        with named("key_file"):
-            return _serious(SoftwareKey.load(settings.key_file), settings)
-    detail = "a key is needed to sign with; make one with 'gateway keys new'"
-    raise GatewayError(Kind.MALFORMED, f"{PREFIX}KEY_FILE: {detail}")
+    return _key(settings, settings.key, settings.key_file, "key", "messages")
+
+
+def token_signer(settings: Settings) -> SoftwareKey:
+    """The key that access tokens are signed with; raises MALFORMED when there is none, or it is the messages' key."""
+    key = _key(settings, settings.token_key, settings.token_key_file, "token_key", "access tokens")
+    if key.kid == signer(settings).kid:
+        setting = "token_key" if settings.token_key is not None else "token_key_file"
+        with named(setting):
+            raise GatewayError(Kind.MALFORMED, "messages are signed with this key; tokens need another")
+    return key
+
+
+def _key(settings: Settings, text: str | None, file: Path | None, setting: str, signed: str) -> SoftwareKey:
+    """The key that is given as text or as a file, never one that was made because there was none."""
+    if text is not None:
+        with named(setting):
+            return _serious(SoftwareKey.from_environment(text), settings)
+    with named(f"{setting}_file"):
+        if file is not None:
+            return _serious(SoftwareKey.load(file), settings)
+        detail = f"a key is needed to sign {signed} with; make one with 'gateway keys new'"
+        raise GatewayError(Kind.MALFORMED, detail)
 
 
 def _serious(key: SoftwareKey, settings: Settings) -> SoftwareKey:

@@ -8,27 +8,53 @@ problem document.
 """
 
 import asyncio
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import httpx
 import typer
 
 from gateway.cli.keep import chosen
 from gateway.errors import GatewayError, Kind
 
-By = Annotated[str | None, typer.Option("--by", help="The registered person who acts; the log names them.")]
+if TYPE_CHECKING:  # what only shows help does not wait for it
+    import httpx
 
 _KINDS = {400: Kind.MALFORMED, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN, 404: Kind.NOT_FOUND, 409: Kind.CONFLICT}
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which gateway a command asks, and in whose name."""
+    """Which gateway a command asks, and in whose name: the options that every such command has."""
 
-    keep: Path | None = None
-    by: str | None = None
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Work on the data kept in this folder.", file_okay=False)
+    ] = None
+    by: Annotated[str | None, typer.Option("--by", help="The registered person who acts; the log names them.")] = None
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that asks the API: it gets a ``where`` as its first argument, made from the options of ``Where``."""
+    options = get_type_hints(Where, include_extras=True)
+    own = get_type_hints(command, include_extras=True)
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        where = Where(**{name: given.pop(name) for name in options})
+        command(where, **given)
+
+    mine = list(inspect.signature(command).parameters.values())[1:]
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own[p.name]) for p in mine]
+    shown += [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=options[f.name])
+        for f in fields(Where)
+    ]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in shown}
+    return run
 
 
 def ask(where: Where, method: str, path: str, **wanted: Any) -> Any:
@@ -41,15 +67,17 @@ def ask(where: Where, method: str, path: str, **wanted: Any) -> Any:
     raise GatewayError(kind, str(said.get("detail")), code=said.get("code"))
 
 
-def _here(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response:
+def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Response":
     """Serve the call in this process."""
+    import httpx
+
     from gateway import wiring
     from gateway.web import operator
 
-    async def served() -> httpx.Response:
+    async def served() -> "httpx.Response":
         gateway = wiring.build(settings)
         try:
-            callers = wiring.Local(where.by)
+            callers = wiring.Local(gateway.database, where.by)
             app = operator.app(gateway.database, gateway.node, gateway.inbox, callers)
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:

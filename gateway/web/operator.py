@@ -1,8 +1,8 @@
 """What operators call: transfers as they stand, requests for new ones, the totals of the book.
 
-Until people and machines can be told apart, whoever reaches this listener is the operator; so it listens on a
-loopback address or a Unix socket only (``settings``). Nothing here moves units: a request asks the source
-registry, which alone can propose. What is watched, and where persons step in, is in ``watching``.
+Whoever calls shows a token, which ``auth`` reads; because tokens pass in the clear, this listens on a loopback address
+or a Unix socket only (``settings``). Nothing here moves units: a request asks the source registry, which alone can
+propose. What is watched, and where persons step in, is in ``watching``; who may call, in ``tokens`` and ``principals``.
 """
 
 from typing import Annotated
@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
+from gateway.access.endpoint import Endpoint
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
@@ -22,14 +23,14 @@ from gateway.requests import commands as requests
 from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
-from gateway.web import problems, schemas
+from gateway.web import principals, problems, schemas, tokens
 from gateway.web.auth import Callers, needs
 from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.watching import stepping_in, watching
 
 
-def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> FastAPI:
-    """The application that faces operators; ``callers`` tells who they are."""
+def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers, endpoint: Endpoint | None = None) -> FastAPI:
+    """The application that faces operators; ``callers`` tells who they are, ``endpoint`` gives them tokens."""
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
     application.state.callers = callers
     application.include_router(_health(database))
@@ -38,8 +39,11 @@ def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> Fa
         stepping_in(database, node),
         watching(database),
         _books(database, inbox),
+        principals.routes(database, node),
     ):
         application.include_router(router, prefix="/api/v1")
+    if endpoint is not None:
+        application.include_router(tokens.routes(endpoint))
     problems.install(application)
     problems.publish(application)
     application.add_middleware(Guard, max_body=MAX_BODY)

@@ -56,6 +56,8 @@ def problem(error: GatewayError) -> JSONResponse:
         log.error("invariant-broken", detail=error.detail)
         return document(500, "Internal fault", "an internal rule does not hold; nothing was changed", 9999)
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.kind is Kind.UNAVAILABLE else {}
+    if "challenge" in error.context:
+        headers["www-authenticate"] = error.context["challenge"]
     reason = error.context.get("fault")
     title = str(error.kind).replace("-", " ").capitalize()
     return document(STATUS[error.kind], title, error.detail, error.code, reason, headers)
