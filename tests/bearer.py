@@ -27,8 +27,13 @@ class Bearer(httpx.Auth):
     ) -> None:
         self._fresh = lambda: authority.token(principal, scopes, clock())
 
+    @property
+    def header(self) -> str:
+        """What is shown now."""
+        return f"Bearer {self._fresh()}"
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["authorization"] = f"Bearer {self._fresh()}"
+        request.headers["authorization"] = self.header
         yield request
 
 

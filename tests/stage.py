@@ -141,6 +141,10 @@ class Stage:
     api: httpx.AsyncClient = field(init=False)
     registries: dict[str, Registry] = field(default_factory=dict)
 
+    async def authorization(self, caller: Caller) -> str:
+        """What ``caller`` shows at the operator API; good for some minutes."""
+        return (await self.callers.bearer(caller)).header
+
     async def calling(self, caller: Caller) -> httpx.AsyncClient:
         """A client of the operator API that calls in the name of ``caller``."""
         bearer = await self.callers.bearer(caller)

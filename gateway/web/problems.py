@@ -102,7 +102,8 @@ def publish(app: FastAPI) -> None:
             for methods in document["paths"].values():
                 for operation in methods.values():
                     refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS}
-                    operation["responses"] |= refused
+                    operation["responses"].pop("422", None)  # the framework's own
+                    operation["responses"] = refused | operation["responses"]
         return plain()
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from gateway.web import guard, protocol
 from tests.handmade import signer
 from tests.integration.test_sandbox_play import Party, text
 from tests.refusals import JOSE, LINK_JSON, counts, effects, post
-from tests.stage import Stage
+from tests.stage import ROOT, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPERATOR, LINK = "operator", "link"
@@ -97,7 +97,7 @@ async def test_a_header_that_counts_comes_once(shared: Stage, listener: str, nam
 
 
 async def test_a_header_behind_the_body_is_nobodys(shared: Stage) -> None:
-    token = shared.api.headers["authorization"].encode()
+    token = (await shared.authorization(ROOT)).encode()
     head = b"GET /api/v1/books HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
     assert (await said(shared, OPERATOR, head + b"authorization: " + token + b"\r\n\r\n0\r\n\r\n"))[0] == 200
     assert (await said(shared, OPERATOR, head + b"\r\n0\r\nauthorization: " + token + b"\r\n\r\n"))[0] == 401
@@ -127,7 +127,7 @@ async def test_a_connection_that_never_says_what_it_wants_is_closed(
 
 async def test_an_operators_body_is_bounded_in_length_and_time(shared: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     head = b"POST /api/v1/transfers HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    head += b"idempotency-key: k\r\nauthorization: " + shared.api.headers["authorization"].encode() + b"\r\n"
+    head += b"idempotency-key: k\r\nauthorization: " + (await shared.authorization(ROOT)).encode() + b"\r\n"
     piece = b"1000\r\n" + b" " * 4096 + b"\r\n"
     endless = [head + b"transfer-encoding: chunked\r\n\r\n", *[piece] * (guard.MAX_BODY // 4096 + 1)]
     is_problem(await said(shared, OPERATOR, *endless), 413)

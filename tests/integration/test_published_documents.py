@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway.domain.callers import Caller, Scope, Sight
-from tests.stage import Stage
+from tests.stage import ROOT, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,10 +77,9 @@ class Asked:
         return heard
 
 
-@pytest.mark.parametrize("caller", ["root", "korean"])
-async def test_operators_get_what_the_document_shows(shared: Stage, caller: str) -> None:
-    client = shared.api if caller == "root" else await shared.calling(KOREAN)
-    asked = Asked(shared.operator_url, {"authorization": client.headers["authorization"]})
+@pytest.mark.parametrize("caller", [ROOT, KOREAN], ids=["root", "korean"])
+async def test_operators_get_what_the_document_shows(shared: Stage, caller: Caller) -> None:
+    asked = Asked(shared.operator_url, {"authorization": await shared.authorization(caller)})
     heard = await asyncio.to_thread(asked.everything, OPERATOR)
     assert {200, 400, 422} <= set(heard), heard
     assert heard.total() > EXAMPLES * len(list(operations(OPERATOR))), heard
