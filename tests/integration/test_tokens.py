@@ -5,11 +5,9 @@ Every attack below is made with the attacker's means: keys of their own, what th
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -23,63 +21,11 @@ from gateway.access.tokens import Authority
 from gateway.settings import Settings
 from gateway.signing import jwt
 from gateway.signing.keys import SoftwareKey
-from gateway.web.client import Tokens
 from tests import stage as staging
+from tests.machines import FORM, ISSUER, books, made
 from tests.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ISSUER = "urn:article6-gateway:GWY01"
-FORM = {
-    "grant_type": "client_credentials",
-    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-}
-
-
-@dataclass
-class Client:
-    """A machine of the gateway, with its key."""
-
-    stage: Stage
-    id: str
-    name: str
-    key: SoftwareKey
-
-    def claims(self, **changes: Any) -> dict[str, Any]:
-        """What its assertion says now, with some of it changed (None: left out)."""
-        now = int(self.stage.clock().timestamp())
-        said = {"iss": self.id, "sub": self.id, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti(), **changes}
-        return {name: value for name, value in said.items() if value is not None}
-
-    async def ask(self, assertion: str | None = None, **changes: str) -> httpx.Response:
-        """Ask for a token."""
-        shown = assertion if assertion is not None else jwt.sign(self.key, "JWT", self.claims())
-        form = FORM | {"client_assertion": shown} | changes
-        return await self.stage.http.post(f"{self.stage.operator_url}/token", data=form)
-
-    async def token(self) -> str:
-        """A token."""
-        answer = await self.ask()
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["access_token"])
-
-
-def jti() -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(SoftwareKey.generate().kid.encode()).digest()).decode()
-
-
-async def books(stage: Stage, token: str) -> httpx.Response:
-    """Call with a token that is good for the book."""
-    return await stage.http.get(f"{stage.operator_url}/api/v1/books", headers={"authorization": f"Bearer {token}"})
-
-
-async def made(stage: Stage, *scopes: str, alg: str = "Ed25519", **changes: Any) -> Client:
-    """A new machine, bound to all."""
-    key = SoftwareKey.generate(alg)
-    wanted = {"name": f"client-{key.kid[:8].strip('-_')}", "registry": None, "scopes": list(scopes or ["books:read"])}
-    answer = await stage.api.post("/api/v1/clients", json=wanted | {"keys": [key.public_jwk()]} | changes)
-    assert answer.status_code == 201, answer.text
-    return Client(stage, answer.json()["id"], wanted["name"], key)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -111,17 +57,6 @@ async def test_a_client_gets_a_token_of_the_form_of_rfc_9068_and_calls_with_it(s
     assert fewer["scope"] == "transfers:read"
     refused = await books(stage, fewer["access_token"])
     assert (refused.status_code, refused.json()["code"]) == (403, 8001)
-
-
-async def test_the_token_endpoint_is_found_and_its_keys_are_published(stage: Stage) -> None:
-    said = (await stage.http.get(f"{stage.operator_url}/.well-known/oauth-authorization-server")).json()
-    assert (said["issuer"], said["token_endpoint"]) == (ISSUER, f"{stage.operator_url}/token")
-    assert said["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
-    keys = (await stage.http.get(said["jwks_uri"])).json()["keys"]
-    client = await made(stage)
-    async with httpx.AsyncClient(auth=Tokens(stage.operator_url, client.id, client.key), trust_env=False) as http:
-        assert (await http.get(f"{stage.operator_url}/api/v1/books")).status_code == 200
-    assert jwt.read(await client.token()).kid in {key["kid"] for key in keys}
 
 
 async def test_an_assertion_is_good_once_whoever_shows_it_and_however_often_at_one_moment(stage: Stage) -> None:
@@ -353,59 +288,3 @@ async def test_no_token_no_call(stage: Stage, header: str) -> None:
     refused = await stage.http.get(f"{stage.operator_url}/api/v1/books", headers=headers)
     assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
     assert refused.json()["code"] == 8001 and refused.headers["www-authenticate"].startswith("Bearer")
-
-
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"grant_type": "password"}, "unsupported_grant_type"), ({"grant_type": ""}, "unsupported_grant_type"),
-        ({"grant_type": '"\\é'}, "unsupported_grant_type"), ({"scope": "nonsense"}, "invalid_scope"),
-        ({"scope": "books:read links:read"}, "invalid_scope"), ({"client_assertion_type": "x"}, "invalid_client"),
-        ({"client_assertion": ""}, "invalid_client"), ({"client_assertion": "a.b.c"}, "invalid_client"),
-        ({"client_assertion": "x" * 9_000}, "invalid_client"), ({"client_assertion": "x" * 20_000}, "invalid_request"),
-    ],
-)  # fmt: skip
-async def test_a_request_that_cannot_be_is_answered_as_rfc_6749_says(
-    stage: Stage, changes: dict[str, str], error: str
-) -> None:
-    refused = await (await made(stage)).ask(**changes)
-    assert (refused.status_code, refused.json()["error"]) == (400, error)
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"\xff", b"grant_type=a&grant_type=b", b"&".join(b"a%d=1" % n for n in range(17)), b"no form"]
-)
-async def test_what_is_no_form_is_an_invalid_request(stage: Stage, body: bytes) -> None:
-    kind = {"content-type": "application/x-www-form-urlencoded"}
-    refused = await stage.http.post(f"{stage.operator_url}/token", content=body, headers=kind)
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
-    as_json = await stage.http.post(f"{stage.operator_url}/token", json=FORM)
-    assert as_json.json()["error"] == "invalid_request"
-
-
-async def test_a_client_is_put_off_and_nobody_else_uses_up_its_tries(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "CLIENT_BURST", 2)
-    client, other = await made(stage), await made(stage)
-    for _ in range(4):
-        await client.ask(jwt.sign(other.key, "JWT", client.claims()))
-    shown = jwt.sign(client.key, "JWT", client.claims())
-    stage.clock.stands_at = stage.clock() - stage.clock.ahead
-    assert [(await client.ask()).status_code for _ in range(2)] == [200, 200]
-    put_off = await client.ask(shown)
-    assert (put_off.status_code, put_off.headers["retry-after"]) == (429, "2")
-    assert (await other.ask()).status_code == 200
-    stage.clock.ahead += timedelta(seconds=2)
-    assert (await client.ask(shown)).status_code == 200  # what was put off is not used up
-    stage.clock.stands_at = None
-
-
-async def test_whoever_proves_nothing_is_put_off_with_all_who_do_not(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = await made(stage)
-    monkeypatch.setattr(limits, "STRANGERS_PER_SECOND", 0.1)
-    answers = [await client.ask("x") for _ in range(limits.STRANGERS_BURST + 1)]
-    assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) > 1
-    assert (await client.ask()).status_code == 200
