@@ -27,6 +27,8 @@ from gateway.signing.trust import PeerKey
 MAX_KEYS = 10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_CODE = re.compile(r"[A-Z]{3}[0-9]{2}")
+_KID = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638: base64url of a SHA-256
 #: What only a person does, whatever a machine is told.
 _FOR_PEOPLE = Scope.APPROVALS_DECIDE
 
@@ -53,7 +55,9 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
     by.require_for(wanted.registry)
     if not _NAME.fullmatch(wanted.name):
         raise _malformed("name", "1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', the first a letter or digit")
-    if wanted.registry is not None and not await store.known(tx, wanted.registry):
+    if wanted.registry is not None and not (
+        _CODE.fullmatch(wanted.registry) and await store.known(tx, wanted.registry)
+    ):
         raise _malformed("registry", f"no registry and no link has the code {wanted.registry[:16]!r}")
     _require_scopes(wanted)
     made = f"{'p' if wanted.person else 'c'}-{secrets.token_hex(8)}"
@@ -100,10 +104,11 @@ async def add_keys(
 async def revoke_key(tx: db.Tx, node: Node, by: Caller, name: str, kid: str, *, person: bool) -> Principal:
     """Let a key of a person or machine count no longer, from now on."""
     found = await _administered(tx, by, name, person)
-    entry_id = await _entry(tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id})
-    if not await store.revoke_key(tx, found.id, kid, entry_id):
-        raise GatewayError(Kind.CONFLICT, f"{name} has no such key that counts", code=2004)
-    return found
+    if _KID.fullmatch(kid):
+        entry_id = await _entry(tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id})
+        if await store.revoke_key(tx, found.id, kid, entry_id):
+            return found
+    raise GatewayError(Kind.CONFLICT, f"{name} has no such key that counts", code=2004)
 
 
 async def register_token_key(tx: db.Tx, node: Node, signer: Signer) -> bool:
@@ -125,7 +130,7 @@ async def register_token_key(tx: db.Tx, node: Node, signer: Signer) -> bool:
 async def revoke_token_key(tx: db.Tx, node: Node, by: Caller, kid: str) -> None:
     """Let no token signed by this key count any more, from now on; its holders ask for another."""
     by.require_all()
-    if await store.token_key(tx, kid) is None:
+    if not _KID.fullmatch(kid) or await store.token_key(tx, kid) is None:
         raise GatewayError(Kind.NOT_FOUND, "no such token key is registered", code=3001)
     entry_id = await _entry(tx, node, "access.token-key-revoked", {"key": kid, "by": by.id})
     if not await store.revoke_token_key(tx, kid, entry_id):
@@ -166,7 +171,7 @@ async def _add_keys(tx: db.Tx, keys: Sequence[PeerKey], entry_id: int) -> None:
 
 async def _administered(tx: db.Tx, by: Caller, name: str, person: bool) -> Principal:
     """Whom this name means, if ``by`` administers them."""
-    found = await store.named(tx, name)
+    found = await store.named(tx, name) if _NAME.fullmatch(name) else None
     if found is not None and found.person == person:
         by.require_for(found.registry)
         return found

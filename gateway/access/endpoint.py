@@ -110,7 +110,7 @@ def _read(body: bytes) -> dict[str, str] | None:
     except ValueError:
         return None
     form = dict(members)
-    return form if len(form) == len(members) and len(body) <= MAX_FORM else None
+    return form if members and len(form) == len(members) and len(body) <= MAX_FORM else None
 
 
 def _error(error: str, why: str) -> Answer:

@@ -16,8 +16,9 @@ from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import AsJson, plain_console
 from gateway.errors import GatewayError, Kind
 
-#: A key's id: base64url of a SHA-256.
+#: A key's id: base64url of a SHA-256; one of 64 begins with a dash, and is no option.
 KID_WIDTH = 43
+DASHED = {"ignore_unknown_options": True}
 
 Name = Annotated[str, typer.Argument(help="Their name; it is never given again.")]
 Registry = Annotated[str | None, typer.Option(help="The registry or link they are bound to.", metavar="CODE")]
@@ -55,7 +56,7 @@ def administering(noun: str, whom: str) -> typer.Typer:
     def add_keys(where: Where, name: Name, keys: Keys, not_after: Ends = None) -> None:
         print(json.dumps(ask(where, "POST", f"{at}/{quote(name, '')}/keys", json=new_keys(keys, not_after))))
 
-    @keys.command("revoke", help="Let a key count no longer, at once. It cannot be undone.")
+    @keys.command("revoke", context_settings=DASHED, help="Let a key count no longer, at once. It cannot be undone.")
     @asking
     def revoke_key(where: Where, name: Name, kid: Annotated[str, typer.Argument(help="Id of the key.")]) -> None:
         print(json.dumps(ask(where, "POST", f"{at}/{quote(name, '')}/keys/{quote(kid, '')}/revoke")))
@@ -82,7 +83,7 @@ def _table(found: list[dict[str, Any]]) -> Table:
     table.add_column("bound to")
     table.add_column("may")
     for row in found:
-        may = "revoked" if row["revoked"] else row["role"] or " ".join(row["scopes"])
+        may = "revoked" if row["revoked"] else row["role"] or "\n".join(row["scopes"])
         keys = [f"{key['kid']}{' revoked' if key['revoked'] else ''}" for key in row["keys"]]
         first = Text("\n").join([Text(row["name"], "bold"), Text(row["id"]), *(Text(key, "dim") for key in keys)])
         table.add_row(first, row["registry"] or "all", may)

@@ -24,12 +24,14 @@ def test_everything_but_the_database_and_the_key_has_a_default() -> None:
     read = settings.read()
     assert (read.code, read.database_url, read.key_file) == ("GWY01", DATABASE, None)
     assert (read.link_listen, read.operator_listen) == ("127.0.0.1:8640", "127.0.0.1:8641")
+    assert (read.token_key_file, read.issuer_name) == (None, "urn:article6-gateway:GWY01")
 
 
 def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_DATABASE_URL", "postgresql://gateway_app:hidden@host/gateway")
     monkeypatch.setenv("GATEWAY_OWNER_DATABASE_URL", "postgresql://gateway_owner:hidden@host/gateway")
     monkeypatch.setenv("GATEWAY_KEY", "hidden")
+    monkeypatch.setenv("GATEWAY_TOKEN_KEY", "hidden")
     assert "hidden" not in repr(settings.read())
 
 
@@ -52,6 +54,10 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
         ("GATEWAY_OPERATOR_LISTEN", "10.0.0.1:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "127.0.0.1"),
         ("GATEWAY_OPERATOR_LISTEN", "unix:"),
+        ("GATEWAY_ISSUER", "http://gateway.example"),
+        ("GATEWAY_ISSUER", "https://gateway.example/?x=hidden"),
+        ("GATEWAY_ISSUER", "https://gateway.example/"),
+        ("GATEWAY_ISSUER", "gateway"),
         ("GATEWAY_LINK_LISTN", "0.0.0.0:8640"),
         ("GATEWAY_KEYFILE", "/run/key"),
         ("GATEWAY_DATABSE_URL", DATABASE),
@@ -109,6 +115,34 @@ def test_a_demos_key_signs_nowhere_else(tmp_path: Path) -> None:
     for outside in (given, given.model_copy(update={"key_file": None, "key": file.read_text()})):
         with pytest.raises(GatewayError, match=r"^GATEWAY_KEY(_FILE)?: a demo's key"):
             settings.signer(outside)
+
+
+@pytest.mark.parametrize("issuer", ["https://gateway.example", "https://gateway.example/a6", "urn:example:gateway"])
+def test_an_issuer_is_an_address_or_a_urn(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("GATEWAY_ISSUER", issuer)
+    assert settings.read().issuer_name == issuer
+
+
+def test_the_token_key_is_another_than_the_message_key_and_named_when_it_cannot_be_used(tmp_path: Path) -> None:
+    keys = {name: SoftwareKey.generate() for name in ("messages", "tokens")}
+    for name, key in keys.items():
+        key.save(tmp_path / name)
+    (tmp_path / "corrupt").touch(0o600)
+    given = Settings(database_url=DATABASE, key_file=tmp_path / "messages")
+    text = (tmp_path / "tokens").read_text()
+    for changed in ({"token_key_file": tmp_path / "tokens"}, {"token_key": text}):
+        assert settings.token_signer(given.model_copy(update=changed)).kid == keys["tokens"].kid
+    for changed, name in (
+        ({}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "lost"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "corrupt"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "messages"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key": (tmp_path / "messages").read_text()}, "GATEWAY_TOKEN_KEY"),
+        ({"token_key": "hidden"}, "GATEWAY_TOKEN_KEY"),
+    ):
+        with pytest.raises(GatewayError, match=rf"^{name}: ") as raised:
+            settings.token_signer(given.model_copy(update=changed))
+        assert "hidden" not in raised.value.detail
 
 
 def test_a_key_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
