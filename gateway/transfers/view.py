@@ -18,8 +18,8 @@ from gateway.domain.transfers import State
 from gateway.errors import GatewayError
 from gateway.transfers.viewers import SEEN
 
-#: Most rows of one page.
-MAX_PAGE = 500
+#: Most rows of one page, and how many are few.
+MAX_PAGE, FEW = 500, 50
 
 
 class TransferRow(SQLModel, table=True):
@@ -100,12 +100,16 @@ async def listing(
         if found is None:
             raise _absent(sight, before)
         given["edge"] = found.created_at
-    statement = page(bound=sight.code is not None, of_state=state is not None, onward=before is not None)
+    few = limit <= FEW
+    statement = page(bound=sight.code is not None, few=few, of_state=state is not None, onward=before is not None)
     return [TransferRow.model_validate(dict(r._mapping)) for r in await db.rows(tx, statement, given)]
 
 
-def page(*, bound: bool, of_state: bool, onward: bool) -> str:
-    """The statement of a listing: of what one code and its Party see, each read in the order it is shown in."""
+def page(*, bound: bool, few: bool, of_state: bool, onward: bool) -> str:
+    """The statement of a listing: of what one code and its Party see, each read in the order it is shown in.
+
+    That few rows are wanted is said in so many words: of a parameter the planner would not know it.
+    """
     wanted = ["(v.created_at, v.transfer_id) < (:edge, :before)"] if onward else []
     wanted += ["t.state = :state"] if of_state else []
 
@@ -113,7 +117,7 @@ def page(*, bound: bool, of_state: bool, onward: bool) -> str:
         where = " AND ".join([*conditions, *wanted]) or "true"
         return f"""
           SELECT v.created_at, v.transfer_id FROM {viewers} WHERE {where}
-          ORDER BY v.created_at DESC, v.transfer_id DESC LIMIT :limit
+          ORDER BY v.created_at DESC, v.transfer_id DESC LIMIT {FEW if few else MAX_PAGE}
         """
 
     if bound:
@@ -122,8 +126,9 @@ def page(*, bound: bool, of_state: bool, onward: bool) -> str:
     else:
         seen = newest("transfer t CROSS JOIN LATERAL (SELECT t.created_at, t.id AS transfer_id) AS v")
     return f"""
-      SELECT {_COLUMNS} FROM ({seen}) AS seen JOIN transfer t ON t.id = seen.transfer_id
-      ORDER BY t.created_at DESC, t.id DESC LIMIT :limit
+      SELECT {_COLUMNS} FROM (
+        SELECT * FROM ({seen}) AS each ORDER BY created_at DESC, transfer_id DESC LIMIT :limit) AS seen
+      JOIN transfer t ON t.id = seen.transfer_id ORDER BY t.created_at DESC, t.id DESC
     """
 
 

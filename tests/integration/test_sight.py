@@ -18,10 +18,9 @@ from gateway import embedded
 from gateway.domain.callers import Caller, Scope, Sight
 from tests import recorded
 from tests import stage as staging
-from tests.integration.test_sandbox_play import AUTHORISATION, uuid7
+from tests.integration.test_sandbox_play import uuid7
 from tests.played import Course, Played, block, join, naming
 from tests.recorded import International
-from tests.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -290,7 +289,7 @@ async def test_a_link_is_seen_by_its_people_and_by_those_of_the_registries_behin
     shown = {name: [x["code"] for x in (await get(http, "links")).json()] for name, http in scene.people.items()}
     assert shown == {
         **{name: [name] for name in ("MEC01", "KOR01", "JPN01", "MMR01")},
-        **dict.fromkeys(("INT01", "KOR99", "MMR99"), ["INT01"]),
+        **{key: ["INT01"] for key in ("INT01", "KOR99", "MMR99")},
         "all": ["INT01", "JPN01", "KOR01", "MEC01", "MMR01"],
     }
 
@@ -303,7 +302,7 @@ async def test_records_are_seen_in_their_own_section(scene: Scene) -> None:
     sections = {name: {r["section"] for r in page["records"]} for name, page in shown.items()}
     both = {"KOR99", "MMR99"}
     assert sections == {
-        **dict.fromkeys(("MEC01", "KOR01", "JPN01", "MMR01"), set()), "KOR99": {"KOR99"}, "MMR99": {"MMR99"},
+        **{key: set() for key in ("MEC01", "KOR01", "JPN01", "MMR01")}, "KOR99": {"KOR99"}, "MMR99": {"MMR99"},
         "INT01": both, "all": both,
     }  # fmt: skip
     for page in shown.values():
@@ -324,7 +323,7 @@ async def test_alarms_are_seen_by_who_raised_them_and_by_whom_they_concern(scene
         found = (await get(http, "alarms?limit=500")).json()["alarms"]
         seen[name] = {alarm["link"] for alarm in found if alarm["transfer"] == transfer}
     assert seen == {
-        **dict.fromkeys(("MEC01", "KOR01", "MMR01", "MMR99", "all"), {"MEC01", "JPN01", "INT01"}),
+        **{key: {"MEC01", "JPN01", "INT01"} for key in ("MEC01", "KOR01", "MMR01", "MMR99", "all")},
         "JPN01": {"JPN01"}, "KOR99": {"INT01"}, "INT01": {"INT01"},
     }  # fmt: skip
     for name, http in scene.people.items():
