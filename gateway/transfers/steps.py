@@ -242,13 +242,18 @@ async def _without_clashes(
 
 
 def _first_transferring(t: Taken, known: Known) -> Iterable[tuple[str, PartyCode]]:
-    """With a release that is heard now: the transfer, and the Parties whose units it first transfers."""
+    """The transfer, and the Parties whose units a release that is heard now first transfers.
+
+    A row that begins with a later step has passed its checks before it was lost: what is named was first transferred.
+    """
     heard = {step.step: step for step in t.causes}
-    if (released := heard.get("released")) is None or not json.loads(released.item)["first_transfer"]:
+    released = heard.get("released")
+    first = released is not None and json.loads(released.item)["first_transfer"]
+    if not first and not t.begins:
         return
     proposal = read_proposal(heard.get("propose") or known[t.row.id, "propose"])
-    first = {block.attributes.first_transferring_party for block in proposal.blocks if block.itmo is None}
-    yield from ((t.row.id, party) for party in first)
+    of = {b.attributes.first_transferring_party for b in proposal.blocks if (first if b.itmo is None else t.begins)}
+    yield from ((t.row.id, party) for party in of)
 
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:
