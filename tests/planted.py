@@ -296,7 +296,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "a statement of the wrong registry": (
         ["UPDATE transfer SET source = 'JPN01' WHERE id = {proposed}"],
-        {"statements"}, "its 'propose' is not said by JPN01, who alone may say it",
+        {"statements", "viewers"}, "its 'propose' is not said by JPN01, who alone may say it",
     ),
     "a statement of no kind": (
         ["UPDATE transfer_step SET step = 'wish' WHERE transfer_id = {proposed}"],

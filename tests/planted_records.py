@@ -1,7 +1,19 @@
-"""What may be wrong with what is owed, and with records of actions: made in a copy, as in ``planted``."""
+"""What may be wrong with viewers, with what is owed, and with records of actions: made in a copy, as in ``planted``."""
 
 #: Name of the fault → the statements that make it, the checks that find something, and words of a finding.
 FAULTS: dict[str, tuple[list[str], set[str], str]] = {
+    "a transfer its source does not see": (
+        ["DELETE FROM transfer_viewer WHERE viewer = 'MEC01' AND transfer_id = {checked}"],
+        {"viewers"}, "it is not seen by MEC01, whom it concerns",
+    ),
+    "a transfer that others see": (
+        ["INSERT INTO transfer_viewer SELECT 'JPN01', created_at, id FROM transfer WHERE id = {checked}"],
+        {"viewers"}, "it is seen by JPN01, whom it does not concern",
+    ),
+    "a transfer that is seen and not there": (
+        ["INSERT INTO transfer_viewer SELECT 'MEC01', created_at, 'MEC01-x' FROM transfer WHERE id = {checked}"],
+        {"viewers"}, "it is to be seen by MEC01, and is not there",
+    ),
     "a request nobody sends": (
         ["DELETE FROM owed WHERE peer = 'MEC01'"],
         {"requests"}, "it was not answered, and nobody will send it again",

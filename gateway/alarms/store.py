@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import db
+from gateway.domain.callers import Sight
 
 #: Most alarms of one page.
 MAX_PAGE = 500
@@ -56,23 +57,35 @@ async def sound(tx: db.Tx, alarms: Sequence[Alarm], now: datetime) -> None:
     )
 
 
+#: The alarms ``a`` that are seen: those one's own link has raised, those about a transfer one sees, and those about a
+#: record of one's own section.
+_SEEN = """
+  alarm a LEFT JOIN transfer t ON t.id = a.transfer_id
+  WHERE (CAST(:sight AS text) IS NULL OR a.link = :sight
+    OR EXISTS (SELECT FROM transfer_viewer v WHERE v.viewer IN (CAST(:sight AS text), CAST(:sight_party AS text))
+               AND v.created_at = t.created_at AND v.transfer_id = t.id)
+    OR EXISTS (SELECT FROM action_record r WHERE r.cause = a.transfer_id AND r.state = 'refused'
+               AND r.link = a.link AND r.section = :sight))
+"""
+
+
 async def listing(
-    tx: db.ReadTx, *, link: str | None = None, limit: int = 50, before: int | None = None
+    tx: db.ReadTx, sight: Sight, *, link: str | None = None, limit: int = 50, before: int | None = None
 ) -> list[Raised]:
-    """Alarms, newest first, those of one link where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
+    """Alarms seen, newest first, of one link where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
     found = await db.rows(
         tx,
-        """
-        SELECT link, transfer_id AS transfer, code, detail, entry_id, id, at FROM alarm
-        WHERE (CAST(:link AS text) IS NULL OR link = :link) AND (CAST(:before AS bigint) IS NULL OR id < :before)
-        ORDER BY id DESC LIMIT :limit
+        f"""
+        SELECT a.link, a.transfer_id AS transfer, a.code, a.detail, a.entry_id, a.id, a.at FROM {_SEEN}
+        AND (CAST(:link AS text) IS NULL OR a.link = :link) AND (CAST(:before AS bigint) IS NULL OR a.id < :before)
+        ORDER BY a.id DESC LIMIT :limit
         """,
-        {"link": link, "before": before, "limit": min(limit, MAX_PAGE)},
+        {"link": link, "before": before, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
     return [Raised(**r._mapping) for r in found]
 
 
-async def counts(tx: db.ReadTx) -> dict[str, int]:
-    """How many alarms each link has raised; a link without any is left out."""
-    found = await db.rows(tx, "SELECT link, count(*) AS number FROM alarm GROUP BY link")
+async def counts(tx: db.ReadTx, sight: Sight) -> dict[str, int]:
+    """How many of the alarms seen each link has raised; a link without any is left out."""
+    found = await db.rows(tx, f"SELECT a.link, count(*) AS number FROM {_SEEN} GROUP BY a.link", sight.parameters)
     return {r.link: int(r.number) for r in found}

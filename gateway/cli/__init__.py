@@ -1,7 +1,8 @@
 """The command ``gateway``: thin commands, a file a noun; what they do lives elsewhere.
 
 Every command takes ``--keep DIR`` to work on the data that ``gateway demo --keep DIR`` keeps, running or not;
-without it the ``GATEWAY_*`` variables say where things are. Errors end a command with one line on standard
+without it the ``GATEWAY_*`` variables say where things are. What asks the operator API takes ``--gateway URL --client
+NAME=KEYFILE`` as well, to ask a gateway that runs elsewhere. Errors end a command with one line on standard
 error and an exit code: 2 for what the caller can mend, 3 for what is not there now, 1 for anything else.
 """
 
@@ -27,6 +28,7 @@ _COMMANDS = {
     "token": "clients:token",
     "links": "links:app",
     "transfers": "transfers:app",
+    "books": "books:books",
     "records": "records:records",
     "alarms": "alarms:alarms",
     "doctor": "doctor:doctor",

@@ -1,7 +1,6 @@
 """``gateway alarms``: what registries said that cannot be true, or that shows that somebody has lost data."""
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,33 +8,25 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gateway import db
 from gateway.alarms import store
-from gateway.alarms.store import Raised
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
+from gateway.cli.api import Where, ask, asking, given
+from gateway.cli.keep import AsJson, moment, plain_console
 
 
+@asking
 def alarms(
+    where: Where,
     link: Annotated[str | None, typer.Option(help="Only those this link has raised.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=store.MAX_PAGE)] = 50,
     as_json: AsJson = False,
-    keep: Keep = None,
 ) -> None:
     """List alarms, newest first."""
-
-    async def work(database: db.Database) -> list[Raised]:
-        async with database.reading() as tx:
-            return await store.listing(tx, link=link, limit=limit)
-
-    with chosen(keep) as settings:
-        found = on_database(settings, work)
+    found = ask(where, "GET", "/api/v1/alarms", params=given(link=link, limit=limit))
     if as_json:
-        rows = [{name: getattr(alarm, name) for name in Raised.__match_args__} for alarm in found]
-        print(json.dumps({"alarms": rows}, default=datetime.isoformat))
+        print(json.dumps(found))
         return
     table = Table("at (UTC)", "transfer, and what was said", "code", "log entry", box=box.SIMPLE_HEAD, pad_edge=False)
-    for alarm in found:
-        said = Text.assemble(alarm.transfer, "\n", (alarm.detail, "dim"))
-        at = alarm.at.astimezone(UTC)
-        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", said, str(alarm.code), str(alarm.entry_id))
+    for alarm in found["alarms"]:
+        said = Text.assemble(alarm["transfer"], "\n", (alarm["detail"], "dim"))
+        table.add_row(moment(alarm["at"]), said, str(alarm["code"]), str(alarm["entry_id"]))
     plain_console().print(table)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -25,6 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 def plain_console() -> Console:
     """A console that shows texts from other systems as they are: no markup, no emoji codes, no colours of its own."""
     return Console(markup=False, emoji=False, highlight=False)
+
+
+def moment(text: str) -> str:
+    """A time of the API, as people read it: UTC, to the second."""
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 @contextmanager

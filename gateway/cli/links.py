@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 
 from gateway import db, wiring
-from gateway.alarms import store as alarms
 from gateway.cli import link_keys
+from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.domain.registry import RegistryKind
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands, store
+from gateway.links import commands
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.settings import signer
@@ -114,24 +114,14 @@ def restored(
 
 
 @app.command("list")
-def listing(as_json: AsJson = False, keep: Keep = None) -> None:
+@asking
+def listing(where: Where, as_json: AsJson = False) -> None:
     """List the links with their states, and how many alarms each has raised."""
-
-    async def work(database: db.Database) -> tuple[list[Link], dict[str, int]]:
-        async with database.reading() as tx:
-            return await store.links(tx), await alarms.counts(tx)
-
-    with chosen(keep) as settings:
-        found, raised = on_database(settings, work)
+    found = ask(where, "GET", "/api/v1/links")
     if as_json:
-        rows = [
-            {"code": x.code, "kind": x.kind, "state": x.state, "url": x.url, "time_limit_hours": x.time_limit_hours,
-             "alarms": raised.get(x.code, 0)}
-            for x in found
-        ]  # fmt: skip
-        print(json.dumps({"links": rows}))
+        print(json.dumps(found))
         return
     table = Table("Link", "Kind", "State", "Alarms", "Address")
     for link in found:
-        table.add_row(link.code, link.kind, link.state, str(raised.get(link.code, 0)), link.url)
+        table.add_row(link["code"], link["kind"], link["state"], str(link["alarms"]), link["url"])
     plain_console().print(table)

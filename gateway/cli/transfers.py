@@ -1,9 +1,6 @@
-"""``gateway transfers``: the transfers as they stand, and one with its whole course."""
+"""``gateway transfers``: the transfers as they stand, one with its whole course, and what persons may do to one."""
 
 import json
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,37 +9,32 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway import db
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
-from gateway.domain.transfers import State
-from gateway.messages.outbox import Node
-from gateway.settings import signer
-from gateway.transfers import interventions, view
-from gateway.transfers.interventions import Intervention
+from gateway.cli.api import Where, ask, asking, given
+from gateway.cli.keep import AsJson, moment, plain_console
+from gateway.domain.transfers import Purpose, State
+from gateway.errors import GatewayError, Kind
+from gateway.transfers import view
 
 #: A transfer's id: a link code, a hyphen and a UUID.
 ID_WIDTH = 42
+_PATH = "/api/v1/transfers"
 
 app = typer.Typer(help="Transfers between registries.", no_args_is_help=True)
 
 
 @app.command("list")
+@asking
 def listing(
+    where: Where,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=view.MAX_PAGE)] = 50,
+    before: Annotated[str | None, typer.Option(help="Only those after this one: the next page.")] = None,
     as_json: AsJson = False,
-    keep: Keep = None,
 ) -> None:
     """List transfers, newest first."""
-
-    async def work(database: db.Database) -> list[view.TransferRow]:
-        async with database.reading() as tx:
-            return await view.listing(tx, state=state.value if state else None, limit=limit)
-
-    with chosen(keep) as settings:
-        found = on_database(settings, work)
+    found = ask(where, "GET", _PATH, params=given(state=state and state.value, limit=limit, before=before))
     if as_json:
-        print(json.dumps({"transfers": [_as_dict(row) for row in found]}, default=datetime.isoformat))
+        print(json.dumps(found))
         return
     # The id is never cut: it is what ``show`` is asked for. With what happens next below it, 80 columns do.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -51,84 +43,96 @@ def listing(
     table.add_column("to")
     table.add_column("tonnes", justify="right")
     table.add_column("state")
-    for row in found:
-        ends = (row.transferring_registry, row.acquiring_registry)
-        first = Text.assemble(row.id, "\n", (_next(row), "dim"))
-        table.add_row(first, *ends, f"{row.quantity:,}", row.state)
+    for row in found["transfers"]:
+        ends = (row["transferring"]["registry"], row["acquiring"]["registry"])
+        first = Text.assemble(row["id"], "\n", (_next(row), "dim"))
+        table.add_row(first, *ends, f"{row['quantity']:,}", row["state"])
     plain_console().print(table)
 
 
 @app.command("show")
-def show(transfer: str, as_json: AsJson = False, keep: Keep = None) -> None:
+@asking
+def show(where: Where, transfer: str, as_json: AsJson = False) -> None:
     """Show one transfer: state, codes, messages, the next action and why it waits."""
-
-    async def work(database: db.Database) -> view.Course:
-        async with database.reading() as tx:
-            return await view.course(tx, transfer)
-
-    with chosen(keep) as settings:
-        course = on_database(settings, work)
+    course = ask(where, "GET", f"{_PATH}/{_segment(transfer)}")
     if as_json:
-        whole = {"transfer": _as_dict(course.transfer), "blocks": course.blocks}
-        print(json.dumps({**whole, "events": course.events, "messages": course.messages}, default=datetime.isoformat))
+        print(json.dumps(course))
         return
     _print(plain_console(), course)
 
 
-Person = Annotated[str, typer.Option("--by", help="Who decides this; the log names them.")]
+_ADDRESS = "REGISTRY/PARTY/ACCOUNT"
+
+
+@app.command("request")
+@asking
+def request(
+    where: Where,
+    transferring: Annotated[str, typer.Option("--from", metavar=_ADDRESS, help="Where the units are.")],
+    acquiring: Annotated[str, typer.Option("--to", metavar=_ADDRESS, help="Where they shall be.")],
+    quantity: Annotated[int, typer.Option(min=1, help="Whole tonnes.")],
+    purpose: Annotated[Purpose, typer.Option(help="What they are transferred for.")],
+    key: Annotated[str, typer.Option(help="A name of your own for this wish: repeated, it is asked once.")],
+) -> None:
+    """Ask the registry that holds units to propose their transfer. It chooses which, and alone can propose."""
+    wish = {
+        "transferring": _address("--from", transferring),
+        "acquiring": _address("--to", acquiring),
+        "purpose": purpose.value,
+        "quantity": quantity,
+    }
+    print(json.dumps(ask(where, "POST", _PATH, json=wish, headers={"idempotency-key": key})))
 
 
 @app.command("end")
+@asking
 def end(
+    where: Where,
     transfer: str,
-    by: Person,
     reason: Annotated[str, typer.Option(help="Why; the source and the acquirer are told.")],
-    keep: Keep = None,
 ) -> None:
     """End a transfer that has no commit yet. It is final when its source has confirmed that the units stay."""
-    _intervene(keep, lambda tx, node: interventions.end(tx, node, transfer, person=by, reason=reason), "end")
+    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/end", json={"reason": reason})))
 
 
 @app.command("resume")
-def resume(transfer: str, by: Person, keep: Keep = None) -> None:
+@asking
+def resume(where: Where, transfer: str) -> None:
     """Agree that a transfer in attention asks again; it does once two different persons have agreed."""
-    _intervene(keep, lambda tx, node: interventions.resume(tx, node, transfer, person=by), "resume")
+    wanted = {"person": where.by or ""}
+    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/resume", json=wanted)))
 
 
-def _intervene(keep: Path | None, act: Callable[[db.Tx, Node], Awaitable[Intervention]], commit: str) -> None:
-    with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
-
-        async def work(database: db.Database) -> Intervention:
-            done = await database.run(lambda tx: act(tx, node), commit)
-            await database.ring()
-            return done
-
-        done = on_database(settings, work)
-    print(json.dumps({"transfer": done.transfer, "state": done.state, "persons_awaited": done.awaited}))
+def _address(option: str, text: str) -> dict[str, str]:
+    parts = text.split("/")
+    if len(parts) != 3:
+        raise GatewayError(Kind.MALFORMED, f"{option} {text} is not {_ADDRESS}", code=2001)
+    return dict(zip(("registry", "party", "account"), parts, strict=True))
 
 
-def _print(console: Console, course: view.Course) -> None:
-    row = course.transfer
-    console.print(Text.assemble((row.id, "bold"), f"  {row.state}  {row.quantity:,} t for {row.purpose}"))
-    console.print(f"from {row.transferring_registry} {row.transferring_party} {row.transferring_account}")
-    console.print(f"to   {row.acquiring_registry} {row.acquiring_party} {row.acquiring_account}")
+def _segment(transfer: str) -> str:
+    """An id as part of a path: what is none of ours must not name another path."""
+    if not transfer.isascii() or not transfer.replace("-", "").isalnum():
+        raise GatewayError(Kind.MALFORMED, f"{transfer!r} is not a transfer's id", code=2003)
+    return transfer
+
+
+def _print(console: Console, course: dict[str, Any]) -> None:
+    row = course["transfer"]
+    console.print(Text.assemble((row["id"], "bold"), f"  {row['state']}  {row['quantity']:,} t for {row['purpose']}"))
+    for word, end in (("from", row["transferring"]), ("to  ", row["acquiring"])):
+        console.print(f"{word} {end['registry']} {end['party']} {end['account']}")
     console.print(f"next: {_next(row)}")
-    for finding in row.findings:
+    for finding in row["findings"]:
         console.print(f"code {finding['code']}: {finding.get('detail', '')}")
-    for block in course.blocks:
+    for block in course["blocks"]:
         console.print(f"units {block['registry']} {block['series']} {block['first']}-{block['last']}")
     table = Table("at (UTC)", "", "message", "log entry", box=box.SIMPLE_HEAD, pad_edge=False)
-    for said in course.messages:
+    for said in course["messages"]:
         arrow = "→" if said["direction"] == "out" else "←"
-        at = said["at"].astimezone(UTC)
-        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", f"{arrow} {said['peer']}", said["step"], str(said["entry_id"]))
+        table.add_row(moment(said["at"]), f"{arrow} {said['peer']}", said["step"], str(said["entry_id"]))
     console.print(table)
 
 
-def _next(row: view.TransferRow) -> str:
-    return f"{row.next_action}; {row.waiting}" if row.waiting else row.next_action
-
-
-def _as_dict(row: view.TransferRow) -> dict[str, Any]:
-    return {**row.model_dump(), "next_action": row.next_action}
+def _next(row: dict[str, Any]) -> str:
+    return f"{row['next_action']}; {row['waiting']}" if row["waiting"] else str(row["next_action"])

@@ -12,6 +12,7 @@ import httpx
 from gateway import db
 from gateway.demo import KEY
 from gateway.demo.members import GATEWAY, Member
+from gateway.domain.callers import EVERYTHING
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
 from gateway.links.store import Link
@@ -51,7 +52,7 @@ async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, 
     database = db.Database(dsn)
 
     async def work(tx: db.Tx) -> dict[str, str]:
-        known = {link.code for link in await store.links(tx)}
+        known = {link.code for link in await store.links(tx, EVERYTHING)}
         for member in members:
             url = urls[member.code]
             if member.code in known:
@@ -60,7 +61,7 @@ async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, 
             link = Link(member.code, member.kind, url, "requested", 24, tuple(member.registries))
             keys = json.loads(jwks(folder, member.code).read_text())["keys"]
             await commands.register(tx, node, link, member.registries, keys)
-        return {link.code: link.state for link in await store.links(tx)}
+        return {link.code: link.state for link in await store.links(tx, EVERYTHING)}
 
     try:
         return await database.run(work, "links.register")

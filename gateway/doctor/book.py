@@ -9,6 +9,7 @@ from gateway import db
 from gateway.doctor import store
 from gateway.doctor.report import Remark, finding
 from gateway.doctor.scene import Scene
+from gateway.domain.callers import EVERYTHING
 from gateway.holdings import actions
 from gateway.holdings.actions import Totals
 
@@ -197,7 +198,7 @@ class Books:
 
 async def books(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[Books]:
     """The totals, as the gateway itself computes them."""
-    yield Books(tuple(await actions.totals(tx)))
+    yield Books(tuple(await actions.totals(tx, EVERYTHING)))
 
 
 def conservation(found: Books, _scene: Scene) -> Iterable[Remark]:

@@ -13,6 +13,7 @@ from typing import Self
 
 from gateway import db
 from gateway.doctor import store
+from gateway.domain.callers import EVERYTHING
 from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.signing.trust import PeerKey
@@ -60,7 +61,7 @@ def _before(key: PeerKey) -> PeerKey:
 async def at(tx: db.ReadTx, own: Own, now: datetime) -> Scene:
     """The surroundings as the database shows them."""
     keys: dict[str, list[PeerKey]] = defaultdict(list)
-    for key in await links.keys(tx, [link.code for link in await links.links(tx)]):
+    for key in await links.keys(tx, [link.code for link in await links.links(tx, EVERYTHING)]):
         keys[key.owner].append(key)
     if own.jwk is not None:
         keys[own.code].append(PeerKey.from_jwk(own.code, own.jwk, not_before=datetime.min.replace(tzinfo=UTC)))

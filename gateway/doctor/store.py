@@ -95,6 +95,27 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
+def viewers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every transfer that is there or is seen: by whom it is seen, its sides, and what tells whose units they are."""
+    return _stream(
+        tx,
+        """
+        SELECT coalesce(t.id, v.transfer_id) AS id, t.id IS NOT NULL AS there, v.viewers, p.item AS proposed,
+          ARRAY[t.source, r.registry, t.acquirer, a.registry] AS sides, t.offer_id AS offered, f.item AS released
+        FROM transfer t
+        FULL JOIN (SELECT transfer_id, created_at, array_agg(viewer) AS viewers FROM transfer_viewer GROUP BY 1, 2) AS v
+          ON v.transfer_id = t.id AND v.created_at = t.created_at
+        LEFT JOIN transfer_event e ON e.transfer_id = t.id AND e.version = 1
+        LEFT JOIN link_registry r ON r.registry = t.transferring_registry AND r.link = t.source
+          AND coalesce(r.since, 0) < e.entry_id
+        LEFT JOIN link_registry a ON a.registry = t.acquiring_registry AND a.link = t.acquirer
+        LEFT JOIN transfer_step p ON p.transfer_id = t.id AND p.step = 'propose'
+        LEFT JOIN transfer_step f ON f.transfer_id = t.id AND f.step = 'released'
+        """,
+        FEW,
+    )
+
+
 def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message with the statements kept from it, and what it answers.
 

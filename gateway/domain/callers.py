@@ -85,6 +85,10 @@ class Sight:
         """For the statements of a store: ``:sight`` (null: everything) and ``:sight_party``."""
         return {"sight": self.code, "sight_party": self.party}
 
+    def absent(self, detail: str, code: int) -> GatewayError:
+        """The refusal of what was not found: what is true (NOT_FOUND), to whom everything would be shown."""
+        return GatewayError(Kind.NOT_FOUND, detail, code=code) if self.code is None else hidden()
+
 
 #: Of the relay itself, of commands on the database, and of callers bound to all.
 EVERYTHING = Sight(None)

@@ -40,12 +40,16 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A live position of the gateway's book; ``block`` may reach beyond the block it was found for."""
+    """A live position of the gateway's book; ``block`` may reach beyond the block it was found for.
+
+    ``first_transferred`` says whether it was, with an ITMO identifier or without.
+    """
 
     registry: RegistryCode
     party: PartyCode
     account_type: AccountType
     block: Block
+    first_transferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)

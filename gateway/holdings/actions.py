@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import db
+from gateway.domain.callers import Sight
 from gateway.domain.identifiers import AccountType, Standing
 from gateway.domain.units import Block
 from gateway.holdings.book import BLOCKS, block_columns
@@ -100,8 +101,8 @@ async def record(tx: db.Tx, records: Sequence[Record], entry_id: int) -> None:
     )
 
 
-async def totals(tx: db.ReadTx) -> list[Totals]:
-    """Totals per registry.
+async def totals(tx: db.ReadTx, sight: Sight) -> list[Totals]:
+    """Totals of each registry seen: one's own, or all behind one's own link.
 
     Units are in transit from the source's signed release until the acquirer's signed credit: the book still
     shows them at the source, so they are taken off what it holds.
@@ -131,6 +132,7 @@ async def totals(tx: db.ReadTx) -> list[Totals]:
                coalesce(moved_in, 0) AS moved_in, coalesce(moved_out, 0) AS moved_out
         FROM link_registry r LEFT JOIN stock USING (registry) LEFT JOIN entered USING (registry)
         LEFT JOIN gone USING (registry) LEFT JOIN come USING (registry)
+        WHERE CAST(:sight AS text) IS NULL OR :sight IN (r.registry, r.link)
         ORDER BY r.registry
         """,
         {
@@ -138,6 +140,7 @@ async def totals(tx: db.ReadTx) -> list[Totals]:
             "cancelled": _types(Standing.CANCELLED),
             "spent": _types(Standing.USED, Standing.CANCELLED),
             "entering": list(ENTERING),
+            "sight": sight.code,
         },
     )
     return [

@@ -90,7 +90,7 @@ async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held
         f"""
         WITH b AS ({BLOCKS})
         SELECT b.nr, x.registry, x.party, x.account_type, x.first, x.last, x.attributes_id, a.attributes, i.stem,
-               x.itmo_offset
+               x.itmo_offset, x.first_transferred_at IS NOT NULL OR i.stem IS NOT NULL AS transferred
         FROM b CROSS JOIN LATERAL ({THERE}) AS x
         JOIN unit_attributes a ON a.id = x.attributes_id
         LEFT JOIN itmo_series i ON i.id = x.itmo_series_id
@@ -105,8 +105,8 @@ async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held
         asked = blocks[r.nr - 1]
         naming = ItmoNaming(parse_itmo_stem(r.stem), r.itmo_offset) if r.stem is not None else None
         block = Block(asked.origin, r.first, r.last, read[r.attributes_id], naming)
-        held = Held(parse_registry_code(r.registry), parse_party(r.party), AccountType(r.account_type), block)
-        pieces[r.nr - 1].append(held)
+        place = parse_registry_code(r.registry), parse_party(r.party), AccountType(r.account_type)
+        pieces[r.nr - 1].append(Held(*place, block, r.transferred))
     return pieces
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel, col
 
 from gateway import db
+from gateway.domain.callers import Sight
 from gateway.signing.trust import PeerKey, Revocation
 
 
@@ -90,16 +91,20 @@ class Section:
     link: str
 
 
-async def links(tx: db.Tx | db.ReadTx) -> list[Link]:
-    """Every link, by code."""
+async def links(tx: db.Tx | db.ReadTx, sight: Sight) -> list[Link]:
+    """The links seen, by code: one's own, or the one behind which one's own registry is."""
     found = await db.rows(
         tx,
         """
         SELECT l.code, l.kind, l.url, l.state, l.time_limit_hours,
                coalesce(array_agg(r.registry ORDER BY r.registry) FILTER (WHERE r.registry IS NOT NULL), '{}')
                  AS registries
-        FROM link l LEFT JOIN link_registry r ON r.link = l.code GROUP BY l.code ORDER BY l.code
+        FROM link l LEFT JOIN link_registry r ON r.link = l.code
+        WHERE CAST(:sight AS text) IS NULL OR l.code = :sight
+           OR l.code = (SELECT o.link FROM link_registry o WHERE o.registry = :sight)
+        GROUP BY l.code ORDER BY l.code
         """,
+        {"sight": sight.code},
     )
     return [Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, tuple(r.registries)) for r in found]
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway import db
+from gateway.domain.callers import Sight
 from gateway.holdings.recording import Type
 
 #: Most records of one page.
@@ -172,26 +173,40 @@ async def settle(tx: db.Tx, message_id: str) -> None:
     )
 
 
+#: The records ``r`` that are seen: those of one's own section, or of every section behind one's own link.
+_SEEN = "(CAST(:sight AS text) IS NULL OR :sight IN (r.section, r.link))"
+
+
 async def listing(
-    tx: db.ReadTx, *, state: State | None = None, limit: int = 50, before: int | None = None
+    tx: db.ReadTx, sight: Sight, *, state: State | None = None, limit: int = 50, before: int | None = None
 ) -> list[Record]:
-    """Records, newest first, those in one state where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
+    """Records seen, newest first, in one state where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
     found = await db.rows(
         tx,
-        """
+        f"""
         SELECT r.id, r.action, r.type, r.at, r.link, r.section, r.party, r.quantity, r.state, r.findings,
                CAST(r.message_id AS text) AS message, o.waiting, r.entry_id
         FROM action_record r LEFT JOIN owed o ON o.message_id = r.message_id AND r.state = 'sent'
-        WHERE (CAST(:state AS text) IS NULL OR r.state = :state) AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
+        WHERE {_SEEN} AND (CAST(:state AS text) IS NULL OR r.state = :state)
+          AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
         ORDER BY r.id DESC LIMIT :limit
         """,
-        {"state": state.value if state else None, "before": before, "limit": min(limit, MAX_PAGE)},
+        {
+            "state": state.value if state else None,
+            "before": before,
+            "limit": min(limit, MAX_PAGE),
+            "sight": sight.code,
+        },
     )
     return [Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type)}) for r in found]
 
 
-async def counts(tx: db.ReadTx) -> dict[str, int]:
-    """How many records are in each state."""
-    found = await db.rows(tx, "SELECT state, count(*) AS number FROM action_record GROUP BY state")
+async def counts(tx: db.ReadTx, sight: Sight) -> dict[str, int]:
+    """How many of the records seen are in each state."""
+    found = await db.rows(
+        tx,
+        f"SELECT r.state, count(*) AS number FROM action_record r WHERE {_SEEN} GROUP BY r.state",
+        {"sight": sight.code},
+    )
     number = {r.state: int(r.number) for r in found}
     return {state.value: number.get(state.value, 0) for state in State}

@@ -2,8 +2,10 @@
 
 An operator's call makes one request, however often it is repeated under its idempotency key; the same key
 with other content is a conflict. The request is a signed message with an id of its own, so the source
-proposes at most once for it. Raises ``GatewayError``: MALFORMED with the code of what is wrong in the
-request, NOT_FOUND 4001 for a registry without an active link, CONFLICT 2004 for a key reused.
+proposes at most once for it. Only the people of the registry that the units leave may ask, or of its link, and the
+gateway's own administrators. Raises ``GatewayError``: MALFORMED with the code of what is wrong in the request,
+FORBIDDEN 8001 for a registry that is not the caller's, NOT_FOUND 4001 for one without an active link, CONFLICT 2004
+for a key reused.
 """
 
 import hashlib
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 from gateway import db
 from gateway.domain import wire
+from gateway.domain.callers import Caller
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Address
 from gateway.domain.transfers import Purpose
@@ -35,10 +38,12 @@ class Wish:
     quantity: int
 
 
-async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: str, idempotency_key: str) -> Request:
+async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: Caller, idempotency_key: str) -> Request:
     """Make the request, or give back the one made under this key; the worker sends it."""
     if wish.quantity < 1:
         raise GatewayError(Kind.MALFORMED, "a quantity is a positive number of whole tonnes", code=2009)
+    source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
+    caller.require_for(wish.transferring.registry, source.code if source else None)
     content = {
         "transferring": wire.address_to_wire(wish.transferring),
         "acquiring": wire.address_to_wire(wish.acquiring),
@@ -46,20 +51,19 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: str, idempotency_key
         "quantity": wish.quantity,
     }
     digest = hashlib.sha256(dumps(content).encode()).digest()
-    await store.serialise(tx, caller, idempotency_key)
-    earlier = await store.find(tx, caller, idempotency_key)
+    await store.serialise(tx, caller.id, idempotency_key)
+    earlier = await store.find(tx, caller.id, idempotency_key)
     if earlier is not None:
         if earlier.sha256 != digest:
             raise GatewayError(Kind.CONFLICT, "this Idempotency-Key was used for another request", code=2004)
         return earlier
-    source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
     if source is None or source.state != "active":
         raise GatewayError(Kind.NOT_FOUND, f"no active link with {wish.transferring.registry}", code=4001)
     request_id = new_message_id()
     item = dumps({"kind": "request", "request": request_id, **content})
     [stored] = await outbox.store(tx, node, [Draft(source.code, "transfer.request", items=[item])])
     request = Request(request_id, source.code, stored.message.id, "sent", [], digest, None, None)
-    await store.insert(tx, request, caller, idempotency_key, node.clock())
+    await store.insert(tx, request, caller.id, idempotency_key, node.clock())
     return request
 
 

@@ -59,8 +59,7 @@ async def claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime
     if not refused:
         return {}
     failed = [p for p in sound if str(p.transfer) in refused]
-    found = {
-        str(p.transfer): f for p, f in zip(failed, await judge(tx, [(sender, p) for p in failed], now), strict=True)
-    }
+    judged = await judge(tx, [(sender, p) for p in failed], now)
+    found = {str(p.transfer): verdict.findings for p, verdict in zip(failed, judged, strict=True)}
     taken = {t: (Finding(4005, tuple(units), "claimed by another transfer"),) for t, units in refused.items()}
     return {t: taken[t] if checks.passed(found[t]) else found[t] for t in refused}

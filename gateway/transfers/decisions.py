@@ -18,7 +18,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
 from gateway.recordings import commands as recordings
 from gateway.recordings import store as recorded
-from gateway.transfers import leases, steps, store
+from gateway.transfers import leases, steps, store, viewers
 from gateway.transfers.judge import judge
 from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
@@ -42,9 +42,10 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     """Judge proposals; the offer, or the cancel, is stored with the verdict."""
     kept = await store.steps(tx, [row.id for row in rows], ("propose",))
     proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
-    judged = zip(rows, await judge(tx, proposals, now), strict=True)
+    judged = list(zip(rows, await judge(tx, proposals, now), strict=True))
+    await viewers.add(tx, [(row.id, party) for row, verdict in judged for party in verdict.first_transferred_by])
     passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
-    return [(row, passed[checks.passed(found)], found) for row, found in judged]
+    return [(row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in judged]
 
 
 async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:

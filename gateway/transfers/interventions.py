@@ -1,10 +1,11 @@
 """What persons at the gateway may do to a transfer: end it before its commit, or make it ask again. Nothing else.
 
-Neither moves units. An ending begins only while no commit is stored (R2) and is final when the source confirms it;
-from the commit on only the registries' signed words count. Out of ``attention`` two different persons together may
-lead back to where the transfer waited, so that the same statement is sent again (protocol.md, section 9). Each act is
-a log entry that names the person as the caller names them. Raises ``GatewayError``: NOT_FOUND 3001, CONFLICT 3002 or
-3003 for a state that does not allow it, MALFORMED for a name that is none.
+Only the source's people may, and the gateway's own administrators. Neither moves units. An ending begins only while no
+commit is stored (R2) and is final when the source confirms it; from the commit on only the registries' signed words
+count. Out of ``attention`` two different persons together may lead back to where the transfer waited, so that the same
+statement is sent again (protocol.md, section 9). Each act is a log entry that names who decided it. Raises
+``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to who sees everything;
+CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a name or reason that is none.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Any
 
 from gateway import db
 from gateway.audit import log
+from gateway.domain.callers import Caller
 from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
-from gateway.transfers import steps, store
+from gateway.transfers import steps, store, viewers
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
 
@@ -36,17 +38,19 @@ class Intervention:
     awaited: int
 
 
-async def end(tx: db.Tx, node: Node, transfer: str, *, person: str, reason: str) -> Intervention:
+async def end(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, reason: str) -> Intervention:
     """End a transfer that has no commit yet; the source confirms, and the acquirer is told."""
-    row = await _lock(tx, transfer, {"person": (person, MAX_NAME), "reason": (reason, MAX_REASON)})
+    _require_text("reason", reason, MAX_REASON)
+    row = await _lock(tx, transfer, caller)
     if row.state not in CANCELLABLE:
         raise _not_now(row, "only a transfer without a commit can be ended; now the source's signed word decides")
-    return await _intervene(tx, node, row, Event.OPERATOR_ENDED, person, (Finding(5901, detail=reason),))
+    return await _intervene(tx, node, row, Event.OPERATOR_ENDED, caller.id, (Finding(5901, detail=reason),))
 
 
-async def resume(tx: db.Tx, node: Node, transfer: str, *, person: str) -> Intervention:
+async def resume(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, person: str) -> Intervention:
     """Agree that a transfer in ``attention`` asks again; it does once two persons have agreed at its version."""
-    row = await _lock(tx, transfer, {"person": (person, MAX_NAME)})
+    _require_text("person", person, MAX_NAME)
+    row = await _lock(tx, transfer, caller)
     if row.state is not State.ATTENTION:
         raise _not_now(row, "only a transfer that waits for persons can be resumed")
     if row.commit_id is None:
@@ -69,15 +73,15 @@ async def _intervene(
     return Intervention(row.id, after.state, 0)
 
 
-async def _lock(tx: db.Tx, transfer: str, texts: dict[str, tuple[str, int]]) -> Row:
-    for name, (text, longest) in texts.items():
-        if not text.strip() or len(text) > longest or not text.isprintable():
-            detail = f"a {name} is a printable text of 1 to {longest} characters"
-            raise GatewayError(Kind.MALFORMED, detail, code=2014)
-    row = (await store.lock(tx, [transfer])).get(transfer)
-    if row is None:
-        raise GatewayError(Kind.NOT_FOUND, f"there is no transfer {transfer}", code=3001)
-    return row
+def _require_text(name: str, text: str, longest: int) -> None:
+    if not text.strip() or len(text) > longest or not text.isprintable():
+        raise GatewayError(Kind.MALFORMED, f"a {name} is a printable text of 1 to {longest} characters", code=2014)
+
+
+async def _lock(tx: db.Tx, transfer: str, caller: Caller) -> Row:
+    if not await viewers.of_source(tx, transfer, caller.sight):
+        raise caller.sight.absent(f"there is no transfer {transfer}", 3001)
+    return (await store.lock(tx, [transfer]))[transfer]
 
 
 def _not_now(row: Row, why: str) -> GatewayError:

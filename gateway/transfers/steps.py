@@ -19,6 +19,7 @@ from gateway import db
 from gateway.alarms import store as alarms
 from gateway.alarms.store import Alarm
 from gateway.domain.check_codes import Finding
+from gateway.domain.identifiers import PartyCode
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
 from gateway.domain.units import Block
@@ -29,7 +30,7 @@ from gateway.messages import outbox
 from gateway.messages import store as messages
 from gateway.messages.outbox import Draft, Node
 from gateway.signing import compact
-from gateway.transfers import naming, statements, store
+from gateway.transfers import naming, statements, store, viewers
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
@@ -88,6 +89,7 @@ async def take(
     await store.add_steps(tx, [step for t in taken for step in t.causes])
     carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
     known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
+    await viewers.add(tx, [pair for t in taken for pair in _first_transferring(t, known)])
     if cause_entry is not None:  # before anything is said: the locks of series come before those of streams
         await _settle_book(tx, taken, known, cause_entry, now)
     sayings = list(_sayings(taken, known))
@@ -237,6 +239,21 @@ async def _without_clashes(
     await alarms.sound(tx, found, now)
     plain = (replace(move, block=replace(move.block, itmo=None)) for _, move in pieces)
     return [bare if nr in clashes else move for nr, ((_, move), bare) in enumerate(zip(pieces, plain, strict=True))]
+
+
+def _first_transferring(t: Taken, known: Known) -> Iterable[tuple[str, PartyCode]]:
+    """The transfer, and the Parties whose units a release that is heard now first transfers.
+
+    A row that begins with a later step has passed its checks before it was lost: what is named was first transferred.
+    """
+    heard = {step.step: step for step in t.causes}
+    released = heard.get("released")
+    first = released is not None and json.loads(released.item)["first_transfer"]
+    if not first and not t.begins:
+        return
+    proposal = read_proposal(heard.get("propose") or known[t.row.id, "propose"])
+    of = {b.attributes.first_transferring_party for b in proposal.blocks if (first if b.itmo is None else t.begins)}
+    yield from ((t.row.id, party) for party in of)
 
 
 def _moves(row: Row, known: Known) -> Iterable[book.Move]:

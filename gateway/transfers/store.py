@@ -180,7 +180,7 @@ async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:
 
 
 async def insert(tx: db.Tx, new: Sequence[New], event: Event, begun: Progress, now: datetime) -> set[str]:
-    """Insert rows that begin in ``begun``; returns the ids inserted: an id in use stays as it is."""
+    """Insert rows that begin in ``begun``, seen by their sides' people; the ids inserted: one in use stays as it is."""
     found = await db.rows(
         tx,
         """
@@ -195,7 +195,14 @@ async def insert(tx: db.Tx, new: Sequence[New], event: Event, begun: Progress, n
             AS n(id, source, acquirer, request, tr, tp, ta, ar, ap, aa, purpose, quantity, blocks)
           JOIN unnest(CAST(:id AS text[]), CAST(:deadline AS timestamptz[])) AS d(id, deadline) USING (id)
           ON CONFLICT (id) DO NOTHING
-          RETURNING id
+          RETURNING *
+        ), seen AS (
+          INSERT INTO transfer_viewer (viewer, created_at, transfer_id)
+          SELECT DISTINCT v.viewer, i.created_at, i.id FROM inserted i
+          LEFT JOIN link_registry r ON r.registry = i.transferring_registry AND r.link = i.source
+          CROSS JOIN LATERAL (VALUES (i.source), (r.registry), (i.acquirer),
+            (CASE WHEN i.acquirer IS NOT NULL THEN i.acquiring_registry END)) AS v(viewer)
+          WHERE v.viewer IS NOT NULL
         ), noted AS (
           INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
           SELECT id, 1, :state, :event, :now, e.entry_id FROM inserted

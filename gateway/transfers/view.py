@@ -1,22 +1,25 @@
-"""Reads transfers for people and machines: lists, one transfer with its whole course, and the books' totals.
+"""Reads transfers for people and machines: lists, one transfer with its whole course, and how many stand where.
 
-Nothing here changes anything, and nothing here is on the relay's path.
+Each takes the sight of who asks, and shows what that sees (``viewers``). Nothing here changes anything, and nothing
+here is on the relay's path.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, tuple_
+from sqlalchemy import DateTime
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel, col, select
+from sqlmodel import Field, SQLModel
 
 from gateway import db
+from gateway.domain.callers import Sight
 from gateway.domain.transfers import State
-from gateway.errors import GatewayError, Kind
+from gateway.errors import GatewayError
+from gateway.transfers.viewers import SEEN
 
-#: Most rows of one page.
-MAX_PAGE = 500
+#: Most rows of one page, and how many are few.
+MAX_PAGE, FEW = 500, 50
 
 
 class TransferRow(SQLModel, table=True):
@@ -69,6 +72,11 @@ NEXT_ACTION: dict[State, str] = {
 }
 
 
+#: What is selected of a transfer ``t`` to make a ``TransferRow`` of it.
+_COLUMNS = ", ".join(f"t.{name}" for name in TransferRow.model_fields)
+_SEEN_BY = "SELECT transfer_id FROM transfer_viewer WHERE viewer IN (:sight, :sight_party)"
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """One transfer with everything that happened to it."""
@@ -80,20 +88,52 @@ class Course:
 
 
 async def listing(
-    tx: db.ReadTx, *, state: str | None = None, limit: int = 50, before: str | None = None
+    tx: db.ReadTx, sight: Sight, *, state: str | None = None, limit: int = 50, before: str | None = None
 ) -> list[TransferRow]:
-    """The newest transfers first, from the one after ``before`` on; at most ``MAX_PAGE``."""
-    statement = select(TransferRow).order_by(col(TransferRow.created_at).desc(), col(TransferRow.id).desc())
-    if state is not None:
-        statement = statement.where(TransferRow.state == state)
+    """The newest transfers seen first, from the one after ``before`` on; at most ``MAX_PAGE``.
+
+    Raises as ``course`` does for a ``before`` that is not seen.
+    """
+    given = {"state": state, "limit": min(limit, MAX_PAGE), "before": before, **sight.parameters}
     if before is not None:
-        edge = (await tx.execute(select(TransferRow.created_at).where(TransferRow.id == before))).scalar_one_or_none()
-        if edge is None:
-            raise GatewayError(Kind.NOT_FOUND, f"there is no transfer {before}", code=3001)
-        place = tuple_(col(TransferRow.created_at), col(TransferRow.id))
-        statement = statement.where(place < tuple_(edge, before))
-    found = (await tx.execute(statement.limit(min(limit, MAX_PAGE)))).all()
-    return [TransferRow.model_validate(dict(r._mapping)) for r in found]
+        found = await db.one(tx, f"SELECT t.created_at FROM transfer t WHERE t.id = :before AND {SEEN}", given)
+        if found is None:
+            raise _absent(sight, before)
+        given["edge"] = found.created_at
+    few = limit <= FEW
+    statement = page(bound=sight.code is not None, few=few, of_state=state is not None, onward=before is not None)
+    return [TransferRow.model_validate(dict(r._mapping)) for r in await db.rows(tx, statement, given)]
+
+
+def page(*, bound: bool, few: bool, of_state: bool, onward: bool) -> str:
+    """The statement of a listing: of what one code and its Party see, each read in the order it is shown in.
+
+    That few rows are wanted is said in so many words: of a parameter the planner would not know it.
+    """
+    wanted = ["(v.created_at, v.transfer_id) < (:edge, :before)"] if onward else []
+    wanted += ["t.state = :state"] if of_state else []
+
+    def newest(viewers: str, *conditions: str) -> str:
+        where = " AND ".join([*conditions, *wanted]) or "true"
+        return f"""
+          SELECT v.created_at, v.transfer_id FROM {viewers} WHERE {where}
+          ORDER BY v.created_at DESC, v.transfer_id DESC LIMIT {FEW if few else MAX_PAGE}
+        """
+
+    if bound:
+        joined = "transfer_viewer v" + (" JOIN transfer t ON t.id = v.transfer_id" if of_state else "")
+        seen = " UNION ".join(f"({newest(joined, f'v.viewer = {name}')})" for name in (":sight", ":sight_party"))
+    else:
+        seen = newest("transfer t CROSS JOIN LATERAL (SELECT t.created_at, t.id AS transfer_id) AS v")
+    return f"""
+      SELECT {_COLUMNS} FROM (
+        SELECT * FROM ({seen}) AS each ORDER BY created_at DESC, transfer_id DESC LIMIT :limit) AS seen
+      JOIN transfer t ON t.id = seen.transfer_id ORDER BY t.created_at DESC, t.id DESC
+    """
+
+
+def _absent(sight: Sight, transfer: str) -> GatewayError:
+    return sight.absent(f"there is no transfer {transfer}", 3001)
 
 
 async def since(tx: db.Tx | db.ReadTx, link: str, moment: datetime) -> list[tuple[str, str]]:
@@ -110,11 +150,13 @@ async def since(tx: db.Tx | db.ReadTx, link: str, moment: datetime) -> list[tupl
     return [(r.id, r.state) for r in found]
 
 
-async def course(tx: db.ReadTx, transfer: str) -> Course:
-    """One transfer; raises NOT_FOUND with 3001."""
-    found = (await tx.execute(select(TransferRow).where(TransferRow.id == transfer))).first()
+async def course(tx: db.ReadTx, sight: Sight, transfer: str) -> Course:
+    """One transfer; raises FORBIDDEN 8001 where it is not seen or not there, NOT_FOUND 3001 to who sees everything."""
+    found = await db.one(
+        tx, f"SELECT {_COLUMNS} FROM transfer t WHERE t.id = :id AND {SEEN}", {"id": transfer, **sight.parameters}
+    )
     if found is None:
-        raise GatewayError(Kind.NOT_FOUND, f"there is no transfer {transfer}", code=3001)
+        raise _absent(sight, transfer)
     blocks = await db.rows(
         tx,
         """
@@ -145,7 +187,10 @@ async def course(tx: db.ReadTx, transfer: str) -> Course:
     )
 
 
-async def tally(tx: db.ReadTx) -> dict[str, int]:
-    """How many transfers stand in each state."""
-    found = await db.rows(tx, "SELECT state, count(*) AS number FROM transfer GROUP BY state")
+async def tally(tx: db.ReadTx, sight: Sight) -> dict[str, int]:
+    """How many of the transfers seen stand in each state."""
+    seen = "" if sight.code is None else f"WHERE t.id IN ({_SEEN_BY})"
+    found = await db.rows(
+        tx, f"SELECT t.state, count(*) AS number FROM transfer t {seen} GROUP BY t.state", sight.parameters
+    )
     return {r.state: int(r.number) for r in found}

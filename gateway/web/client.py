@@ -2,7 +2,8 @@
 
 An ``httpx.Auth`` for both kinds of client. The token endpoint is found by its well-known address (RFC 8414), and asked
 for a token before the first call and again before that one ends. Raises UNAUTHENTICATED when none is given, UNAVAILABLE
-when none is given now, UNTRUSTED when an assertion would go elsewhere in the clear.
+when none is given now, UNTRUSTED when an assertion would go elsewhere, whence it
+could be shown to whom it names.
 """
 
 import time
@@ -65,8 +66,8 @@ class Tokens(httpx.Auth):
             return
         found = _said((yield httpx.Request("GET", f"{self._gateway}{WELL_KNOWN}")), self._gateway)
         endpoint, issuer = str(found.get("token_endpoint")), str(found.get("issuer"))
-        if not endpoint.startswith(("https://", f"{self._gateway}/")):
-            raise GatewayError(Kind.UNTRUSTED, f"{self._gateway} sends its callers to {endpoint}, in the clear")
+        if not endpoint.startswith(f"{self._gateway}/"):
+            raise GatewayError(Kind.UNTRUSTED, f"{self._gateway} sends its callers elsewhere: {endpoint}")
         shown = jwt.assertion(self._signer, self._client, issuer, datetime.fromtimestamp(self._clock(), UTC))
         form = _GRANT | self._scope | {"client_assertion": shown}
         given = _said((yield httpx.Request("POST", endpoint, data=form)), self._gateway)

@@ -1,8 +1,9 @@
 """What operators call: transfers as they stand, requests for new ones, the totals of the book.
 
-Whoever calls shows a token, which ``auth`` reads; because tokens pass in the clear, this listens on a loopback address
-or a Unix socket only (``settings``). Nothing here moves units: a request asks the source registry, which alone can
-propose. What is watched, and where persons step in, is in ``watching``; who may call, in ``tokens`` and ``principals``.
+Whoever calls shows a token, which ``auth`` reads. Every caller sees what concerns the registry they are bound to, and
+acts for that registry; what is refused them is refused as if it were not there (8001). Nothing here moves units: a
+request asks the source registry, which alone can propose. What is watched, and where persons step in, is in
+``watching``; who may call, in ``tokens`` and ``principals``.
 """
 
 from typing import Annotated
@@ -78,10 +79,10 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=view.MAX_PAGE)] = 50,
         before: Annotated[str | None, Query(max_length=64)] = None,
     ) -> schemas.TransferPage:
-        """Transfers, newest first."""
+        """Transfers of the caller's registry, newest first."""
         edge = str(parse_transfer_id(before)) if before is not None else None
         async with database.reading() as tx:
-            found = await view.listing(tx, state=state.value if state else None, limit=limit, before=edge)
+            found = await view.listing(tx, caller.sight, state=state.value if state else None, limit=limit, before=edge)
         following = found[-1].id if len(found) == limit else None
         return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
 
@@ -89,7 +90,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
     async def show(transfer: str, caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)]) -> schemas.TransferCourse:
         """One transfer: its state, who acts next, why it waits, and every message behind it."""
         async with database.reading() as tx:
-            course = await view.course(tx, str(parse_transfer_id(transfer)))
+            course = await view.course(tx, caller.sight, str(parse_transfer_id(transfer)))
         return schemas.TransferCourse(
             transfer=_shown(course.transfer),
             blocks=[schemas.Block(**b) for b in course.blocks],
@@ -107,7 +108,7 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         read = Wish(_address(wish.transferring), _address(wish.acquiring), parse_purpose(wish.purpose), wish.quantity)
 
         async def ask(tx: db.Tx) -> Request:
-            return await requests.ask(tx, node, read, caller=caller.id, idempotency_key=idempotency_key)
+            return await requests.ask(tx, node, read, caller=caller, idempotency_key=idempotency_key)
 
         made = await database.run(ask, "request")
         await database.ring()
@@ -124,19 +125,21 @@ def _books(database: db.Database, inbox: Inbox) -> APIRouter:
 
     @router.get("/books")
     async def books(caller: Annotated[Caller, needs(Scope.BOOKS_READ)]) -> schemas.Books:
-        """What the gateway's book holds per registry, and whether nothing is lost or doubled."""
+        """What the gateway's book holds of the caller's registry; of all, with whether nothing is lost or doubled."""
         async with database.reading() as tx:
-            found = await actions.totals(tx)
-            tally = await view.tally(tx)
+            found = await actions.totals(tx, caller.sight)
+            tally = await view.tally(tx, caller.sight)
+        everything = caller.sight.code is None
         return schemas.Books(
             registries=[schemas.RegistryTotals.model_validate(t, from_attributes=True) for t in found],
-            conservation="holds" if actions.conserved(found) else "broken",
+            conservation=("holds" if actions.conserved(found) else "broken") if everything else None,
             transfers=tally,
         )
 
     @router.get("/strangers")
     async def strangers(caller: Annotated[Caller, needs(Scope.AUDIT_READ)]) -> list[schemas.Stranger]:
-        """The last messages that no registered key vouched for, as this process saw them."""
+        """The last messages that no registered key vouched for, as this process saw them; nobody's registry's."""
+        caller.require_all()
         return [schemas.Stranger.model_validate(s, from_attributes=True) for s in inbox.strangers]
 
     return router

@@ -131,11 +131,10 @@ class TransferPage(BaseModel):
 
 
 class Ending(BaseModel):
-    """End a transfer: in whose name, and why."""
+    """End a transfer: why."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    person: str = Field(max_length=64)
     reason: str = Field(max_length=500)
 
 
@@ -225,10 +224,13 @@ class RegistryTotals(BaseModel):
 
 
 class Books(BaseModel):
-    """The gateway's book: issued = held + in transit + used + cancelled over all registries, or it is broken."""
+    """The gateway's book, and how many transfers stand in each state.
+
+    Issued = held + in transit + used + cancelled over all registries, or it is ``broken``; null for who sees only some.
+    """
 
     registries: list[RegistryTotals]
-    conservation: str
+    conservation: str | None
     transfers: dict[str, int]
 
 

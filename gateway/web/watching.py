@@ -27,9 +27,9 @@ def watching(database: db.Database) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=alarms.MAX_PAGE)] = 50,
         before: Annotated[int | None, Query(ge=1)] = None,
     ) -> schemas.AlarmPage:
-        """What registries said that cannot be true, or that shows lost data; newest first."""
+        """What was said that cannot be true or shows lost data, by the caller's link or about its transfers."""
         async with database.reading() as tx:
-            found = await alarms.listing(tx, link=link, limit=limit, before=before)
+            found = await alarms.listing(tx, caller.sight, link=link, limit=limit, before=before)
         shown = [schemas.Alarm.model_validate(a, from_attributes=True) for a in found]
         return schemas.AlarmPage(alarms=shown, next=found[-1].id if len(found) == limit else None)
 
@@ -40,18 +40,18 @@ def watching(database: db.Database) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=records.MAX_PAGE)] = 50,
         before: Annotated[int | None, Query(ge=1)] = None,
     ) -> schemas.RecordPage:
-        """What is to be recorded in the international registry, and what became of it; newest first."""
+        """What is to be recorded in the caller's section, and what became of it; newest first."""
         async with database.reading() as tx:
-            found = await records.listing(tx, state=state, limit=limit, before=before)
-            counts = await records.counts(tx)
+            found = await records.listing(tx, caller.sight, state=state, limit=limit, before=before)
+            counts = await records.counts(tx, caller.sight)
         shown = [schemas.Record.model_validate(r, from_attributes=True) for r in found]
         return schemas.RecordPage(records=shown, counts=counts, next=found[-1].id if len(found) == limit else None)
 
     @router.get("/links")
     async def linked(caller: Annotated[Caller, needs(Scope.LINKS_READ)]) -> list[schemas.Link]:
-        """The links, and which of them have raised alarms."""
+        """The caller's link, or every link, and how many alarms it has raised."""
         async with database.reading() as tx:
-            found, raised = await links.links(tx), await alarms.counts(tx)
+            found, raised = await links.links(tx, caller.sight), await alarms.counts(tx, caller.sight)
         return [
             schemas.Link(
                 code=x.code, kind=x.kind, state=x.state, url=x.url, time_limit_hours=x.time_limit_hours,
@@ -74,7 +74,7 @@ def stepping_in(database: db.Database, node: Node) -> APIRouter:
         """End a transfer that has no commit yet; the source confirms before it is final."""
         known = str(parse_transfer_id(transfer))
         done = await database.run(
-            lambda tx: interventions.end(tx, node, known, person=wanted.person, reason=wanted.reason), "end"
+            lambda tx: interventions.end(tx, node, known, caller=caller, reason=wanted.reason), "end"
         )
         return await _shown(done)
 
@@ -84,7 +84,9 @@ def stepping_in(database: db.Database, node: Node) -> APIRouter:
     ) -> schemas.Intervention:
         """Agree that a transfer in ``attention`` asks again; it does when two different persons have agreed."""
         known = str(parse_transfer_id(transfer))
-        done = await database.run(lambda tx: interventions.resume(tx, node, known, person=wanted.person), "resume")
+        done = await database.run(
+            lambda tx: interventions.resume(tx, node, known, caller=caller, person=wanted.person), "resume"
+        )
         return await _shown(done)
 
     async def _shown(done: interventions.Intervention) -> schemas.Intervention:

@@ -220,7 +220,7 @@ async def end_one(network: Network) -> None:
     """An operator of the gateway ends a transfer."""
     await network.until(lambda: network.count("transfer WHERE state = 'checked'"), "a transfer can be ended")
     [[transfer]] = await network.rows("SELECT id FROM transfer WHERE state = 'checked' ORDER BY id LIMIT 1")
-    await _step_in(network, transfer, "end", person="operator-1", reason="asked by the Party")
+    await _step_in(network, transfer, "end", reason="asked by the Party")
 
 
 async def resume_all(network: Network) -> None:

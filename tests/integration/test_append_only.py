@@ -34,6 +34,7 @@ APPEND_ONLY = {
     "link_registry",
     "alarm",
     "resumption",
+    "transfer_viewer",
     "early_withdrawal",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.

@@ -270,6 +270,7 @@ async def test_a_proposal_to_no_address_is_shown_as_it_was_written(course: Cours
     assert listed.status_code == 200, listed.text
     assert transfer in [t["id"] for t in listed.json()["transfers"]]
     settings = {"GATEWAY_DATABASE_URL": stage.server.dsn(stage.database_name, "gateway_app"), "COLUMNS": "500"}
+    settings["GATEWAY_KEY_FILE"] = str(stage.folder / "gateway.pem")
     for arguments in (["list"], ["show", transfer]):
         shown = await asyncio.to_thread(run, "transfers", *arguments, **settings)
         assert (shown.returncode, shown.stderr) == (0, "")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.alarms import store as alarms
+from gateway.domain.callers import EVERYTHING
 from gateway.errors import GatewayError
 from tests import recorded
 from tests.integration.test_sandbox_play import AUTHORISATION
@@ -40,7 +41,7 @@ async def only(international: International) -> list[dict[str, Any]]:
 
 async def raised(stage: Stage) -> list[tuple[str, int, str]]:
     async with stage.gateway.database.reading() as tx:
-        return [(a.transfer, a.code, a.detail) for a in await alarms.listing(tx, link="INT01")]
+        return [(a.transfer, a.code, a.detail) for a in await alarms.listing(tx, EVERYTHING, link="INT01")]
 
 
 async def test_both_sides_of_a_transfer_are_recorded_as_they_were_signed(

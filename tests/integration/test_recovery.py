@@ -13,7 +13,7 @@ import pytest
 
 from gateway.links import commands
 from gateway.transfers import interventions, view
-from tests.stage import Stage
+from tests.stage import ROOT, Stage
 
 A_WHILE = timedelta(seconds=40)
 
@@ -212,7 +212,7 @@ async def test_a_source_that_forgot_its_proposal_waits_for_persons_and_then_goes
     for person in ("one", "two"):
         for waiting in (transfer, other):
             await stage.run(
-                lambda tx, w=waiting, p=person: interventions.resume(tx, stage.gateway.node, w, person=p)  # type: ignore[misc]
+                lambda tx, w=waiting, p=person: interventions.resume(tx, stage.gateway.node, w, caller=ROOT, person=p)  # type: ignore[misc]
             )
     await until(stage, reached(stage, transfer, "completed"))
     await until(stage, reached(stage, other, "completed"))
@@ -275,7 +275,7 @@ async def test_a_release_that_crosses_the_end_is_followed(linked: Stage) -> None
     await until(stage, reached(stage, transfer, "released"))
     await stage.fall_back()
     await stage.run(
-        lambda tx: interventions.end(tx, stage.gateway.node, transfer, person="one", reason="it takes too long")
+        lambda tx: interventions.end(tx, stage.gateway.node, transfer, caller=ROOT, reason="it takes too long")
     )
     assert await stage.states([transfer]) == ["ending"]
     await until(stage, reached(stage, transfer, "completed"))

@@ -25,6 +25,7 @@ from tests import handmade
 from tests.integration.test_sandbox_play import Heard
 from tests.played import Course, block
 from tests.rules.world import UNITS, World, overwrite
+from tests.stage import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -211,7 +212,7 @@ async def is_stuck(world: World, transfer: str, why: str) -> None:
         shown = (await world.stage.transfer(transfer))["transfer"]
         assert (shown["state"], shown["waiting"]) == ("committing", why)
     with pytest.raises(GatewayError):
-        await world.stage.run(lambda tx: interventions.end(tx, node, transfer, person="one", reason="stuck"))
+        await world.stage.run(lambda tx: interventions.end(tx, node, transfer, caller=ROOT, reason="stuck"))
     assert [await world.state_at(code, transfer) for code in ("MEC01", "KOR01")] == ["locked", "accepted"]
     assert await world.locked(transfer) == UNITS
 

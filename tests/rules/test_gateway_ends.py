@@ -16,6 +16,7 @@ from tests import handmade
 from tests.integration.test_sandbox_play import Heard, sha, stamp, text
 from tests.played import Course, block
 from tests.rules.world import ALWAYS, UNITS, World, said_once, table
+from tests.stage import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,7 +176,7 @@ async def ended_while_the_offer_was_on_its_way(world: World) -> str:
 
 async def ending_with_its_cancel_lost(world: World) -> str:
     node, transfer = world.stage.gateway.node, await world.at("accepted")
-    await world.stage.run(lambda tx: interventions.end(tx, node, transfer, person="one", reason="it takes too long"))
+    await world.stage.run(lambda tx: interventions.end(tx, node, transfer, caller=ROOT, reason="it takes too long"))
     await world.lose("MEC01", "transfer.cancel")
     await world.turn(transfer)
     assert (await world.state(transfer), await world.locked(transfer)) == ("ending", UNITS)

@@ -14,6 +14,7 @@ from gateway.messages import store as messages
 from gateway.transfers import decisions, interventions, steps, store
 from gateway.transfers.steps import Taken
 from tests.rules.world import ALWAYS, UNITS, World, ending, table
+from tests.stage import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -244,7 +245,7 @@ async def ends_by(world: World, transfer: str, by: str) -> None:
 
 async def operator_ends(world: World, transfer: str) -> None:
     node = world.stage.gateway.node
-    await world.stage.run(lambda tx: interventions.end(tx, node, transfer, person="one", reason="it takes too long"))
+    await world.stage.run(lambda tx: interventions.end(tx, node, transfer, caller=ROOT, reason="it takes too long"))
 
 
 async def found(world: World, transfer: str) -> store.Row:

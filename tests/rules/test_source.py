@@ -5,7 +5,7 @@ import pytest
 
 from gateway.transfers import interventions
 from tests.rules.world import ALWAYS, UNITS, World
-from tests.stage import AUTHORISATION
+from tests.stage import AUTHORISATION, ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -149,7 +149,7 @@ async def withdrawn_and_committed(world: World) -> str:
 async def cancelled_after_the_units_were_locked_again(world: World) -> tuple[str, str]:
     """The cancel of a transfer arrives after its source has withdrawn it and has locked the units for a second one."""
     node, first = world.stage.gateway.node, await world.at("accepted")
-    await world.stage.run(lambda tx: interventions.end(tx, node, first, person="one", reason="it takes too long"))
+    await world.stage.run(lambda tx: interventions.end(tx, node, first, caller=ROOT, reason="it takes too long"))
     await world.lose("MEC01", "transfer.cancel")
     await world.turn(first)
     assert (await world.registry("MEC01").post(f"transfers/{first}/withdraw"))["state"] == "void"

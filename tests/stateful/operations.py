@@ -269,7 +269,7 @@ class World:
 
     async def end(self, transfer: str) -> None:
         """Let an operator of the gateway end a transfer."""
-        await self._intervene(transfer, "end", person="operator", reason="a test")
+        await self._intervene(transfer, "end", reason="a test")
 
     async def resume(self, transfer: str) -> None:
         """Let two persons agree that a transfer is asked about again."""

@@ -1,0 +1,61 @@
+"""Asks a gateway that runs elsewhere: gets a token with the client's key (``web.client``), and calls.
+
+Nothing is kept between commands: each gets a token of its own. Everything goes to the one address that was given, over
+TLS unless that is a loopback address or a Unix socket, and redirects are not followed. Fails with MALFORMED (the
+options), UNAVAILABLE (nobody there, or no gateway) and what getting a token fails with.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from gateway.errors import GatewayError, Kind
+from gateway.signing.keys import SoftwareKey
+from gateway.web.client import Tokens
+
+TIMEOUT_SECONDS = 60.0
+
+
+def call(gateway: str, client: str, method: str, path: str, **wanted: Any) -> httpx.Response:
+    """Make one call of the operator API of the gateway at ``gateway`` as ``client``, which is ID=KEYFILE."""
+    name, _, file = client.partition("=")
+    if not name or not file:
+        raise GatewayError(Kind.MALFORMED, "--client is ID=KEYFILE: the client's id and the file of its key")
+    key = SoftwareKey.load(Path(file))
+    try:
+        with opened(gateway) as http:
+            return http.request(method, path, auth=Tokens(str(http.base_url), name, key), **wanted)
+    except httpx.HTTPError as error:
+        raise GatewayError(Kind.UNAVAILABLE, f"{gateway} cannot be reached: {error}") from error
+
+
+def opened(gateway: str) -> httpx.Client:
+    """A client of the gateway at https://…, at http://… on a loopback address, or at unix:PATH."""
+    if gateway.startswith("unix:"):
+        transport = httpx.HTTPTransport(uds=gateway.removeprefix("unix:"))
+        return httpx.Client(transport=transport, base_url="http://gateway", timeout=TIMEOUT_SECONDS, trust_env=False)
+    try:
+        at = urlsplit(gateway)
+        host, _ = at.hostname or "", at.port
+    except ValueError:
+        raise _no_address(gateway) from None
+    if at.scheme not in ("http", "https") or not host or "@" in at.netloc or at.query or at.fragment:
+        raise _no_address(gateway)
+    local = _is_loopback(host)
+    if at.scheme == "http" and not local:
+        raise GatewayError(Kind.MALFORMED, f"--gateway {gateway}: a token is sent in the clear to loopback only: https")
+    return httpx.Client(base_url=gateway, timeout=TIMEOUT_SECONDS, trust_env=not local)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _no_address(gateway: str) -> GatewayError:
+    return GatewayError(Kind.MALFORMED, f"--gateway {gateway} is not https://HOST[:PORT][/PATH] or unix:PATH")

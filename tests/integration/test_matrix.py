@@ -1,0 +1,200 @@
+"""Who may do what: every operation of the operator API × every role and every scope alone × whose registry it is.
+
+Method: MEC01 has proposed a transfer to KOR01, and its people (*own*), those of KOR01 (*counterparty*), those of JPN01
+(*foreign*) and the gateway's own (*all*) each call every operation, in each role and with each single scope. The table
+says who is let in and, where everybody gets an answer, to whom the thing is shown; what it does not say is refused, and
+changes nothing. A route or a command that the table does not name fails here: it needs one line.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import typer
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Route
+
+from gateway import cli, embedded
+from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
+from gateway.web import operator
+from tests import stage as staging
+from tests.integration.test_sandbox_play import uuid7
+from tests.played import Course, block, join
+from tests.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Whose people call.
+BOUND = {"own": Sight("MEC01"), "counterparty": Sight("KOR01", "KOR"), "foreign": Sight("JPN01", "JPN"),
+         "all": Sight(None)}  # fmt: skip
+EVERY_ROLE = "viewer operator approver administrator auditor"
+EVERYWHERE = "own counterparty foreign all"
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation: the scope it needs and the roles that have it (no scope: it is for everyone, without a token).
+
+    ``bound`` says whose people are let in, ``shown`` to whom of them the answer shows ``what``.
+    """
+
+    scope: str = ""
+    roles: str = ""
+    bound: str = EVERYWHERE
+    shown: str | None = None
+    what: str = "{transfer}"
+    #: What is sent, and the statuses of those who are let in.
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    answers: tuple[int, ...] = (200,)
+    #: The command that asks for it, if there is one.
+    command: str = ""
+
+
+ADDRESS = {"registry": "MEC01", "party": "MMR", "account": "100-1"}
+WISH = {"transferring": ADDRESS, "acquiring": ADDRESS, "purpose": "NDC", "quantity": 1}
+READ = ("transfers:read", EVERY_ROLE)
+ACT = ("transfers:request", "operator")
+SIDES = "own counterparty all"
+
+TABLE = {
+    "GET /healthz": Op(),
+    "GET /readyz": Op(),
+    "GET /openapi.json": Op(),
+    "GET /docs": Op(),
+    "GET /docs/oauth2-redirect": Op(),
+    "GET /redoc": Op(),
+    "GET /api/v1/transfers": Op(*READ, shown=SIDES, command="transfers list"),
+    "GET /api/v1/transfers/{transfer}": Op(*READ, SIDES, shown=SIDES, command="transfers show"),
+    "POST /api/v1/transfers": Op(
+        *ACT, "own all", body=WISH, headers={"idempotency-key": "one"}, answers=(202,), command="transfers request"
+    ),
+    "POST /api/v1/transfers/{transfer}/end": Op(
+        *ACT, "own all", body={"reason": "x"}, answers=(200, 409), command="transfers end"
+    ),
+    "POST /api/v1/transfers/{transfer}/resume": Op(
+        *ACT, "own all", body={"person": "x"}, answers=(409,), command="transfers resume"
+    ),
+    "GET /api/v1/alarms": Op(*READ, shown=SIDES, command="alarms"),
+    "GET /api/v1/records": Op(*READ, shown="", command="records"),
+    "GET /api/v1/links": Op("links:read", EVERY_ROLE, shown="own all", what='"code":"MEC01"', command="links list"),
+    "GET /api/v1/books": Op(
+        "books:read", EVERY_ROLE, shown="own all", what='"registry":"MEC01"', command="books"
+    ),
+    "GET /api/v1/strangers": Op("audit:read", "auditor", "all"),
+}  # fmt: skip
+#: Commands that ask no API: what they work on is this machine's.
+LOCAL = {
+    *("demo", "serve", "worker", "migrate", "doctor", "keys new", "keys show"),
+    *("links add", "links time-limit", "links restored", "links keys add", "links keys list", "links keys revoke"),
+}
+CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
+
+
+@dataclass
+class Scene:
+    """A stage with the transfer that everybody calls about, and a client for every caller there is."""
+
+    stage: Stage
+    transfer: str
+    clients: dict[tuple[Role | Scope, str], httpx.AsyncClient]
+
+    async def call(self, http: httpx.AsyncClient, name: str) -> httpx.Response:
+        method, path = name.format(transfer=self.transfer).split()
+        op = TABLE[name]
+        return await http.request(method, path, json=op.body, headers=op.headers)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    async with staging.opened(postgres, tmp_path_factory.mktemp("matrix")) as stage:
+        course = await Course.begun(stage)
+        await join(stage, "JPN01", "party", "JPN")
+        units = block(1, 10, series=uuid7())
+        await course.issue(units)
+        item = course.proposal(units)
+        await course.propose(item)
+        transfer = str(item["transfer"])
+        # It is not KOR01's to void: an alarm.
+        await course.acquirer.say("transfer.voided", [{"kind": "voided", "transfer": transfer, "findings": []}])
+        clients = {
+            (kind, bound): await stage.calling(caller(kind, bound)) for kind in (*Role, *Scope) for bound in BOUND
+        }
+        yield Scene(stage, transfer, clients)
+
+
+def caller(kind: Role | Scope, bound: str) -> Caller:
+    """A person in a role, or a machine with one scope."""
+    scopes = ROLES[kind] if isinstance(kind, Role) else frozenset({kind})
+    return Caller(f"{kind}-{bound}", person=isinstance(kind, Role), sight=BOUND[bound], scopes=scopes)
+
+
+def let_in(op: Op, kind: Role | Scope, bound: str) -> bool:
+    """What the table says of a cell."""
+    may = kind.value in op.roles.split() if isinstance(kind, Role) else kind.value == op.scope
+    return not op.scope or (may and bound in op.bound.split())
+
+
+async def state(stage: Stage) -> list[tuple[Any, ...]]:
+    """What a call that is refused would have changed."""
+    return await stage.rows("SELECT count(*), (SELECT count(*) FROM transfer_request) FROM log_entry")
+
+
+async def test_who_is_not_named_is_refused_and_changes_nothing(scene: Scene) -> None:
+    before = await state(scene.stage)
+    refused = [cell for cell in CELLS if not let_in(TABLE[cell[0]], *cell[1:])]
+    for name, kind, bound in refused:
+        answer = await scene.call(scene.clients[kind, bound], name)
+        assert (answer.status_code, answer.json()["code"]) == (403, 8001), (name, kind, bound, answer.text)
+    assert await state(scene.stage) == before
+
+
+async def test_who_is_named_is_let_in_and_shown_what_is_theirs(scene: Scene) -> None:
+    for name, kind, bound in CELLS:
+        op = TABLE[name]
+        if not let_in(op, kind, bound):
+            continue
+        answer = await scene.call(scene.clients[kind, bound], name)
+        assert answer.status_code in op.answers, (name, kind, bound, answer.text)
+        if op.shown is not None:
+            there = op.what.replace("{transfer}", scene.transfer) in answer.text
+            assert there == (bound in op.shown.split()), (name, kind, bound, answer.text)
+
+
+async def test_nobody_is_let_in_without_a_token(scene: Scene) -> None:
+    before = await state(scene.stage)
+    for name, op in TABLE.items():
+        for token in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp4"}):
+            async with httpx.AsyncClient(base_url=scene.stage.operator_url, headers=token, trust_env=False) as http:
+                answer = await scene.call(http, name)
+            assert answer.status_code == (401 if op.scope else 200), (name, token, answer.text)
+    assert await state(scene.stage) == before
+
+
+async def test_every_route_is_in_the_table(scene: Scene) -> None:
+    gateway = scene.stage.gateway
+    app = operator.app(gateway.database, gateway.node, gateway.inbox, scene.stage.callers)
+    found = list(iter_route_contexts(app.routes))
+    assert all(isinstance(route.original_route, Route) for route in found), "what is mounted has routes of its own"
+    routes = {f"{method} {route.path}" for route in found for method in route.methods or ()}
+    assert {route for route in routes if not route.startswith("HEAD ")} == set(TABLE)
+
+
+def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with the words it is called by."""
+    if hasattr(command, "list_commands"):
+        context = command.make_context("gateway", [], resilient_parsing=True)
+        for word in command.list_commands(context):
+            yield from commands(command.get_command(context, word), f"{name} {word}".strip())
+    else:
+        yield name, command
+
+
+async def test_every_command_is_in_the_table_or_asks_no_api() -> None:
+    found = dict(commands(typer.main.get_command(cli.app)))
+    asking = {name for name, command in found.items() if "gateway" in {p.name for p in command.params}}
+    assert asking == {op.command for op in TABLE.values() if op.command}
+    assert found.keys() - asking == LOCAL

@@ -1,0 +1,76 @@
+"""Among a hundred thousand transfers of others, who sees a few gets their pages by reading these few.
+
+Method: rows written by hand, then PostgreSQL's own count of what it reads for each statement a listing is made of.
+"""
+
+import json
+from itertools import product
+from typing import Any
+
+import psycopg
+
+from gateway.domain.callers import EVERYTHING, Sight
+from gateway.transfers import view
+from tests.played import Course
+from tests.stage import Stage
+
+MANY, FEW = 100_000, 40
+
+#: Transfers of MEC01 to KOR01 and, now and then, to JPN01; some of them of units first transferred by Myanmar.
+ROWS = f"""
+INSERT INTO transfer (id, source, acquirer, transferring_registry, transferring_party, transferring_account,
+  acquiring_registry, acquiring_party, acquiring_account, purpose, quantity, block_count, state, version, deadline,
+  created_at, changed_at)
+SELECT 'MEC01-' || lpad(n::text, 8, '0'), 'MEC01', 'KOR01', 'MEC01', 'MMR', '100-1', to_registry, 'KOR', '100-1', 'NDC',
+  1, 1, CASE n % 10 WHEN 0 THEN 'proposed' ELSE 'completed' END, 1, now(), at, at
+FROM generate_series(1, {MANY}) AS n
+CROSS JOIN LATERAL (SELECT CASE n % {MANY // FEW} WHEN 0 THEN 'JPN01' ELSE 'KOR01' END,
+  timestamptz '2026-01-01' + n * interval '1 second') AS made(to_registry, at)
+"""
+VIEWERS = f"""
+INSERT INTO transfer_viewer
+SELECT viewer, created_at, id FROM transfer
+CROSS JOIN LATERAL (VALUES ('MEC01'), (acquiring_registry), (CASE WHEN right(id, 4)::int % {MANY // FEW} = 7 THEN 'MMR' END))
+  AS v(viewer) WHERE viewer IS NOT NULL
+"""  # noqa: E501
+
+
+#: The parameters of a listing, as PostgreSQL numbers them in a plan that does not know their values.
+NAMED = {"sight_party": "$2", "sight": "$1", "limit": "$3", "state": "$4", "edge": "$5", "before": "$6"}
+
+
+async def read(stage: Stage, statement: str, sight: Sight) -> tuple[int, str]:
+    """How many pages of the database a statement reads for a sight, by the plan for any sight; that plan."""
+    for name, number in NAMED.items():
+        statement = statement.replace(f":{name}", number)
+    code, party = f"'{sight.code}'", f"'{sight.party}'" if sight.party else "NULL"
+    given = f"{code}, {party}, {view.FEW}, 'proposed', now(), 'X'"
+    dsn = stage.server.dsn(stage.database_name, "gateway_app")
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(
+            f"PREPARE listing (text, text, bigint, text, timestamptz, text) AS {statement}".encode()
+        )
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE listing ({given})"
+        found: Any = await (await connection.execute(explain.encode())).fetchone()
+    plan = found[0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], json.dumps(plan)
+
+
+async def test_a_listing_reads_what_it_shows(stage: Stage) -> None:
+    await Course.begun(stage)
+    for statement in (ROWS, VIEWERS, "VACUUM ANALYZE transfer", "VACUUM ANALYZE transfer_viewer"):
+        await stage.rows(statement)
+    for sight in (Sight("JPN01", "JPN"), Sight("MMR01", "MMR"), Sight("KOR01", "KOR"), Sight("MEC01"), Sight("CHE01")):
+        for of_state, onward in product((False, True), repeat=2):
+            statement = view.page(bound=True, few=True, of_state=of_state, onward=onward)
+            pages, plan = await read(stage, statement, sight)
+            # A row is on one page, found by three of an index; one of ten is in the state asked for.
+            assert pages <= view.FEW * (4 + 40 * of_state) + 50, (sight, of_state, onward, pages, plan)
+            assert "Seq Scan" not in plan, plan
+    async with stage.gateway.database.reading() as tx:
+        assert len(await view.listing(tx, Sight("JPN01", "JPN"), limit=500)) == FEW
+        assert len(await view.listing(tx, Sight("MMR01", "MMR"), limit=500)) == FEW
+        assert len(await view.listing(tx, EVERYTHING, limit=7)) == 7
+        everybody = await view.tally(tx, Sight("MEC01"))
+    assert everybody == {"proposed": MANY // 10, "completed": MANY - MANY // 10}
