@@ -46,20 +46,11 @@ class Tokens(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Asking:
         """Show a token that is good, asking for one first where there is none."""
-        yield from self.asking()
+        yield from self._asking()
         request.headers["authorization"] = f"Bearer {self.token}"
         yield request
 
-    def asked(self, http: httpx.Client) -> str:
-        """A good token, asked for over ``http`` where there is none."""
-        asking, answer = self.asking(), None
-        try:
-            while True:
-                answer = http.send(next(asking) if answer is None else asking.send(answer))
-        except StopIteration:
-            return self.token
-
-    def asking(self) -> Asking:
+    def _asking(self) -> Asking:
         """The calls that end with a good ``token``; none while there is one."""
         if self._clock() < self._until:
             return
