@@ -61,8 +61,10 @@ class Tokens(httpx.Auth):
         shown = jwt.assertion(self._signer, self._client, issuer, datetime.fromtimestamp(self._clock(), UTC))
         form = _GRANT | self._scope | {"client_assertion": shown}
         given = _said((yield httpx.Request("POST", endpoint, data=form)), self._gateway)
-        self.token = str(given["access_token"])
-        self._until = self._clock() + int(given["expires_in"]) - _EARLY_SECONDS
+        if not isinstance(given.get("access_token"), str) or not isinstance(given.get("expires_in"), int):
+            raise GatewayError(Kind.UNAVAILABLE, f"{self._gateway} answered with no token, and not why")
+        self.token = given["access_token"]
+        self._until = self._clock() + given["expires_in"] - _EARLY_SECONDS
 
 
 def _said(answer: httpx.Response, gateway: str) -> dict[str, Any]:
