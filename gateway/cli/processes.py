@@ -33,7 +33,7 @@ def serve(keep: Keep = None) -> None:
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             endpoint = wiring.token_endpoint(settings, gateway)
-            with named("token_key_file"):
+            with named("token_key" if settings.token_key is not None else "token_key_file"):
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.inbox, gateway.node)

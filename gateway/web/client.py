@@ -47,20 +47,11 @@ class Tokens(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Asking:
         """Show a token that is good, asking for one first where there is none."""
-        yield from self.asking()
+        yield from self._asking()
         request.headers["authorization"] = f"Bearer {self.token}"
         yield request
 
-    def asked(self, http: httpx.Client) -> str:
-        """A good token, asked for over ``http`` where there is none."""
-        asking, answer = self.asking(), None
-        try:
-            while True:
-                answer = http.send(next(asking) if answer is None else asking.send(answer))
-        except StopIteration:
-            return self.token
-
-    def asking(self) -> Asking:
+    def _asking(self) -> Asking:
         """The calls that end with a good ``token``; none while there is one."""
         if self._clock() < self._until:
             return
@@ -71,8 +62,10 @@ class Tokens(httpx.Auth):
         shown = jwt.assertion(self._signer, self._client, issuer, datetime.fromtimestamp(self._clock(), UTC))
         form = _GRANT | self._scope | {"client_assertion": shown}
         given = _said((yield httpx.Request("POST", endpoint, data=form)), self._gateway)
-        self.token = str(given["access_token"])
-        self._until = self._clock() + int(given["expires_in"]) - _EARLY_SECONDS
+        if not isinstance(given.get("access_token"), str) or not isinstance(given.get("expires_in"), int):
+            raise GatewayError(Kind.UNAVAILABLE, f"{self._gateway} answered with no token, and not why")
+        self.token = given["access_token"]
+        self._until = self._clock() + given["expires_in"] - _EARLY_SECONDS
 
 
 def _said(answer: httpx.Response, gateway: str) -> dict[str, Any]:

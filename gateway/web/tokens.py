@@ -1,16 +1,20 @@
 """The token endpoint as OAuth 2 clients call it (RFC 6749, 7523), and how they find it (RFC 8414)."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from gateway.access.endpoint import MAX_FORM, Endpoint
 from gateway.access.tokens import Answer
 from gateway.web.auth import TOKEN_PATH
 
 FORM = "application/x-www-form-urlencoded"
+#: How long a form may take to arrive.
+READ_SECONDS = 10.0
 #: Neither a token nor why there is none is kept on its way (RFC 6749 section 5.1).
 _NOT_KEPT = {"cache-control": "no-store", "pragma": "no-cache"}
 
@@ -79,12 +83,16 @@ def routes(endpoint: Endpoint) -> APIRouter:
 
 
 async def _body(request: Request) -> bytes:
-    """What was sent, no further than a form may go: one byte more makes it none."""
+    """What was sent, no further than a form may go: one byte more makes it none. Nothing when it does not end."""
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_FORM:
-            break
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > MAX_FORM:
+                    break
+    except (TimeoutError, ClientDisconnect):
+        return b""
     return bytes(received[: MAX_FORM + 1])
 
 

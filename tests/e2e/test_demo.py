@@ -1,6 +1,7 @@
 """``gateway demo`` as a newcomer meets it: what it shows, what it keeps, and that it leaves nothing running."""
 
 import json
+import shlex
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -169,8 +171,9 @@ def test_a_second_demo_on_the_same_folder_is_refused_in_one_line(demo: Demo) -> 
 
 def test_kept_keys_are_their_owners_alone_and_no_folder_was_opened_or_closed(demo: Demo) -> None:
     keys = sorted(demo.folder.glob("*.pem"))
-    systems = ["CHE01", "INT01", "JPN01", "KOR01", "MEC01", "SRV01", "gateway"]
-    assert [key.name for key in keys] == [f"{system}.pem" for system in systems]
+    systems = ["CHE01", "INT01", "JPN01", "KOR01", "MEC01", "SRV01"]
+    callers = ["demo-administrator-1", "demo-administrator-2", "demo-client"]
+    assert [key.name for key in keys] == [f"{owner}.pem" for owner in (*systems, *callers, "gateway", "tokens")]
     assert {mode(key) for key in keys} == {0o600}
     assert mode(demo.folder) == 0o755
     assert mode(demo.folder.parent) == 0o751
@@ -191,6 +194,21 @@ def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
     assert {(x["code"], x["state"]) for x in json.loads(links.stdout)["links"]} == {
         (code, "active") for code in ("MEC01", "INT01", "KOR01", "CHE01", "JPN01", "SRV01")
     }
+
+
+def test_the_demo_says_how_to_get_a_token_and_it_is_good(demo: Demo) -> None:
+    assert demo.process.stderr is not None
+    said: dict[str, str] = {}
+    while "commands" not in said:  # the last of what is listed
+        line = demo.process.stderr.readline()
+        assert line, "it ended"
+        name, _, where = line.strip().partition("  ")
+        said[name] = where.strip()
+    token = run(*shlex.split(said["a token"])[1:])
+    assert token.returncode == 0, token.stderr
+    bearer = {"authorization": f"Bearer {token.stdout.strip()}"}
+    assert httpx.get(said["book"], headers=bearer).json()["conservation"] == "holds"
+    assert httpx.get(said["book"]).status_code == 401
 
 
 def test_a_link_added_by_hand_does_not_disturb_the_demo(demo: Demo, tmp_path: Path) -> None:
