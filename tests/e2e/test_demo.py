@@ -188,7 +188,7 @@ def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
         "proposed", "checked", "accepted", "committing", "released", "completed"
     ]  # fmt: skip
     links = run("links", "list", "--json", "--keep", demo.folder)
-    assert {(x["code"], x["state"]) for x in json.loads(links.stdout)["links"]} == {
+    assert {(x["code"], x["state"]) for x in json.loads(links.stdout)} == {
         (code, "active") for code in ("MEC01", "INT01", "KOR01", "CHE01", "JPN01", "SRV01")
     }
 
