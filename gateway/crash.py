@@ -27,6 +27,7 @@ SERVING = (
     ),
     *_named("receive", "transfer.credited status.query time.query other"),
     *("request", "end", "resume", "ring"),
+    *("token-key", "token", "access"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (

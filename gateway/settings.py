@@ -8,11 +8,12 @@ the database and the key.
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
@@ -45,23 +46,30 @@ class Settings(BaseModel):
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
     key: str | None = Field(default=None, repr=False)
+    #: The key that access tokens are signed with (as ``key_file``, and another than that); ``serve`` needs it.
+    token_key_file: Path | None = None
+    #: The same as text.
+    token_key: str | None = Field(default=None, repr=False)
+    #: Who gives the tokens, as they name it: an https address without query, or a URN. Default: from the code.
+    issuer: str | None = Field(default=None, pattern=r"^(https://[^\s?#]*[^\s?#/]|urn:[a-z0-9-]+:\S+)$")
+    #: The keys are a demo's, and so is all else: served on this machine only.
+    demo: bool = False
+    #: A front that speaks TLS stands before whatever is listened on: without one, that is this machine's alone.
+    behind_tls: bool = False
     #: Where registries post messages.
     link_listen: str = "127.0.0.1:8640"
-    #: Where operators call the API: a loopback address or ``unix:PATH``, and no other.
+    #: Where operators call the API.
     operator_listen: str = "127.0.0.1:8641"
 
-    @field_validator("operator_listen")
-    @classmethod
-    def _only_here(cls, value: str) -> str:
-        """Until people and machines can be told apart, nobody reaches the operator API from elsewhere."""
-        host = value.rpartition(":")[0]
-        if not value.startswith("unix:") and host not in ("127.0.0.1", "[::1]", "localhost"):
-            raise ValueError("the operator API listens on a loopback address or a Unix socket only")
-        return value
+    @property
+    def issuer_name(self) -> str:
+        """Who gives the tokens."""
+        return self.issuer or f"urn:article6-gateway:{self.code}"
 
     @field_validator("link_listen", "operator_listen")
     @classmethod
-    def _has_port(cls, value: str) -> str:
+    def _is_safe(cls, value: str, given: ValidationInfo) -> str:
+        """What others can reach is reached through TLS, and is no demo and nothing that is being debugged."""
         host, _, port = value.rpartition(":")
         if value.startswith("unix:"):
             usable = len(value) > len("unix:")
@@ -69,6 +77,14 @@ class Settings(BaseModel):
             usable = bool(host) and port.isdecimal() and int(port) < 65536
         if not usable:
             raise ValueError("an address is HOST:PORT or unix:PATH")
+        if value.startswith("unix:") or host in ("127.0.0.1", "[::1]", "localhost"):
+            return value
+        if given.data.get("demo"):
+            raise ValueError("a demo is served on a loopback address or a Unix socket only")
+        if not given.data.get("behind_tls"):
+            raise ValueError("plain HTTP is served on a loopback address or a Unix socket only; see GATEWAY_BEHIND_TLS")
+        if sys.flags.dev_mode or "PYTHONASYNCIODEBUG" in os.environ:
+            raise ValueError("what is being debugged is served on a loopback address or a Unix socket only")
         return value
 
 
@@ -96,14 +112,36 @@ def read() -> Settings:
 
 def signer(settings: Settings) -> SoftwareKey:
     """The gateway's key, from its file or from the environment; raises MALFORMED when there is none to sign with."""
-    if settings.key is not None:
-        with named("key"):
-            return SoftwareKey.from_environment(settings.key)
-    if settings.key_file is not None:
-        with named("key_file"):
-            return SoftwareKey.load(settings.key_file)
-    detail = "a key is needed to sign with; make one with 'gateway keys new'"
-    raise GatewayError(Kind.MALFORMED, f"{PREFIX}KEY_FILE: {detail}")
+    return _key(settings, settings.key, settings.key_file, "key", "messages")
+
+
+def token_signer(settings: Settings) -> SoftwareKey:
+    """The key that access tokens are signed with; raises MALFORMED when there is none, or it is the messages' key."""
+    key = _key(settings, settings.token_key, settings.token_key_file, "token_key", "access tokens")
+    if key.kid == signer(settings).kid:
+        setting = "token_key" if settings.token_key is not None else "token_key_file"
+        with named(setting):
+            raise GatewayError(Kind.MALFORMED, "messages are signed with this key; tokens need another")
+    return key
+
+
+def _key(settings: Settings, text: str | None, file: Path | None, setting: str, signed: str) -> SoftwareKey:
+    """The key that is given as text or as a file, never one that was made because there was none."""
+    if text is not None:
+        with named(setting):
+            return _serious(SoftwareKey.from_environment(text), settings)
+    with named(f"{setting}_file"):
+        if file is not None:
+            return _serious(SoftwareKey.load(file), settings)
+        detail = f"a key is needed to sign {signed} with; make one with 'gateway keys new'"
+        raise GatewayError(Kind.MALFORMED, detail)
+
+
+def _serious(key: SoftwareKey, settings: Settings) -> SoftwareKey:
+    """The key; raises UNTRUSTED for a demo's outside of it."""
+    if key.demo and not settings.demo:
+        raise GatewayError(Kind.UNTRUSTED, "a demo's key signs for synthetic units only; 'gateway keys new' makes one")
+    return key
 
 
 def arm_crash() -> None:

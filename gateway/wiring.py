@@ -11,6 +11,10 @@ from datetime import UTC, datetime
 import connectors
 from connectors.http import Client
 from gateway import db
+from gateway.access import store as access
+from gateway.access.callers import Registered
+from gateway.access.endpoint import Endpoint
+from gateway.access.tokens import Authority
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
@@ -19,7 +23,7 @@ from gateway.links import commands as links
 from gateway.links import store as linked
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
-from gateway.settings import Settings, named, signer
+from gateway.settings import Settings, named, signer, token_signer
 from gateway.transfers import commands, queries
 from gateway.transfers.relay import Relay
 
@@ -54,7 +58,7 @@ class Gateway:
     inbox: Inbox
     relay: Relay
     registries: "Registries"
-    callers: "Local"
+    callers: Registered
 
     async def close(self) -> None:
         """Close every connection."""
@@ -65,12 +69,19 @@ class Gateway:
 class Local:
     """Whoever has the database's password: the gateway's own administrator, or a registered person they act for."""
 
-    def __init__(self, by: str | None) -> None:
+    def __init__(self, database: db.Database, by: str | None) -> None:
+        self._database = database
         self._by = by
 
     async def of(self, token: str) -> Caller:
-        """The one caller there is."""
-        return Caller(self._by or "local", person=self._by is not None, sight=EVERYTHING, scopes=frozenset(Scope))
+        """The one caller there is; raises UNAUTHENTICATED for a person who is not registered."""
+        if self._by is None:
+            return Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope))
+        async with self._database.reading() as tx:
+            found = await access.by_name(tx, self._by)
+        if found is None or not found.person:
+            raise GatewayError(Kind.UNAUTHENTICATED, f"no person {self._by!r} is registered, or no longer", code=8001)
+        return found
 
 
 class Registries:
@@ -110,7 +121,14 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     node = Node(settings.code, signer(settings), clock)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
     registries = Registries()
-    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Local(None))
+    callers = Registered(database, settings.issuer_name, clock)
+    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
+
+
+def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:
+    """What gives tokens in this process; raises MALFORMED when there is no key to sign them with."""
+    authority = Authority(settings.issuer_name, token_signer(settings))
+    return Endpoint(gateway.database, gateway.node, authority)
 
 
 def require_kind(kind: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +22,10 @@ from psycopg import sql
 
 from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
+from gateway.access.tokens import Authority
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.callers import EVERYTHING, Caller, Scope
-from gateway.errors import GatewayError, Kind
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -33,6 +34,7 @@ from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway
+from tests.bearer import Bearer, registered
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 60.0
@@ -101,22 +103,20 @@ class Registry:
 
 
 class Cast:
-    """Who may call the operator API of a stage."""
+    """Who may call the operator API of a stage: each is a principal of the gateway, with exactly these scopes."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: Gateway, authority: Authority) -> None:
+        self._gateway = gateway
+        self._authority = authority
         self._known: dict[str, Caller] = {}
 
-    async def token(self, caller: Caller) -> str:
-        """A token for a caller."""
-        token = secrets.token_hex(8)
-        self._known[token] = caller
-        return token
-
-    async def of(self, token: str) -> Caller:
-        """Whose token this is."""
-        if token not in self._known:
-            raise GatewayError(Kind.UNAUTHENTICATED, "a bearer token is needed")
-        return self._known[token]
+    async def bearer(self, caller: Caller) -> Bearer:
+        """The tokens of a caller, who becomes known to the gateway."""
+        if caller.id not in self._known:
+            await self._gateway.database.run(partial(registered, caller=caller), "access")
+            self._known[caller.id] = caller
+        assert self._known[caller.id] == caller, "another caller has this id"
+        return Bearer(self._authority, caller.id, caller.scopes, self._gateway.node.clock)
 
 
 #: An administrator of the gateway who may do everything.
@@ -141,10 +141,14 @@ class Stage:
     api: httpx.AsyncClient = field(init=False)
     registries: dict[str, Registry] = field(default_factory=dict)
 
+    async def authorization(self, caller: Caller) -> str:
+        """What ``caller`` shows at the operator API; good for some minutes."""
+        return (await self.callers.bearer(caller)).header
+
     async def calling(self, caller: Caller) -> httpx.AsyncClient:
         """A client of the operator API that calls in the name of ``caller``."""
-        headers = {"authorization": f"Bearer {await self.callers.token(caller)}"}
-        client = httpx.AsyncClient(base_url=self.operator_url, headers=headers, timeout=60, trust_env=False)
+        bearer = await self.callers.bearer(caller)
+        client = httpx.AsyncClient(base_url=self.operator_url, auth=bearer, timeout=60, trust_env=False)
         return await self.stack.enter_async_context(client)
 
     async def run(self, work: Callable[[db.Tx], Awaitable[T]]) -> T:
@@ -308,12 +312,20 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         key.save(folder / "gateway.pem")
         (folder / "GWY01.jwks").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
         clock = Clock()
-        settings = Settings(database_url=server.dsn(name, "gateway_app"), key_file=folder / "gateway.pem")
+        tokens = SoftwareKey.generate()
+        tokens.save(folder / "tokens.pem")
+        settings = Settings(
+            database_url=server.dsn(name, "gateway_app"),
+            key_file=folder / "gateway.pem",
+            token_key_file=folder / "tokens.pem",
+        )
         gateway = wiring.build(settings, clock=clock)
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
-        cast = Cast()
-        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, cast)
+        endpoint = wiring.token_endpoint(settings, gateway)
+        await endpoint.register()
+        cast = Cast(gateway, Authority(settings.issuer_name, tokens))
+        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
         edges = (link.app(gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))

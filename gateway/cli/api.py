@@ -13,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import httpx
 import typer
 
-from gateway.cli import remote
 from gateway.cli.keep import chosen
 from gateway.errors import GatewayError, Kind
+
+if TYPE_CHECKING:  # what only shows help does not wait for it
+    import httpx
 
 _KINDS = {400: Kind.MALFORMED, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN, 404: Kind.NOT_FOUND, 409: Kind.CONFLICT}
 
@@ -35,7 +36,7 @@ class Where:
     by: Annotated[str | None, typer.Option("--by", help="The registered person who acts; the log names them.")] = None
     gateway: Annotated[str | None, typer.Option("--gateway", help="Ask the gateway at this address.")] = None
     client: Annotated[
-        str | None, typer.Option("--client", metavar="NAME=KEYFILE", help="As this client of that gateway.")
+        str | None, typer.Option("--client", metavar="ID=KEYFILE", help="As this client of that gateway.")
     ] = None
 
 
@@ -78,16 +79,20 @@ def given(**wanted: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def _elsewhere(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response:
+def _elsewhere(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Response":
     if where.keep is not None or where.by is not None:
         raise GatewayError(Kind.MALFORMED, "--gateway is another gateway than --keep or --by work on")
     if where.client is None:
-        raise GatewayError(Kind.MALFORMED, "--gateway needs --client NAME=KEYFILE")
+        raise GatewayError(Kind.MALFORMED, "--gateway needs --client ID=KEYFILE")
+    from gateway.cli import remote
+
     return remote.call(str(where.gateway), where.client, method, path, **wanted)
 
 
-def _here(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response:
+def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Response":
     """Serve the call in this process."""
+    import httpx
+
     from gateway import wiring
     from gateway.settings import named
     from gateway.web import operator
@@ -95,12 +100,13 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response
     if where.client is not None:
         raise GatewayError(Kind.MALFORMED, "--client needs --gateway URL")
 
-    async def served() -> httpx.Response:
+    async def served() -> "httpx.Response":
         gateway = wiring.build(settings)
         try:
             with named("database_url"):
                 await gateway.database.check()
-            app = operator.app(gateway.database, gateway.node, gateway.inbox, wiring.Local(where.by))
+            callers = wiring.Local(gateway.database, where.by)
+            app = operator.app(gateway.database, gateway.node, gateway.inbox, callers)
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 return await client.request(method, path, **wanted)

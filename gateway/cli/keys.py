@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import token_keys
 from gateway.cli.keep import Keep, chosen
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
 
-app = typer.Typer(help="The gateway's signing key.", no_args_is_help=True)
+app = typer.Typer(help="The gateway's signing keys.", no_args_is_help=True)
+app.add_typer(token_keys.app, name="token")
 
 
 @app.command("new")

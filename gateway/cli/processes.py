@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.keep import Keep, chosen
 from gateway.errors import GatewayError, Kind
-from gateway.settings import Settings, named
+from gateway.settings import Settings, named, token_signer
 
 if TYPE_CHECKING:
     from gateway.wiring import Gateway
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def serve(keep: Keep = None) -> None:
     """Serve registries and operators; prints one JSON line with both addresses when ready."""
     with chosen(keep) as settings:
+        from gateway import wiring
         from gateway.web import link, operator, server
 
+        token_signer(settings)  # or the start ends here
         with named("link_listen"):
             facing_registries = server.listen(settings.link_listen)
         with named("operator_listen"):
@@ -30,9 +32,12 @@ def serve(keep: Keep = None) -> None:
 
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
+            endpoint = wiring.token_endpoint(settings, gateway)
+            with named("token_key_file"):
+                await endpoint.register()
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.inbox, gateway.node)
-            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers)
+            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
         _until_told(settings, run)

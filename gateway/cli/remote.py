@@ -1,38 +1,33 @@
-"""Asks a gateway that runs elsewhere: finds its token endpoint, gets a token with the client's key, and calls.
+"""Asks a gateway that runs elsewhere: gets a token with the client's key (``web.client``), and calls.
 
 Nothing is kept between commands: each gets a token of its own. Everything goes to the one address that was given, over
-TLS unless that is a loopback address or a Unix socket; a token endpoint elsewhere gets no assertion, and redirects are
-not followed. Fails with MALFORMED (the options), UNAVAILABLE (nobody there, or no gateway), UNTRUSTED (a token endpoint
-elsewhere) and UNAUTHENTICATED (no token).
+TLS unless that is a loopback address or a Unix socket, and redirects are not followed. Fails with MALFORMED (the
+options), UNAVAILABLE (nobody there, or no gateway) and what getting a token fails with.
 """
 
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
 from gateway.errors import GatewayError, Kind
-from gateway.signing import assertion
 from gateway.signing.keys import SoftwareKey
+from gateway.web.client import Tokens
 
 TIMEOUT_SECONDS = 60.0
-METADATA = "/.well-known/oauth-authorization-server"
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def call(gateway: str, client: str, method: str, path: str, **wanted: Any) -> httpx.Response:
-    """Make one call of the operator API of the gateway at ``gateway`` as ``client``, which is NAME=KEYFILE."""
+    """Make one call of the operator API of the gateway at ``gateway`` as ``client``, which is ID=KEYFILE."""
     name, _, file = client.partition("=")
     if not name or not file:
-        raise GatewayError(Kind.MALFORMED, "--client is NAME=KEYFILE: the client's name and the file of its key")
+        raise GatewayError(Kind.MALFORMED, "--client is ID=KEYFILE: the client's id and the file of its key")
     key = SoftwareKey.load(Path(file))
     try:
         with opened(gateway) as http:
-            bearer = _token(http, name, key)
-            return http.request(method, path, headers={"authorization": f"Bearer {bearer}"}, **wanted)
+            return http.request(method, path, auth=Tokens(str(http.base_url), name, key), **wanted)
     except httpx.HTTPError as error:
         raise GatewayError(Kind.UNAVAILABLE, f"{gateway} cannot be reached: {error}") from error
 
@@ -53,43 +48,6 @@ def opened(gateway: str) -> httpx.Client:
     if at.scheme == "http" and not local:
         raise GatewayError(Kind.MALFORMED, f"--gateway {gateway}: a token is sent in the clear to loopback only: https")
     return httpx.Client(base_url=gateway, timeout=TIMEOUT_SECONDS, trust_env=not local)
-
-
-def _token(http: httpx.Client, name: str, key: SoftwareKey) -> str:
-    """A token for whatever the client may do; raises as the module says."""
-    said = _object(http.get(METADATA))
-    issuer, endpoint = said.get("issuer"), said.get("token_endpoint")
-    if not isinstance(issuer, str) or not isinstance(endpoint, str):
-        raise GatewayError(Kind.UNAVAILABLE, f"no gateway answers at {http.base_url}")
-    url = urljoin(str(http.base_url), endpoint)
-    if _origin(url) != _origin(str(http.base_url)):
-        raise GatewayError(Kind.UNTRUSTED, f"{http.base_url} names a token endpoint elsewhere: {endpoint}")
-    form = {
-        "grant_type": "client_credentials",
-        "client_assertion_type": _ASSERTION_TYPE,
-        "client_assertion": assertion.make(key, name, issuer, datetime.now(UTC)),
-    }
-    answer = http.post(url, data=form)
-    given = _object(answer)
-    if not answer.is_success or not isinstance(given.get("access_token"), str):
-        why = " ".join(str(given[part]) for part in ("error", "error_description", "detail") if part in given)
-        kind = Kind.UNAVAILABLE if answer.status_code >= 500 or answer.status_code == 429 else Kind.UNAUTHENTICATED
-        raise GatewayError(kind, f"{name} gets no token: {why or answer.status_code}")
-    return str(given["access_token"])
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; an empty one if it is none."""
-    try:
-        value = answer.json()
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    at = urlsplit(url)
-    return at.scheme, at.hostname, at.port or {"http": 80, "https": 443}.get(at.scheme)
 
 
 def _is_loopback(host: str) -> bool:

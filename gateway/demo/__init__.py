@@ -6,3 +6,5 @@ sandboxes; their serials, accounts and authorisations are synthetic, and whateve
 
 #: The gateway's private key in a kept folder.
 KEY = "gateway.pem"
+#: And the one that it signs access tokens with.
+TOKEN_KEY = "tokens.pem"  # noqa: S105 - the name of a file

@@ -20,11 +20,12 @@ from typing import NoReturn
 import httpx
 
 from gateway import embedded, migrations
-from gateway.demo import KEY, linking, processes
+from gateway.demo import KEY, TOKEN_KEY, linking, people, processes
 from gateway.demo.members import GATEWAY, Member
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.web.client import Tokens
 
 #: In a kept folder, the name of the story it holds; and that of the one it holds where there is no such file.
 STORY, DEFAULT_STORY = "story", "arrows"
@@ -45,6 +46,17 @@ class Network:
     children: list[processes.Child]
     database: embedded.Server
     gateway: Own
+    #: The id of the machine that looks at it.
+    machine: str
+
+    @property
+    def machine_key(self) -> Path:
+        """The private key of that machine."""
+        return people.key_file(self.folder, people.CLIENT)
+
+    def tokens(self) -> Tokens:
+        """What that machine shows at each call of the operator API."""
+        return Tokens(self.operator, self.machine, SoftwareKey.load(self.machine_key))
 
     @contextmanager
     def killed(self, name: str) -> Iterator[None]:
@@ -119,7 +131,8 @@ def running(folder: Path, members: Sequence[Member], story: str, *, kept: bool) 
         for what in ("serve", "worker"):
             with processes.undisturbed():
                 children.append(processes.start(f"gateway {what}", ["gateway", what, *itself]))
-        _make_databases(server, members)  # meanwhile
+        _make_databases(server, members)  # meanwhile, and
+        machine = people.introduce(folder, server.dsn("gateway", "gateway_app"))
         addresses = children[0].ready()
         for member in members:
             with processes.undisturbed():
@@ -133,6 +146,7 @@ def running(folder: Path, members: Sequence[Member], story: str, *, kept: bool) 
             children=children,
             database=server,
             gateway=own,
+            machine=machine,
         )
         with network.client() as http:
             linking.establish(http, folder, members, network.registries, server.dsn("gateway", "gateway_app"))
@@ -149,12 +163,13 @@ def _claim(folder: Path, story: str) -> None:
 
 
 def _prepare(folder: Path, server: embedded.Server) -> Own:
-    """The gateway's database, schema and key, where they are missing; the gateway as it signs."""
+    """The gateway's database, schema and keys, where they are missing; the gateway as it signs."""
     server.create_database("gateway", "gateway_owner")
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
     migrations.apply(server.dsn("gateway", "gateway_owner"))
-    if not (folder / KEY).exists():
-        SoftwareKey.generate().save(folder / KEY)
+    for file in (folder / KEY, folder / TOKEN_KEY):
+        if not file.exists():
+            SoftwareKey.generate(demo=True).save(file)
     key = SoftwareKey.load(folder / KEY)
     linking.jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
     return Own(GATEWAY, key.public_jwk())

@@ -69,10 +69,12 @@ def addresses(console: Console, network: Network, folder: Path) -> None:
     program = Path(sys.executable).with_name("gateway")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
+    client = shlex.quote(f"{network.machine}={network.machine_key}")
     lines = [
-        ("operator API", f"{network.operator}/docs"),
+        ("operator API", f"{network.operator}/openapi.json"),
         ("transfers", f"{network.operator}/api/v1/transfers"),
         ("book", f"{network.operator}/api/v1/books"),
+        ("a token", f"{program} token --gateway {network.operator} --client {client}"),
         ("link", f"{network.link}/keys"),
         *((code, f"{url}/admin/books") for code, url in network.registries.items()),
         ("commands", f"{program} transfers list --keep {shlex.quote(str(folder))}"),

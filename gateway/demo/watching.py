@@ -29,6 +29,7 @@ class Watch:
         self._http = http
         self._network = network
         self._progress = progress
+        self._tokens = network.tokens()
 
     def books(self) -> dict[str, Any]:
         """The gateway's book: totals for each registry, and how many transfers are in each state."""
@@ -78,7 +79,7 @@ class Watch:
             time.sleep(max(POLL_SECONDS, POLL_FACTOR * (time.monotonic() - looked)))
 
     def _get(self, name: str, **query: Any) -> dict[str, Any]:
-        answer = self._http.get(f"{self._network.operator}/api/v1/{name}", params=query)
+        answer = self._http.get(f"{self._network.operator}/api/v1/{name}", params=query, auth=self._tokens)
         return dict(answer.raise_for_status().json())
 
 

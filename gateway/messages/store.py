@@ -111,7 +111,7 @@ async def known(tx: db.Tx, message_id: str, jws: str, item: str) -> int | None:
         tx,
         """
         SELECT entry_id FROM message
-        WHERE message_id = :id AND get_byte(body, 0) = ascii('{')
+        WHERE message_id = :id AND content_type = 'application/a6link+json'
           AND CAST(convert_from(body, 'UTF8') AS json) ->> 'jws' = :jws
           AND CAST(CAST(convert_from(body, 'UTF8') AS json) -> 'items' AS jsonb) ? CAST(:item AS text)
         ORDER BY entry_id LIMIT 1
@@ -161,8 +161,8 @@ async def _signed(tx: db.Tx | db.ReadTx, which: str, ids: Sequence[Any]) -> list
 
 
 def jws_of(body: bytes) -> str:
-    """The compact JWS of a message, as it was signed."""
-    return str(json.loads(body)["jws"]) if body[:1] == b"{" else body.decode("ascii")
+    """The compact JWS of a message, as it was signed; JSON may begin with white space."""
+    return str(json.loads(body)["jws"]) if body.lstrip()[:1] == b"{" else body.decode("ascii")
 
 
 async def take_replay_key(tx: db.Tx, sender: str, message_id: str, sha256: bytes) -> Earlier | None:

@@ -26,6 +26,8 @@ ED25519 = "Ed25519"
 ES256 = "ES256"
 ALGORITHMS = (ED25519, ES256)
 REGISTRY = JWSRegistry(algorithms=ALGORITHMS)  # joserfc's algorithms, cut down to ours
+#: Before the PEM of a key that signs for synthetic units only; PEM readers pass over what comes before it.
+DEMO_MARK = b"# Made by 'gateway demo': signs for synthetic units only.\n"
 _MAX_PEM = 16 * 1024  # bytes; a PKCS#8 P-256 key is below 300
 
 
@@ -52,12 +54,13 @@ class Signer(Protocol):
 
 
 class SoftwareKey:
-    """A private key in this process's memory."""
+    """A private key in this process's memory; ``demo`` if it signs for synthetic units only."""
 
-    __slots__ = ("_algorithm", "_key", "alg", "kid")
+    __slots__ = ("_algorithm", "_key", "alg", "demo", "kid")
 
-    def __init__(self, key: OKPKey | ECKey) -> None:
+    def __init__(self, key: OKPKey | ECKey, *, demo: bool = False) -> None:
         self._key = key
+        self.demo = demo
         self.alg = ED25519 if isinstance(key, OKPKey) else ES256
         self._algorithm = REGISTRY.get_alg(self.alg)
         self._algorithm.check_key(key)
@@ -72,12 +75,12 @@ class SoftwareKey:
         raise TypeError("a private key is not pickled")
 
     @classmethod
-    def generate(cls, alg: str = ED25519) -> Self:
+    def generate(cls, alg: str = ED25519, *, demo: bool = False) -> Self:
         """Return a new key for ``alg``; raises MALFORMED for an algorithm that is not allowed."""
         if alg == ED25519:
-            return cls(OKPKey.generate_key("Ed25519"))
+            return cls(OKPKey.generate_key("Ed25519"), demo=demo)
         if alg == ES256:
-            return cls(ECKey.generate_key("P-256"))
+            return cls(ECKey.generate_key("P-256"), demo=demo)
         raise GatewayError(Kind.MALFORMED, f"no such algorithm: choose one of {', '.join(ALGORITHMS)}")
 
     @classmethod
@@ -104,10 +107,11 @@ class SoftwareKey:
             raw = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError):
             raise GatewayError(Kind.MALFORMED, f"{source}: not an unencrypted PEM private key") from None
+        demo = pem.startswith(DEMO_MARK)
         if isinstance(raw, Ed25519PrivateKey):
-            return cls(OKPKey(raw, raw))
+            return cls(OKPKey(raw, raw), demo=demo)
         if isinstance(raw, EllipticCurvePrivateKey) and isinstance(raw.curve, SECP256R1):
-            return cls(ECKey(raw, raw))
+            return cls(ECKey(raw, raw), demo=demo)
         raise GatewayError(Kind.MALFORMED, f"{source}: neither an Ed25519 nor a P-256 key")
 
     def save(self, path: Path) -> None:
@@ -121,7 +125,7 @@ class SoftwareKey:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(self._key.as_pem(private=True))
+                    file.write((DEMO_MARK if self.demo else b"") + self._key.as_pem(private=True))
                     file.flush()
                     os.fsync(descriptor)
                 os.link(beside, path)

@@ -11,6 +11,7 @@ from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import OAuth2, SecurityScopes
 
 from gateway.domain.callers import Caller, Scope
+from gateway.errors import GatewayError, Kind
 
 #: Where tokens are asked for, at the operators' address.
 TOKEN_PATH = "/token"  # noqa: S105 - a path
@@ -36,7 +37,13 @@ _scheme = OAuth2(
 async def _caller(request: Request, wanted: SecurityScopes, header: str | None = Security(_scheme)) -> Caller:
     scheme, _, token = (header or "").partition(" ")
     callers: Callers = request.app.state.callers
-    caller = await callers.of(token.strip() if scheme.lower() == "bearer" else "")
+    try:
+        caller = await callers.of(token.strip() if scheme.lower() == "bearer" else "")
+    except GatewayError as error:
+        if error.kind is not Kind.UNAUTHENTICATED:
+            raise
+        challenge = 'Bearer error="invalid_token"' if token else "Bearer"  # RFC 6750 section 3
+        raise GatewayError(error.kind, error.detail, code=error.code, context={"challenge": challenge}) from None
     for scope in wanted.scopes:
         caller.require(Scope(scope))
     return caller

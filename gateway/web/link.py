@@ -17,6 +17,7 @@ from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
 from gateway.web import problems
+from gateway.web.guard import Guard
 
 #: Messages being applied at once in one process; more are asked to come again (9003).
 AT_ONCE = 64
@@ -32,6 +33,7 @@ def app(inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_by
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
     application.include_router(_routes(inbox, node, _Reading(read_seconds, read_bytes)))
     problems.install(application)
+    application.add_middleware(Guard)
     return application
 
 

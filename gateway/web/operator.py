@@ -1,8 +1,9 @@
 """What operators call: transfers as they stand, requests for new ones, the totals of the book.
 
-Every caller sees what concerns the registry they are bound to, and acts for that registry; what is refused them is
-refused as if it were not there (8001). Nothing here moves units: a request asks the source registry, which alone can
-propose. What is watched, and where persons step in, is in ``watching``.
+Whoever calls shows a token, which ``auth`` reads. Every caller sees what concerns the registry they are bound to, and
+acts for that registry; what is refused them is refused as if it were not there (8001). Nothing here moves units: a
+request asks the source registry, which alone can propose. What is watched, and where persons step in, is in
+``watching``; who may call, in ``tokens`` and ``principals``.
 """
 
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
+from gateway.access.endpoint import Endpoint
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
@@ -22,21 +24,30 @@ from gateway.requests import commands as requests
 from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
-from gateway.web import problems, schemas
+from gateway.web import principals, problems, schemas, tokens
 from gateway.web.auth import Callers, needs
+from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.watching import stepping_in, watching
 
 
-def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> FastAPI:
-    """The application that faces operators; ``callers`` tells who they are."""
-    application = FastAPI(title="Article 6 gateway: operator API", version="1")
+def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers, endpoint: Endpoint | None = None) -> FastAPI:
+    """The application that faces operators; ``callers`` tells who they are, ``endpoint`` gives them tokens."""
+    application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
     application.state.callers = callers
     application.include_router(_health(database))
-    application.include_router(_transfers(database, node), prefix="/api/v1")
-    application.include_router(stepping_in(database, node), prefix="/api/v1")
-    application.include_router(watching(database), prefix="/api/v1")
-    application.include_router(_books(database, inbox), prefix="/api/v1")
+    for router in (
+        _transfers(database, node),
+        stepping_in(database, node),
+        watching(database),
+        _books(database, inbox),
+        principals.routes(database, node),
+    ):
+        application.include_router(router, prefix="/api/v1")
+    if endpoint is not None:
+        application.include_router(tokens.routes(endpoint))
     problems.install(application)
+    problems.publish(application)
+    application.add_middleware(Guard, max_body=MAX_BODY)
     return application
 
 

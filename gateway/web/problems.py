@@ -4,6 +4,8 @@ The document carries the code of the check table where there is one, and for an 
 What is not a ``GatewayError`` is answered by a bare 500 that leaks nothing, and is logged.
 """
 
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.errors import GatewayError, Kind
+from gateway.web.schemas import Problem
 
 CONTENT_TYPE = "application/problem+json"
 #: When to come again after a refusal for overload or a missing database.
@@ -30,6 +33,20 @@ STATUS: dict[Kind, int] = {
     Kind.INVARIANT: 500,
 }
 
+#: What any operation may answer instead of what it promises.
+REFUSALS = {
+    400: "Malformed: not a request, or a value that cannot be read.",
+    401: "No good bearer token.",
+    403: "The caller lacks the scope, or there is nothing here that it may see or act on (8001).",
+    404: "There is no such thing; said to callers bound to all only.",
+    408: "The request took too long to arrive.",
+    409: "Not in this state, or not any more.",
+    413: "The request is too large.",
+    422: "A value is not of its schema, or is refused by a check.",
+    429: "Too many requests; Retry-After says when to come again.",
+    503: "Unavailable, overloaded or halted; Retry-After says when to come again.",
+}
+
 log = structlog.get_logger()
 
 
@@ -39,6 +56,8 @@ def problem(error: GatewayError) -> JSONResponse:
         log.error("invariant-broken", detail=error.detail)
         return document(500, "Internal fault", "an internal rule does not hold; nothing was changed", 9999)
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.kind is Kind.UNAVAILABLE else {}
+    if "challenge" in error.context:
+        headers["www-authenticate"] = error.context["challenge"]
     reason = error.context.get("fault")
     title = str(error.kind).replace("-", " ").capitalize()
     return document(STATUS[error.kind], title, error.detail, error.code, reason, headers)
@@ -63,6 +82,31 @@ def document(
     }
     content = {name: value for name, value in members.items() if value is not None}
     return JSONResponse(content, status, headers=headers, media_type=CONTENT_TYPE)
+
+
+def publish(app: FastAPI) -> None:
+    """Show in the document of ``app`` what its operations may answer instead: each refusal once, and referred to."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            shapes = document["components"]["schemas"]
+            for unused in ("HTTPValidationError", "ValidationError"):
+                shapes.pop(unused, None)
+            shapes["Problem"] = Problem.model_json_schema()
+            shown = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+            document["components"]["responses"] = {
+                str(status): {"description": meaning, "content": shown} for status, meaning in REFUSALS.items()
+            }
+            for methods in document["paths"].values():
+                for operation in methods.values():
+                    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS}
+                    operation["responses"].pop("422", None)  # the framework's own
+                    operation["responses"] = refused | operation["responses"]
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def install(app: FastAPI) -> None:

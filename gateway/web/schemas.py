@@ -6,6 +6,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457); ``code`` is one of the check table, where one applies."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: int | None = None
+    reason: str | None = None
+
+
 class Address(BaseModel):
     """Where units are held: a registry, a Party's books in it, an account there (``TTT-N``)."""
 

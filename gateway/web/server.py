@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.errors import GatewayError, Kind
+from gateway.web.protocol import Protocol
 
 #: Connections that may wait to be taken, such as those made while the start is not over.
 BACKLOG = 1024
@@ -76,6 +77,8 @@ def _server(app: FastAPI) -> _Server:
         lifespan="off",
         timeout_graceful_shutdown=5,
         server_header=False,
+        http=Protocol,
+        ws="none",
     )
     return _Server(config)
 

@@ -4,6 +4,7 @@ Addresses stay the same over a restart, so that processes can be replaced by wat
 read beside the processes, with plain connections that no pool of the gateway's knows of.
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -22,10 +23,12 @@ import psycopg
 from gateway import embedded, migrations
 from gateway.demo import processes
 from gateway.demo.processes import Child
+from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from tests.bearer import Bearer, introduced
 from tests.bench.program import WATCH
 from tests.faults.processes import free_port
-from tests.stage import AUTHORISATION
+from tests.stage import AUTHORISATION, ROOT
 
 GATEWAY = "GWY01"
 #: How long anything that is waited for may take before the run is given up.
@@ -81,6 +84,8 @@ class Network:
     folder: Path
     members: Sequence[Member]
     http: httpx.Client
+    #: What is shown to the gateway's operator API at each call.
+    bearer: Bearer = field(init=False)
     urls: dict[str, str] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
@@ -128,7 +133,7 @@ class Network:
 
     def books(self) -> dict[str, Any]:
         """The totals of the gateway's book."""
-        answer = self.http.get(f"{self.urls['operator']}/api/v1/books").raise_for_status()
+        answer = self.http.get(f"{self.urls['operator']}/api/v1/books", auth=self.bearer).raise_for_status()
         return dict(answer.json())
 
     def issue(self, gross: int) -> None:
@@ -214,9 +219,14 @@ def _prepare(network: Network) -> None:
     _jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
     link, operator = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     network.urls |= {"link": f"http://{link}", "operator": f"http://{operator}"}
+    SoftwareKey.generate().save(folder / "tokens.pem")
+    url, key_file, token_key_file = server.dsn("gateway", "gateway_app"), folder / "gateway.pem", folder / "tokens.pem"
+    known = Settings(database_url=url, key_file=key_file, token_key_file=token_key_file)
+    network.bearer = asyncio.run(introduced(known, ROOT))
     settings = {
-        "GATEWAY_DATABASE_URL": server.dsn("gateway", "gateway_app"),
-        "GATEWAY_KEY_FILE": str(folder / "gateway.pem"),
+        "GATEWAY_DATABASE_URL": url,
+        "GATEWAY_KEY_FILE": str(key_file),
+        "GATEWAY_TOKEN_KEY_FILE": str(token_key_file),
         "GATEWAY_LINK_LISTEN": link,
         "GATEWAY_OPERATOR_LISTEN": operator,
     }

@@ -47,11 +47,13 @@ def prepared(folder: Path, server: embedded.Server) -> dict[str, str]:
     """Roles, database and key; the settings that name them."""
     server.create_database("gateway", "gateway_owner")
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
-    SoftwareKey.generate().save(folder / "key.pem")
+    for name in ("key.pem", "tokens.pem"):
+        SoftwareKey.generate().save(folder / name)
     return {
         "GATEWAY_DATABASE_URL": server.dsn("gateway", "gateway_app"),
         "GATEWAY_OWNER_DATABASE_URL": server.dsn("gateway", "gateway_owner"),
         "GATEWAY_KEY_FILE": str(folder / "key.pem"),
+        "GATEWAY_TOKEN_KEY_FILE": str(folder / "tokens.pem"),
         "GATEWAY_LINK_LISTEN": ANYWHERE,
         "GATEWAY_OPERATOR_LISTEN": ANYWHERE,
     }
@@ -118,6 +120,9 @@ def wrong_starts(at: Installation, taken: str) -> dict[str, tuple[list[str], dic
     """Name → the command, what is changed about its settings, and what its one line must say."""
     database, folder = at.settings["GATEWAY_DATABASE_URL"], at.folder
     passfile, open_key, plain = folder / "wrong-password", folder / "open.pem", folder / "plain"
+    corrupt = folder / "corrupt.pem"
+    corrupt.touch(0o600)
+    corrupt.write_bytes((folder / "tokens.pem").read_bytes()[:50])
     passfile.touch(0o600)
     passfile.write_text("*:*:*:*:wrong\n")
     open_key.write_bytes((folder / "key.pem").read_bytes())
@@ -131,6 +136,13 @@ def wrong_starts(at: Installation, taken: str) -> dict[str, tuple[list[str], dic
         "port in use": (["serve"], {"GATEWAY_LINK_LISTEN": taken}, f"GATEWAY_LINK_LISTEN: cannot listen on {taken}"),
         "not a socket": (["serve"], {"GATEWAY_OPERATOR_LISTEN": f"unix:{plain}"}, "GATEWAY_OPERATOR_LISTEN: "),
         "key readable by others": (["serve"], {"GATEWAY_KEY_FILE": str(open_key)}, "GATEWAY_KEY_FILE: "),
+        "token key lost": (["serve"], {"GATEWAY_TOKEN_KEY_FILE": str(folder / "lost")}, "GATEWAY_TOKEN_KEY_FILE: "),
+        "token key corrupt": (["serve"], {"GATEWAY_TOKEN_KEY_FILE": str(corrupt)}, "GATEWAY_TOKEN_KEY_FILE: "),
+        "one key for both": (
+            ["serve"],
+            {"GATEWAY_TOKEN_KEY_FILE": str(folder / "key.pem")},
+            "GATEWAY_TOKEN_KEY_FILE: ",
+        ),
         "no port": (["worker"], {"GATEWAY_DATABASE_URL": "postgresql://host:x/gateway"}, "GATEWAY_DATABASE_URL: "),
         "unknown database": (["worker"], {"GATEWAY_DATABASE_URL": database.replace("/gateway?", "/absent?")}, said),
         "wrong password": (["transfers", "list"], {"GATEWAY_DATABASE_URL": denied}, said),
@@ -164,7 +176,9 @@ def test_a_server_answers_and_sigterm_ends_it(migrated: Installation) -> None:
     with serving({**migrated.settings, "GATEWAY_DATABASE_URL": address}) as (process, at):
         assert httpx.get(f"{at['operator']}/healthz").json() == {"status": "ok"}
         assert httpx.get(f"{at['operator']}/readyz").json() == {"status": "ready"}
-        assert httpx.get(f"{at['operator']}/api/v1/transfers").json() == {"transfers": [], "next": None}
+        refused = httpx.get(f"{at['operator']}/api/v1/transfers")
+        assert (refused.status_code, refused.json()["code"]) == (401, 8001)
+        assert refused.headers["www-authenticate"] == "Bearer"
         [served] = httpx.get(f"{at['link']}/keys").json()["keys"]
         assert served["kid"] == SoftwareKey.load(migrated.folder / "key.pem").kid
         process.terminate()

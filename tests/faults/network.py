@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,13 @@ from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
+from tests.bearer import Bearer, introduced
 from tests.faults import members
 from tests.faults.members import MEMBERS, REGISTRIES, SECTIONS, SOURCES, USUAL
 from tests.faults.postgres import Postgres
 from tests.faults.processes import STOP_SECONDS, Part, free_port
 from tests.faults.program import CLOCK
+from tests.stage import ROOT
 
 #: How long anything may take to come to rest after a fault: back-offs of some seconds, on a machine that is shared.
 PATIENCE_SECONDS = 90.0
@@ -54,6 +57,8 @@ class Network:
     parts: dict[str, Part] = field(default_factory=dict)
     #: By how many seconds the gateway's processes are ahead of real time.
     ahead: float = 0.0
+    #: What an operator of the gateway shows at each call.
+    bearer: Bearer = field(init=False)
     _connections: dict[str, psycopg.AsyncConnection[Any]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -82,6 +87,10 @@ class Network:
         new.write_text(str(seconds))
         os.replace(new, self.folder / "clock")
 
+    def now(self) -> datetime:
+        """The time by the gateway's processes."""
+        return datetime.now(UTC) + timedelta(seconds=self.ahead)
+
     # What the registries' operators do
 
     async def admin(self, code: str, method: str, path: str, **body: Any) -> dict[str, Any]:
@@ -94,8 +103,22 @@ class Network:
         return dict(answer.json()) if answer.content else {}
 
     async def operator(self, method: str, path: str, **wanted: Any) -> httpx.Response:
-        """Call the gateway's operator API once."""
-        return await self.http.request(method, f"http://{self.parts['serve'].environment[OPERATOR]}{path}", **wanted)
+        """Call the gateway's operator API once, as somebody who may do everything."""
+        return await self.http.request(method, f"{self.operator_url}{path}", auth=self.bearer, **wanted)
+
+    @property
+    def operator_url(self) -> str:
+        """Where operators call the gateway."""
+        return f"http://{self.parts['serve'].environment[OPERATOR]}"
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the gateway's processes, as far as they are one gateway's."""
+        return Settings(
+            database_url=self.postgres.server.dsn(self.database, "gateway_app"),
+            key_file=self.folder / "gateway.pem",
+            token_key_file=self.folder / "tokens.pem",
+        )
 
     async def propose(self, *quantities: int, together: bool = False, **changes: Any) -> list[str]:
         """Let MEC01 propose transfers of these quantities, each in a message of its own unless ``together``."""
@@ -236,6 +259,7 @@ async def opened(
         stack.push_async_callback(network.close)
         key = SoftwareKey.generate()
         key.save(folder / "gateway.pem")
+        SoftwareKey.generate().save(folder / "tokens.pem")
         _jwks(folder, "GWY01").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
         for nr in range(serves):
             _add_gateway(network, f"serve{nr + 1 if nr else ''}", "serve")
@@ -244,6 +268,7 @@ async def opened(
         for nr, code in enumerate(REGISTRIES):
             _add_registry(network, code, answers[code], "serve2" if nr % 2 and serves > 1 else "serve")
         await asyncio.gather(*(network.start(name) for name in network.parts))
+        network.bearer = await introduced(network.settings, ROOT, network.now)
         await _link(network, *REGISTRIES)
         await _stock(network)
         yield network
@@ -274,6 +299,7 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
     environment = {
         "GATEWAY_DATABASE_URL": network.postgres.server.dsn(network.database, "gateway_app"),
         "GATEWAY_KEY_FILE": str(network.folder / "gateway.pem"),
+        "GATEWAY_TOKEN_KEY_FILE": str(network.folder / "tokens.pem"),
         CLOCK: str(network.folder / "clock"),
     }
     environment |= {"GATEWAY_LINK_LISTEN": link, OPERATOR: operator} if serving else {}
@@ -299,11 +325,7 @@ def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
 
 async def _link(network: Network, *codes: str) -> None:
     """Pin the registries' keys, register them (as ``gateway links add`` does), and let each activate its link."""
-    environment = network.parts["serve"].environment
-    settings = Settings(
-        database_url=environment["GATEWAY_DATABASE_URL"], key_file=Path(environment["GATEWAY_KEY_FILE"])
-    )
-    gateway = wiring.build(settings)
+    gateway = wiring.build(network.settings)
     for code in codes:
         keys = await network.http.get(f"{network.parts[code].url}/keys")
         _jwks(network.folder, code).write_text(keys.text)

@@ -1,6 +1,6 @@
 """Which course leads to which crash point: at the gateway, at the registry that passes it, and at other registries."""
 
-from tests.faults import load, members
+from tests.faults import callers, load, members
 from tests.faults.courses import (
     Course,
     activate_until_pinned,
@@ -51,6 +51,9 @@ GATEWAY = {
     "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
     "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
     "request": Course(during=load.request),
+    "token-key": Course(before=callers.renew_the_token_key, during=leave_it),
+    "token": Course(during=callers.ask_for_tokens),
+    "access": Course(during=callers.add_clients),
     "absorb.transfer.answer": Course(afterwards=propose_more, mirrored=True),
     "absorb.transfer.credited": Course(during=load.end_in_korea, mirrored=True),
     "absorb.transfer.released": Course(during=load.end_in_korea, mirrored=False),

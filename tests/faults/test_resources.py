@@ -184,8 +184,8 @@ async def ask(network: Network) -> int:
     wanted = {"transferring": {"registry": "MEC01", "party": "MMR", "account": "100-77"}, "purpose": "NDC"}
     wanted |= {"acquiring": {"registry": "KOR01", "party": "KOR", "account": "100-1"}, "quantity": 1}
     key = {"idempotency-key": os.urandom(8).hex()}
-    operator = network["serve"].environment[networks.OPERATOR]
-    return await _status("POST", f"http://{operator}/api/v1/transfers", json=wanted, headers=key)
+    url = f"{network.operator_url}/api/v1/transfers"
+    return await _status("POST", url, json=wanted, headers=key, auth=network.bearer)
 
 
 async def post(network: Network) -> int:

@@ -76,6 +76,7 @@ async def test_a_number_that_is_none_refuses_the_message(course: Course, path: s
         ("blocks.0.attributes.activity", "a\tb", 2001), ("blocks.0.attributes.underlying", 1, 2001),
         ("kind", "offer", 2001),
     ],
+    ids=range(35),
 )  # fmt: skip
 async def test_a_structure_that_is_none_refuses_the_message(course: Course, path: str, value: Any, code: int) -> None:
     item = changed(course.proposal(block(1, 10)), path, value)

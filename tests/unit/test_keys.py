@@ -137,7 +137,7 @@ EC = SoftwareKey.generate("ES256").public_jwk()
     (ED | {"kid": EC["kid"]}, "agree"),
     (ed25519(PRIME + 3), "canonically"),
     (ed25519(2), "not a point"),
-], ids=str)  # fmt: skip
+], ids=range(21))  # fmt: skip
 def test_unacceptable_public_key_is_refused(jwk: dict[str, Any], why: str) -> None:
     with pytest.raises(GatewayError, match=why) as refusal:
         PeerKey.from_jwk("MEC01", jwk, not_before=NOW)

@@ -19,9 +19,14 @@ CONTRACT = Path(__file__).parents[2] / "openapi" / "operator.json"
 
 def served() -> dict[str, Any]:
     """The contract of the application, which is made without any database."""
-    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    gateway = wiring.build(Settings(database_url="postgresql://nobody@localhost/none", key=key.decode()))
-    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers).openapi()
+    key, token_key = (
+        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        for _ in range(2)
+    )
+    settings = Settings(database_url="postgresql://nobody@localhost/none", key=key, token_key=token_key)
+    gateway = wiring.build(settings)
+    endpoint = wiring.token_endpoint(settings, gateway)
+    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint).openapi()
 
 
 async def test_the_operator_api_is_the_one_published() -> None:

@@ -24,12 +24,14 @@ def test_everything_but_the_database_and_the_key_has_a_default() -> None:
     read = settings.read()
     assert (read.code, read.database_url, read.key_file) == ("GWY01", DATABASE, None)
     assert (read.link_listen, read.operator_listen) == ("127.0.0.1:8640", "127.0.0.1:8641")
+    assert (read.token_key_file, read.issuer_name) == (None, "urn:article6-gateway:GWY01")
 
 
 def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_DATABASE_URL", "postgresql://gateway_app:hidden@host/gateway")
     monkeypatch.setenv("GATEWAY_OWNER_DATABASE_URL", "postgresql://gateway_owner:hidden@host/gateway")
     monkeypatch.setenv("GATEWAY_KEY", "hidden")
+    monkeypatch.setenv("GATEWAY_TOKEN_KEY", "hidden")
     assert "hidden" not in repr(settings.read())
 
 
@@ -45,11 +47,17 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
         ("GATEWAY_LINK_LISTEN", ":8640"),
         ("GATEWAY_LINK_LISTEN", "127.0.0.1:65536"),
         ("GATEWAY_LINK_LISTEN", "127.0.0.1:-1"),
+        ("GATEWAY_LINK_LISTEN", "0.0.0.0:8640"),
+        ("GATEWAY_BEHIND_TLS", "perhaps"),
         ("GATEWAY_OPERATOR_LISTEN", "0.0.0.0:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "[::]:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "10.0.0.1:8641"),
         ("GATEWAY_OPERATOR_LISTEN", "127.0.0.1"),
         ("GATEWAY_OPERATOR_LISTEN", "unix:"),
+        ("GATEWAY_ISSUER", "http://gateway.example"),
+        ("GATEWAY_ISSUER", "https://gateway.example/?x=hidden"),
+        ("GATEWAY_ISSUER", "https://gateway.example/"),
+        ("GATEWAY_ISSUER", "gateway"),
         ("GATEWAY_LINK_LISTN", "0.0.0.0:8640"),
         ("GATEWAY_KEYFILE", "/run/key"),
         ("GATEWAY_DATABSE_URL", DATABASE),
@@ -79,9 +87,62 @@ def test_what_kubernetes_says_of_a_service_named_gateway_is_no_setting(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/gateway/operator.sock"])
-def test_operators_are_served_on_this_machine_only(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_plain_http_is_served_on_this_machine(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("GATEWAY_OPERATOR_LISTEN", address)
     assert settings.read().operator_listen == address
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_LINK_LISTEN", "GATEWAY_OPERATOR_LISTEN"])
+def test_what_others_reach_is_behind_tls_and_no_demo_and_not_being_debugged(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "0.0.0.0:8640")
+    with pytest.raises(GatewayError, match=rf"^{name}: plain HTTP"):
+        settings.read()
+    monkeypatch.setenv("GATEWAY_BEHIND_TLS", "true")
+    assert "0.0.0.0:8640" in (settings.read().link_listen, settings.read().operator_listen)
+    for variable, value, why in (("PYTHONASYNCIODEBUG", "1", "being debugged"), ("GATEWAY_DEMO", "true", "a demo is")):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(GatewayError, match=rf"^{name}: .*{why}"):
+            settings.read()
+
+
+def test_a_demos_key_signs_nowhere_else(tmp_path: Path) -> None:
+    made, file = SoftwareKey.generate(demo=True), tmp_path / "demo.pem"
+    made.save(file)
+    given = Settings(database_url=DATABASE, key_file=file)
+    assert settings.signer(given.model_copy(update={"demo": True})).kid == made.kid
+    for outside in (given, given.model_copy(update={"key_file": None, "key": file.read_text()})):
+        with pytest.raises(GatewayError, match=r"^GATEWAY_KEY(_FILE)?: a demo's key"):
+            settings.signer(outside)
+
+
+@pytest.mark.parametrize("issuer", ["https://gateway.example", "https://gateway.example/a6", "urn:example:gateway"])
+def test_an_issuer_is_an_address_or_a_urn(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("GATEWAY_ISSUER", issuer)
+    assert settings.read().issuer_name == issuer
+
+
+def test_the_token_key_is_another_than_the_message_key_and_named_when_it_cannot_be_used(tmp_path: Path) -> None:
+    keys = {name: SoftwareKey.generate() for name in ("messages", "tokens")}
+    for name, key in keys.items():
+        key.save(tmp_path / name)
+    (tmp_path / "corrupt").touch(0o600)
+    given = Settings(database_url=DATABASE, key_file=tmp_path / "messages")
+    text = (tmp_path / "tokens").read_text()
+    for changed in ({"token_key_file": tmp_path / "tokens"}, {"token_key": text}):
+        assert settings.token_signer(given.model_copy(update=changed)).kid == keys["tokens"].kid
+    for changed, name in (
+        ({}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "lost"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "corrupt"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key_file": tmp_path / "messages"}, "GATEWAY_TOKEN_KEY_FILE"),
+        ({"token_key": (tmp_path / "messages").read_text()}, "GATEWAY_TOKEN_KEY"),
+        ({"token_key": "hidden"}, "GATEWAY_TOKEN_KEY"),
+    ):
+        with pytest.raises(GatewayError, match=rf"^{name}: ") as raised:
+            settings.token_signer(given.model_copy(update=changed))
+        assert "hidden" not in raised.value.detail
 
 
 def test_a_key_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:

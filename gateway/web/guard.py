@@ -1,0 +1,78 @@
+"""What every request and every answer passes, whatever it is about: one reading of it, a bound, and safe headers.
+
+A request that names one of ``ONCE`` twice is refused (400), because a front and this process might each believe another
+one. A body, where it is not read within bounds of its own (``link``), has at most ``max_body`` bytes, counted as they
+arrive, and comes within ``READ_SECONDS``: 413 and 408, and the connection is closed. Every answer tells a browser to
+treat it as data of this origin alone, and nobody to keep it.
+"""
+
+import asyncio
+from collections import Counter
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError, Kind
+from gateway.web import problems
+
+#: Longest body of an operator's request, in bytes: what is asked for is some addresses and a number.
+MAX_BODY = 64 * 1024
+#: How long it may take to arrive.
+READ_SECONDS = 15.0
+#: Headers that must not come twice.
+ONCE = frozenset({b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key"})
+#: On every answer; Strict-Transport-Security is for whoever speaks TLS, the front.
+HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class Guard:
+    """Stands before an application. Without ``max_body`` the application bounds bodies itself."""
+
+    def __init__(self, app: ASGIApp, max_body: int | None = None) -> None:
+        self._app = app
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in HEADERS if h[0] not in there)]
+            await send(message)
+
+        counts = Counter(name for name, _ in scope["headers"])
+        twice = sorted(name.decode() for name in ONCE if counts[name] > 1)
+        if twice:
+            refusal = problems.problem(GatewayError(Kind.MALFORMED, f"the header {twice[0]} comes twice", code=2001))
+            await refusal(scope, receive, guarded)
+            return
+        await self._app(scope, receive if self._max_body is None else _bounded(receive, self._max_body), guarded)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """The same body, as long as it is within its bounds."""
+    seen = 0
+    closing = {"connection": "close"}
+
+    async def bounded() -> Message:
+        nonlocal seen
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "the body took too long to arrive", closing) from None
+        seen += len(message.get("body", b""))
+        if seen > most:
+            raise HTTPException(413, f"a request has at most {most} bytes", closing)
+        return message
+
+    return bounded

@@ -1,0 +1,93 @@
+"""HTTP as this gateway reads it: uvicorn's protocol with bounds on what comes before a request is one.
+
+A request's head must arrive within ``HEAD_SECONDS`` and is at most ``MAX_HEAD`` bytes long, so that connections that
+never say what they want take up neither memory nor places. What is not HTTP, or may be read in two ways (two lengths, a
+length beside chunks), is answered 400 with a problem document and the connection is closed: behind a front that reads
+it the other way, the rest would be taken for a request of somebody else.
+"""
+
+import asyncio
+import json
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: How long the head of a request may take, in seconds: one packet from anybody who means it.
+HEAD_SECONDS = 15.0
+#: Longest head in bytes: a token and a trace fit many times.
+MAX_HEAD = 32 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    #: Bytes of the head that is arriving; nothing while a body is.
+    _head: int | None = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a request is one, then read it."""
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head is not None and self._head > MAX_HEAD:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head has at most {MAX_HEAD} bytes")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head = self._head or 0
+        self._wait()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one that comes after the body is nobody's, because whoever judges headers has done so."""
+        if self._head is not None:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._head = None
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is there; what comes now is the next head."""
+        super().on_message_complete()
+        self._head = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST, "this is not HTTP, or may be read in two ways")
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _too_slow(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"a head has to arrive within {HEAD_SECONDS:g} s")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        document = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail, "code": 2001}
+        body = json.dumps(document).encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()

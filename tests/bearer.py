@@ -1,0 +1,52 @@
+"""Calls in anybody's name: principals as a test wants them, and tokens made for each call.
+
+The tokens are signed by the key and in the way of the token endpoint, which is not asked: a test that moves the clock,
+or lasts for longer than a token, goes on calling.
+"""
+
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx
+
+from gateway import db, wiring
+from gateway.access import store
+from gateway.access.store import Principal
+from gateway.access.tokens import Authority
+from gateway.audit import log
+from gateway.domain.callers import Caller, Scope
+from gateway.settings import Settings, token_signer
+
+
+class Bearer(httpx.Auth):
+    """Shows a fresh access token of a principal at each call."""
+
+    def __init__(
+        self, authority: Authority, principal: str, scopes: frozenset[Scope], clock: Callable[[], datetime]
+    ) -> None:
+        self._fresh = lambda: authority.token(principal, scopes, clock())
+
+    @property
+    def header(self) -> str:
+        """What is shown now."""
+        return f"Bearer {self._fresh()}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = self.header
+        yield request
+
+
+async def registered(tx: db.Tx, caller: Caller) -> None:
+    """Make a caller known, with exactly these scopes, which no role needs to have."""
+    made = Principal(caller.id, caller.person, caller.id, caller.sight.code, None, caller.scopes)
+    [entry_id] = await log.append(tx, [log.draft("access.client-added", datetime.now(UTC), {"principal": caller.id})])
+    assert await store.add(tx, made, entry_id)
+
+
+async def introduced(settings: Settings, caller: Caller, clock: Callable[[], datetime] = wiring.utc_now) -> Bearer:
+    """Make a caller known to the gateway with these settings; what they show there, by ``clock``."""
+    gateway = wiring.build(settings)
+    await gateway.database.run(partial(registered, caller=caller), "access")
+    await gateway.close()
+    return Bearer(Authority(settings.issuer_name, token_signer(settings)), caller.id, caller.scopes, clock)

@@ -1,0 +1,56 @@
+"""What callers of the gateway do, and its processes for them, so that crash points about tokens are passed, twice."""
+
+import secrets
+
+from gateway.errors import GatewayError
+from gateway.signing.keys import SoftwareKey
+from gateway.web.client import Tokens
+from tests.faults.network import Network
+
+
+async def renew_the_token_key(network: Network) -> None:
+    """From the next start on the gateway signs its tokens with another key."""
+    file = network.folder / "tokens.pem"
+    file.unlink()
+    SoftwareKey.generate().save(file)
+
+
+async def add_clients(network: Network) -> None:
+    """Clients are registered, until somebody has died of it twice."""
+
+    async def died_twice() -> bool:
+        await _add(network, SoftwareKey.generate())
+        return _deaths(network) == 2
+
+    await network.until(died_twice, "clients are registered, and somebody dies")
+
+
+async def ask_for_tokens(network: Network) -> None:
+    """A client asks for tokens, until somebody has died of it twice."""
+    key, found = SoftwareKey.generate(), list[str]()
+
+    async def added() -> bool:
+        found[:] = [await _add(network, key)]
+        return bool(found[0])
+
+    await network.until(added, "a client is registered")
+
+    async def died_twice() -> bool:
+        try:
+            await network.http.get(f"{network.operator_url}/healthz", auth=Tokens(network.operator_url, found[0], key))
+        except GatewayError:  # not now
+            return False
+        return _deaths(network) == 2
+
+    await network.until(died_twice, "tokens are asked for, and somebody dies")
+
+
+async def _add(network: Network, key: SoftwareKey) -> str:
+    """Register a client; its id, or nothing where that was not to be had."""
+    wanted = {"name": secrets.token_hex(8), "registry": None, "scopes": ["books:read"], "keys": [key.public_jwk()]}
+    answer = await network.operator("POST", "/api/v1/clients", json=wanted)
+    return str(answer.json()["id"]) if answer.is_success else ""
+
+
+def _deaths(network: Network) -> int:
+    return sum(len(part.deaths) for part in network.parts.values())
