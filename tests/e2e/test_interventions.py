@@ -79,9 +79,13 @@ def test_of_a_restored_registry_the_new_key_counts_and_its_open_transfers_are_na
     refused(linked, "links", "restored", "KOR01", "--keys", jwks, "--since", "yesterday")
 
 
-def test_two_persons_resume_and_one_does_not(linked: Installation) -> None:
+def test_two_persons_resume_and_one_does_not(linked: Installation, tmp_path: Path) -> None:
     transfer = planted(linked, "attention")
     resume = ["transfers", "resume", transfer, "--by"]
+    for person in ("one", "two", "three"):
+        public = tmp_path / f"{person}.jwks"
+        public.write_text(json.dumps({"keys": [SoftwareKey.generate().public_jwk()]}))
+        told(linked, "people", "add", person, "--all", "--role", "operator", "--keys", public)
     assert told(linked, *resume, "one")["awaited"] == 1
     assert told(linked, *resume, "one")["state"] == "attention"
     assert told(linked, *resume, "two") == {"transfer": transfer, "state": "committing", "awaited": 0}
