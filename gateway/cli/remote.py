@@ -42,7 +42,14 @@ def opened(gateway: str) -> httpx.Client:
         host, _ = at.hostname or "", at.port
     except ValueError:
         raise _no_address(gateway) from None
-    if at.scheme not in ("http", "https") or not host or "@" in at.netloc or at.query or at.fragment:
+    if (
+        at.scheme not in ("http", "https")
+        or not host
+        or "@" in at.netloc
+        or at.path.strip("/")
+        or at.query
+        or at.fragment
+    ):
         raise _no_address(gateway)
     local = _is_loopback(host)
     if at.scheme == "http" and not local:
@@ -58,4 +65,4 @@ def _is_loopback(host: str) -> bool:
 
 
 def _no_address(gateway: str) -> GatewayError:
-    return GatewayError(Kind.MALFORMED, f"--gateway {gateway} is not https://HOST[:PORT][/PATH] or unix:PATH")
+    return GatewayError(Kind.MALFORMED, f"--gateway {gateway} is not https://HOST[:PORT] or unix:PATH")

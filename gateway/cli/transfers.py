@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, moment, plain_console
+from gateway.domain.identifiers import parse_transfer_id
 from gateway.domain.transfers import Purpose, State
 from gateway.errors import GatewayError, Kind
 from gateway.transfers import view
@@ -112,9 +113,10 @@ def _address(option: str, text: str) -> dict[str, str]:
 
 def _segment(transfer: str) -> str:
     """An id as part of a path: what is none of ours must not name another path."""
-    if not transfer.isascii() or not transfer.replace("-", "").isalnum():
-        raise GatewayError(Kind.MALFORMED, f"{transfer!r} is not a transfer's id", code=2003)
-    return transfer
+    try:
+        return str(parse_transfer_id(transfer))
+    except GatewayError as error:
+        raise GatewayError(error.kind, f"{transfer}: {error.detail}", code=error.code) from None
 
 
 def _print(console: Console, course: dict[str, Any]) -> None:

@@ -183,7 +183,7 @@ def test_kept_keys_are_their_owners_alone_and_no_folder_was_opened_or_closed(dem
 def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
     transfers = listed(demo)
     assert sum(transfer["quantity"] for transfer in transfers if transfer["state"] == "completed") == MOVED
-    first = next(transfer for transfer in transfers if transfer["acquiring_registry"] == "KOR01")
+    first = next(transfer for transfer in transfers if transfer["acquiring"]["registry"] == "KOR01")
     shown = run("transfers", "show", first["id"], "--json", "--keep", demo.folder)
     course = json.loads(shown.stdout)
     assert course["transfer"] == first
@@ -191,7 +191,7 @@ def test_commands_work_on_the_folder_of_a_running_demo(demo: Demo) -> None:
         "proposed", "checked", "accepted", "committing", "released", "completed"
     ]  # fmt: skip
     links = run("links", "list", "--json", "--keep", demo.folder)
-    assert {(x["code"], x["state"]) for x in json.loads(links.stdout)["links"]} == {
+    assert {(x["code"], x["state"]) for x in json.loads(links.stdout)} == {
         (code, "active") for code in ("MEC01", "INT01", "KOR01", "CHE01", "JPN01", "SRV01")
     }
 
@@ -232,7 +232,7 @@ def test_commands_work_on_the_folder_of_a_stopped_demo_and_the_table_fits_80_col
     shown = run("transfers", "list", "--keep", demo.folder, COLUMNS="80")
     assert shown.stdout.count("completed") == demo.told["transfers"]["completed"], shown.stderr
     assert "…" not in shown.stdout
-    transfer = next(t["id"] for t in listed(demo) if t["acquiring_registry"] == "KOR01")
+    transfer = next(t["id"] for t in listed(demo) if t["acquiring"]["registry"] == "KOR01")
     assert transfer in shown.stdout
     shown = run("transfers", "show", transfer, "--keep", demo.folder, COLUMNS="80")
     assert f"{transfer}  completed" in shown.stdout

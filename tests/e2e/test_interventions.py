@@ -40,10 +40,10 @@ def planted(there: Installation, state: str) -> str:
     return transfer
 
 
-def told(there: Installation, *arguments: str | Path) -> dict[str, Any]:
+def told(there: Installation, *arguments: str | Path) -> Any:
     done = run(*arguments, **there.settings)
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return json.loads(done.stdout)
 
 
 def refused(there: Installation, *arguments: str | Path) -> str:
@@ -53,7 +53,7 @@ def refused(there: Installation, *arguments: str | Path) -> str:
 
 
 def test_a_time_limit_is_given_with_the_link_and_changed(linked: Installation) -> None:
-    [link] = [x for x in told(linked, "links", "list", "--json")["links"] if x["code"] == "KOR01"]
+    [link] = [x for x in told(linked, "links", "list", "--json") if x["code"] == "KOR01"]
     assert link["time_limit_hours"] == 48
     assert told(linked, "links", "time-limit", "KOR01", "240") == {"link": "KOR01", "time_limit_hours": 240}
     for hours in ("0", "241"):
@@ -79,22 +79,62 @@ def test_of_a_restored_registry_the_new_key_counts_and_its_open_transfers_are_na
     refused(linked, "links", "restored", "KOR01", "--keys", jwks, "--since", "yesterday")
 
 
-def test_two_persons_resume_and_one_does_not(linked: Installation) -> None:
+def test_two_persons_resume_and_one_does_not(linked: Installation, tmp_path: Path) -> None:
     transfer = planted(linked, "attention")
     resume = ["transfers", "resume", transfer, "--by"]
-    assert told(linked, *resume, "one")["persons_awaited"] == 1
+    for person in ("one", "two", "three"):
+        public = tmp_path / f"{person}.jwks"
+        public.write_text(json.dumps({"keys": [SoftwareKey.generate().public_jwk()]}))
+        told(linked, "people", "add", person, "--all", "--role", "operator", "--keys", public)
+    assert told(linked, *resume, "one")["awaited"] == 1
     assert told(linked, *resume, "one")["state"] == "attention"
-    assert told(linked, *resume, "two") == {"transfer": transfer, "state": "committing", "persons_awaited": 0}
+    assert told(linked, *resume, "two") == {"transfer": transfer, "state": "committing", "awaited": 0}
     assert "[3002]" in refused(linked, *resume, "three")
 
 
 def test_a_transfer_is_ended_before_its_commit_and_not_after(linked: Installation) -> None:
     transfer = planted(linked, "proposed")
-    end = ["transfers", "end", transfer, "--reason", "withdrawn by the ministry", "--by"]
+    end = ["transfers", "end", transfer, "--reason"]
     assert "[2014]" in refused(linked, *end, " ")
-    assert told(linked, *end, "one")["state"] == "ending"
-    assert "[3002]" in refused(linked, *end, "one")
-    assert "[3001]" in refused(linked, "transfers", "end", f"KOR01-{uuid7()}", "--reason", "x", "--by", "one")
+    assert told(linked, *end, "withdrawn by the ministry")["state"] == "ending"
+    assert "[3002]" in refused(linked, *end, "once more")
+    assert "[3001]" in refused(linked, "transfers", "end", f"KOR01-{uuid7()}", "--reason", "x")
+    for no_id in ("x", f"../{transfer}", f"{transfer}/end", "", "é"):
+        assert "[2003]" in refused(linked, "transfers", "end", no_id, "--reason", "x")
+
+
+def test_transfers_are_listed_by_pages_and_shown(linked: Installation) -> None:
+    transfers = [planted(linked, "checked") for _ in range(3)]
+    first = told(linked, "transfers", "list", "--state", "checked", "--limit", "2", "--json")
+    second = told(linked, "transfers", "list", "--state", "checked", "--before", first["next"], "--json")
+    assert {t["id"] for page in (first, second) for t in page["transfers"]} == set(transfers)
+    assert told(linked, "transfers", "show", transfers[0], "--json")["transfer"]["state"] == "checked"
+    assert "[3001]" in refused(linked, "transfers", "list", "--before", f"KOR01-{uuid7()}")
+    shown = run("transfers", "show", transfers[0], **linked.settings, COLUMNS="80")
+    assert shown.returncode == 0 and "to   JPN01 JPN 100-1" in shown.stdout
+
+
+def test_a_transfer_is_requested_once_under_its_key(linked: Installation) -> None:
+    with psycopg.connect(linked.server.dsn("gateway", "gateway_owner")) as database:
+        database.execute("UPDATE link SET state = 'active' WHERE code = 'KOR01'")
+    there = ["--to", "JPN01/JPN/100-1", "--quantity", "5", "--purpose", "NDC"]
+    wish = ["transfers", "request", "--from", "KOR01/KOR/100-1", *there, "--key"]
+    asked = told(linked, *wish, "first")
+    assert (asked["state"], asked["source"], asked["transfer"]) == ("sent", "KOR01", None)
+    assert told(linked, *wish, "first") == asked
+    assert told(linked, *wish, "second")["request"] != asked["request"]
+    assert "[2004]" in refused(linked, *wish[:-1], "--quantity", "6", "--key", "first")
+    for unreadable in ("KOR01/KOR", "KOR01/KOR/100-1/x", ""):
+        assert "--from" in refused(linked, "transfers", "request", "--from", unreadable, *there, "--key", "x")
+    assert "[4001]" in refused(linked, "transfers", "request", "--from", "MEC01/MMR/100-1", *there, "--key", "x")
+
+
+def test_the_books_are_shown_with_their_balance(linked: Installation) -> None:
+    books = told(linked, "books", "--json")
+    assert books["conservation"] == "holds"
+    assert "KOR01" in [registry["registry"] for registry in books["registries"]]
+    shown = run("books", **linked.settings, COLUMNS="100").stdout
+    assert "KOR01" in shown and "issued = held + in transit + used + cancelled: holds" in shown
 
 
 def test_alarms_are_listed_for_people_and_machines(linked: Installation) -> None:
@@ -107,7 +147,7 @@ def test_alarms_are_listed_for_people_and_machines(linked: Installation) -> None
     assert told(linked, "alarms", "--json", "--link", "MEC01")["alarms"] == []
     shown = run("alarms", **linked.settings, COLUMNS="80").stdout
     assert "says [bold]two[/] things" in shown
-    [link] = [x for x in told(linked, "links", "list", "--json")["links"] if x["code"] == "KOR01"]
+    [link] = [x for x in told(linked, "links", "list", "--json") if x["code"] == "KOR01"]
     assert link["alarms"] == 1
 
 

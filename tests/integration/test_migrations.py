@@ -2,11 +2,13 @@
 
 import asyncio
 import importlib
+import json
 import pkgutil
 import secrets
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -102,6 +104,66 @@ def test_what_is_due_when_requests_get_a_table_for_it_stays_due(empty: str) -> N
             " FROM owed o JOIN transfer_request q USING (message_id)"
         ).fetchall()
     assert owed == [("open", "MEC01", 2, True, "worker", "why")]
+
+
+#: Transfers of an earlier schema: id → how far it came, whether its unit had an identifier, whether the release first
+#: transfers it, and who sees it from now on.
+EARLIER: dict[str, tuple[str, bool, bool | None, set[str]]] = {
+    "MEC01-refused": ("nothing", False, None, {"MEC01", "INT01", "KOR99"}),
+    "MEC01-offered": ("offer", False, None, {"MEC01", "INT01", "KOR99"}),
+    "MEC01-first": ("release", False, True, {"MEC01", "INT01", "KOR99", "MMR"}),
+    "MEC01-plain": ("release", False, False, {"MEC01", "INT01", "KOR99"}),
+    "MEC01-onward": ("offer", True, None, {"MEC01", "INT01", "KOR99", "MMR"}),
+    "MEC01-claimed": ("nothing", True, None, {"MEC01", "INT01", "KOR99"}),
+}
+
+
+def test_transfers_of_an_earlier_schema_are_seen_by_whom_they_concern(empty: str) -> None:
+    migrated(empty, "0004")
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO log_entry (at, kind, leaf, leaf_hash) VALUES (now(), 'link.registered', '', sha256(''))"
+        )
+        for code, kind, registry in (("MEC01", "mechanism", "MEC01"), ("INT01", "international", "KOR99")):
+            connection.execute(
+                "INSERT INTO link VALUES (%s, %s, 'http://127.0.0.1:9', 'active', 24, 1, 1)", [code, kind]
+            )
+            connection.execute("INSERT INTO link_registry VALUES (%s, %s)", [registry, code])
+        connection.execute(
+            "INSERT INTO message SELECT 1, 'in', 'MEC01', gen_random_uuid(), 'transfer.propose', 1, NULL, sha256(''), "
+            "'x', '', now()"
+        )
+        for transfer, (reached, named, first, _) in EARLIER.items():
+            earlier(connection, transfer, reached, named=named, first=first)
+    migrations.apply(empty)
+    with psycopg.connect(empty) as connection:
+        seen = dict(
+            connection.execute("SELECT transfer_id, array_agg(viewer) FROM transfer_viewer GROUP BY 1").fetchall()
+        )
+    assert {transfer: set(viewers) for transfer, viewers in seen.items()} == {
+        transfer: viewers for transfer, (*_, viewers) in EARLIER.items()
+    }
+
+
+def earlier(connection: Any, transfer: str, reached: str, *, named: bool, first: bool | None) -> None:
+    """A transfer as version 0004 stored it; one that was refused at once has a text that no JSON column takes."""
+    block: dict[str, Any] = {"attributes": {"first_transferring_party": "MMR"}}
+    block |= {"itmo": {"first": "CA0001-MMR99-MMR-1-2021"}} if named else {}
+    odd = {"odd": "\x00"} if reached == "nothing" else {}
+    offer = "gen_random_uuid()" if reached != "nothing" else "NULL"
+    connection.execute(
+        "INSERT INTO transfer (id, source, acquirer, transferring_registry, transferring_party, transferring_account,"
+        " acquiring_registry, acquiring_party, acquiring_account, purpose, quantity, block_count, state, version,"
+        " deadline, created_at, changed_at, offer_id) VALUES (%s, 'MEC01', 'INT01', 'MEC01', 'MMR', '100-1', 'KOR99',"
+        f" 'KOR', '100-1', 'NDC', 1, 1, 'checked', 1, now(), now(), now(), {offer})",
+        [transfer],
+    )
+    words = {"propose": {"blocks": [block], **odd}}
+    words |= {"released": {"first_transfer": first}} if reached == "release" else {}
+    for step, said in words.items():
+        connection.execute(
+            "INSERT INTO transfer_step VALUES (%s, %s, %s, sha256(''), 1)", [transfer, step, json.dumps(said)]
+        )
 
 
 def migrated(dsn: str, revision: str) -> None:
