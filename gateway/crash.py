@@ -22,10 +22,8 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 #: What ``gateway serve`` commits: messages applied (by type, ``other`` for what is refused before it is believed), what
 #: operators call, and the workers' bell.
 SERVING = (
-    *_named(
-        "receive", "link.activate action.notice transfer.propose transfer.answer transfer.released transfer.voided"
-    ),
-    *_named("receive", "transfer.credited status.query time.query other"),
+    *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
+    *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
     *("request", "end", "resume", "ring"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.

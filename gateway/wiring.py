@@ -16,6 +16,7 @@ from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
 from gateway.links import commands as links
+from gateway.links import rotation
 from gateway.links import store as linked
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
@@ -28,6 +29,7 @@ HANDLERS: dict[str, Handler] = {
     "link.activate": links.activate,
     **links.require_open(
         {
+            "link.keys": rotation.announced,
             "action.notice": notices.notice,
             "transfer.propose": commands.propose,
             "transfer.answer": commands.answer,

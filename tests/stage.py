@@ -246,6 +246,10 @@ class Stage:
         assert answer.is_success, answer.text
         return dict(answer.json())
 
+    async def published(self, code: str) -> list[dict[str, Any]]:
+        """The public keys a registry shows."""
+        return list((await self.http.get(f"{self.registries[code].url}/keys")).json()["keys"])
+
     async def states(self, transfers: list[str]) -> list[str]:
         """The states of these transfers, "absent" for one that has not arrived."""
         found = dict(await self.rows("SELECT id, state FROM transfer"))

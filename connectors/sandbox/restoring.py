@@ -153,6 +153,8 @@ async def _serve_again(tx: Tx, registry: Registry, said_already: AbstractSet[str
     old = [row for row in owed if segment(row["jws"].split(".")[0])["kid"] != registry.key.kid]
     await tx.execute("UPDATE sent SET owed = false WHERE id = ANY(%s)", [row["id"] for row in old])
     for row in old:
+        if row["type"] == "link.keys":
+            continue  # it announced another key than the one persons have confirmed since
         await _sign_anew(tx, registry, row, said_already)
 
 

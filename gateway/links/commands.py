@@ -252,7 +252,7 @@ async def _new_keys(
     kids = [key.kid for key in keys]
     if not keys or len(set(kids)) < len(kids):
         raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice")
-    owners = await store.owners(tx, kids)
+    owners = await store.key_owners(tx, kids)
     if owners:
         kid, owner = next(iter(owners.items()))
         raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already")
