@@ -24,7 +24,7 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
-    *("request", "end", "resume", "ring"),
+    *("start", "request", "end", "resume", "ring"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
@@ -34,10 +34,14 @@ WORKING = (
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
 #: What single commands commit.
-COMMANDS = (*_named("links", "register limit-time add-keys revoke-key restored"), "migrate")
+COMMANDS = (
+    *_named("links", "register limit-time add-keys revoke-key restored"),
+    *_named("keys", "announce retire revoke"),
+    "migrate",
+)
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query action.record"
+    "send", "transfer.closed status.query action.record link.keys"
 )
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

@@ -15,6 +15,7 @@ from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
+from gateway.keys import commands as keys
 from gateway.links import commands as links
 from gateway.links import rotation
 from gateway.links import store as linked
@@ -57,6 +58,10 @@ class Gateway:
     relay: Relay
     registries: "Registries"
     callers: "Local"
+
+    async def start(self) -> None:
+        """Let this process sign with its key; raises CONFLICT when it may not."""
+        await self.database.run(lambda tx: keys.start(tx, self.node), "start")
 
     async def close(self) -> None:
         """Close every connection."""

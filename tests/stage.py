@@ -318,7 +318,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
         cast = Cast()
         facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, cast)
-        edges = (link.app(gateway.inbox, gateway.node), facing_operators)
+        edges = (link.app(gateway.database, gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)

@@ -1,15 +1,28 @@
-"""``gateway keys``: make the gateway's signing key, and show the public part that registries register."""
+"""``gateway keys``: the gateway's own message keys, from the first to the one that is announced next."""
 
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.table import Table
 
-from gateway.cli.keep import Keep, chosen
+from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
+from gateway.signing.trust import Revocation
 
-app = typer.Typer(help="The gateway's signing key.", no_args_is_help=True)
+if TYPE_CHECKING:  # what makes a key, or shows help, does not wait for a database
+    from gateway import db
+    from gateway.messages.outbox import Node
+
+T = TypeVar("T")
+
+app = typer.Typer(help="The gateway's signing keys.", no_args_is_help=True)
+
+Kid = Annotated[str, typer.Argument(help="Id of the key.")]
 
 
 @app.command("new")
@@ -25,8 +38,108 @@ def new(
 
 @app.command("show")
 def show(keep: Keep = None) -> None:
-    """Print the public JWK set of the gateway's key."""
+    """Print the public JWK set of the key in use."""
     from gateway.settings import signer
 
     with chosen(keep) as settings:
         print(json.dumps({"keys": [{**signer(settings).public_jwk(), "use": "sig"}]}))
+
+
+@app.command("announce")
+def announce(
+    file: Annotated[Path, typer.Argument(help="The new private key, made by 'gateway keys new'.")], keep: Keep = None
+) -> None:
+    """Tell every link of the key that will be used next. Start with it once 'gateway keys list' shows it receipted."""
+    from gateway.keys import commands
+
+    jwk = SoftwareKey.load(file).public_jwk()
+    told = _change(keep, lambda tx, node: commands.announce(tx, node, jwk), "keys.announce")
+    print(json.dumps({"key": jwk["kid"], "told": told}))
+
+
+@app.command("retire")
+def retire(kid: Kid, keep: Keep = None) -> None:
+    """Let an earlier key sign no more; refused while it owes a message."""
+    from gateway.keys import commands
+    from gateway.transfers import owing
+
+    told = _change(keep, lambda tx, node: commands.retire(tx, node, kid, owing.unanswered), "keys.retire")
+    print(json.dumps({"key": kid, "told": told}))
+
+
+@app.command("revoke")
+def revoke(
+    kid: Kid,
+    reason: Annotated[Revocation, typer.Option(help="compromised or superseded.")],
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="For example 2026-03-01T12:00Z.")] = None,
+    keep: Keep = None,
+) -> None:
+    """Let a key sign no more at once. Tell the links of a compromised key by people. It cannot be undone."""
+    from gateway.cli.link_keys import moment
+    from gateway.keys import commands
+
+    begun = moment(since) if since else None
+    told = _change(keep, lambda tx, node: commands.revoke(tx, node, kid, reason, since=begun), "keys.revoke")
+    print(json.dumps({"key": kid, "revoked": reason.value, "told": told}))
+
+
+@app.command("list")
+def listing(as_json: AsJson = False, keep: Keep = None) -> None:
+    """List every key: its time, who has receipted it, and which messages it still owes."""
+    from gateway.keys import view
+    from gateway.transfers import owing
+
+    async def work(database: "db.Database") -> list[view.KeyRow]:
+        async with database.reading() as tx:
+            return await view.listing(tx, owing.unanswered)
+
+    with chosen(keep) as settings:
+        found = on_database(settings, work)
+    if as_json:
+        print(json.dumps({"keys": [asdict(row) for row in found]}, default=_written))
+        return
+    table = Table("Key", "From", "Until", "Receipted by", "Not yet", "Owes")
+    for row in found:
+        waiting = [f"{link}: {why}" if why else link for link, why in row.waiting.items()]
+        until = f"{_written(row.until)} {row.ended}" if row.until else ""
+        table.add_row(
+            row.kid, _written(row.not_before), until, ", ".join(row.receipted), ", ".join(waiting), str(len(row.owes))
+        )
+    plain_console().print(table)
+
+
+@app.command("which")
+def which(message: Annotated[str, typer.Argument(help="Id of a message.")], keep: Keep = None) -> None:
+    """Say which key signed a message and whether it was valid then, by what the log says."""
+    from gateway.keys import tracing
+
+    with chosen(keep) as settings:
+
+        async def work(database: "db.Database") -> list[tracing.Trace]:
+            async with database.reading() as tx:
+                return await tracing.which(tx, settings.code, message)
+
+        found = on_database(settings, work)
+    traces = [{**asdict(trace), "valid": trace.fault is None} for trace in found]
+    print(json.dumps({"messages": traces}, default=_written))
+
+
+def _change(keep: Path | None, change: "Callable[[db.Tx, Node], Awaitable[T]]", commit: str) -> T:
+    """Make a change of keys in the name of the key in use, and wake who sends."""
+    from gateway.messages.outbox import Node
+    from gateway.settings import signer
+
+    with chosen(keep) as settings:
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+
+        async def work(database: "db.Database") -> T:
+            done = await database.run(lambda tx: change(tx, node), commit)
+            await database.ring()
+            return done
+
+        return on_database(settings, work)
+
+
+def _written(value: Any) -> str:
+    assert isinstance(value, datetime)  # everything else here is JSON's own
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

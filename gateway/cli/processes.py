@@ -31,7 +31,7 @@ def serve(keep: Keep = None) -> None:
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             print(json.dumps(addresses), flush=True)
-            for_registries = link.app(gateway.inbox, gateway.node)
+            for_registries = link.app(gateway.database, gateway.inbox, gateway.node)
             for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers)
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
@@ -71,6 +71,8 @@ def _until_told(settings: Settings, work: "Callable[[Gateway, asyncio.Event], Aw
         try:
             with named("database_url"):
                 await gateway.database.check()
+            with named("key" if settings.key is not None else "key_file"):
+                await gateway.start()
             await work(gateway, stop)
         finally:
             await gateway.close()

@@ -13,12 +13,16 @@ from typing import Self
 
 from gateway import db
 from gateway.doctor import store
+from gateway.keys import store as own_keys
+from gateway.keys.store import OwnKey
 from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.signing.trust import PeerKey
 
 #: How far apart the clocks of two of the gateway's processes may be, and how long a transaction takes at most.
 TOLERANCE = timedelta(minutes=5)
+#: Since when a key of ours counts in what is stored here: the first signed before anybody kept a list.
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,19 @@ def _before(key: PeerKey) -> PeerKey:
     return replace(key, revoked_at=None, revoked_reason=None, compromised_since=None)
 
 
+def _ours(own: Own, key: OwnKey) -> PeerKey:
+    """A key of ours, by the time in which we signed with it: whoever else may have it since stores nothing here."""
+    ended = [moment + TOLERANCE for moment in (key.retired_at, key.revoked_on) if moment is not None]
+    return PeerKey.from_jwk(own.code, key.jwk, not_before=_ALWAYS, not_after=min(ended, default=None))
+
+
 async def at(tx: db.ReadTx, own: Own, now: datetime) -> Scene:
     """The surroundings as the database shows them."""
     keys: dict[str, list[PeerKey]] = defaultdict(list)
     for key in await links.keys(tx, [link.code for link in await links.links(tx)]):
         keys[key.owner].append(key)
-    if own.jwk is not None:
-        keys[own.code].append(PeerKey.from_jwk(own.code, own.jwk, not_before=datetime.min.replace(tzinfo=UTC)))
+    for ours in await own_keys.keys(tx):
+        keys[own.code].append(_ours(own, ours))
+    if own.jwk is not None and not any(key.kid == own.jwk["kid"] for key in keys[own.code]):
+        keys[own.code].append(PeerKey.from_jwk(own.code, own.jwk, not_before=_ALWAYS))
     return Scene(own.code, now, keys, await store.revocations(tx))

@@ -8,11 +8,14 @@ overloaded.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
+from gateway import db
 from gateway.errors import GatewayError, Kind
+from gateway.keys import commands as own_keys
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
@@ -27,10 +30,12 @@ READ_SECONDS = 30.0
 READ_BYTES = 64 * MAX_BODY
 
 
-def app(inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES) -> FastAPI:
+def app(
+    database: db.Database, inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES
+) -> FastAPI:
     """The application that faces registries; it reads bodies within the two bounds (seconds each, bytes together)."""
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
-    application.include_router(_routes(inbox, node, _Reading(read_seconds, read_bytes)))
+    application.include_router(_routes(database, inbox, node, _Reading(read_seconds, read_bytes)))
     problems.install(application)
     return application
 
@@ -62,7 +67,7 @@ class _Reading:
         return bytes(received)
 
 
-def _routes(inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
+def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -85,8 +90,9 @@ def _routes(inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
         return Response(answer.body, media_type=answer.content_type)
 
     @router.get("/keys")
-    async def keys() -> dict[str, list[dict[str, str]]]:
-        return {"keys": [{**node.signer.public_jwk(), "use": "sig"}]}
+    async def keys() -> dict[str, list[Mapping[str, str]]]:
+        async with database.reading() as tx:
+            return {"keys": await own_keys.served(tx) or [node.signer.public_jwk()]}
 
     return router
 

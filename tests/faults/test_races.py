@@ -77,7 +77,9 @@ async def pair(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Pair]:
         gateway = wiring.build(Settings(database_url=dsn, key_file=tmp_path / "gateway.pem"), clock=clock)
         sock = web_server.listen("127.0.0.1:0")
         stop = asyncio.Event()
-        serving = asyncio.create_task(web_server.run([(link.app(gateway.inbox, gateway.node), sock)], stop))
+        serving = asyncio.create_task(
+            web_server.run([(link.app(gateway.database, gateway.inbox, gateway.node), sock)], stop)
+        )
         yield Pair(await Course.begun(stage), gateway, web_server.url(sock), clock)
         await streams_are_whole(stage)
         stop.set()

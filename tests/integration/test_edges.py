@@ -53,7 +53,9 @@ async def sending(url: str, announced: int) -> AsyncIterator[Sender]:
 async def narrow(stage: Stage, *, seconds: float, held: int) -> AsyncIterator[str]:
     """The link of the stage's gateway at another address, with less patience and less room; its address."""
     sock = web_server.listen("127.0.0.1:0")
-    application = link.app(stage.gateway.inbox, stage.gateway.node, read_seconds=seconds, read_bytes=held)
+    application = link.app(
+        stage.gateway.database, stage.gateway.inbox, stage.gateway.node, read_seconds=seconds, read_bytes=held
+    )
     stop = asyncio.Event()
     serving = asyncio.create_task(web_server.run([(application, sock)], stop))
     try:

@@ -88,16 +88,19 @@ def of_the_gateway(played: Played) -> dict[str, Any]:
     return announcement(keys=[jwk])
 
 
-TOMORROW = timedelta(days=1)
+def at(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
 BAD: dict[str, tuple[int, Callable[[Played], dict[str, Any]]]] = {
     "its own present key": (1007, lambda p: announcement(p.party)),
     "private members": (1007, with_private_members),
     "another curve": (1007, lambda p: announcement(keys=[{"kty": "EC", "crv": "P-384", "x": "A", "y": "A"}])),
     "one key twice": (1007, lambda p: (lambda new: announcement(new, new))(Party("MEC01"))),
-    "a stranger's end": (1007, lambda p: announcement(Party("MEC01"), ends={"A" * 43: datetime.now(UTC) + TOMORROW})),
-    "an end that is over": (2001, lambda p: announcement(Party("MEC01"), ends={kid(p.party): datetime.now(UTC) - TOMORROW})),
-    "a beginning long ago": (2001, lambda p: announcement(Party("MEC01"), not_before=stamp(datetime.now(UTC) - TOMORROW))),
-    "a beginning in two years": (2001, lambda p: announcement(Party("MEC01"), not_before=stamp(datetime.now(UTC) + 730 * TOMORROW))),
+    "a stranger's end": (1007, lambda p: announcement(Party("MEC01"), ends={"A" * 43: at(1)})),
+    "an end that is over": (2001, lambda p: announcement(Party("MEC01"), ends={kid(p.party): at(-1)})),
+    "a beginning long ago": (2001, lambda p: announcement(Party("MEC01"), not_before=stamp(at(-1)))),
+    "a beginning in two years": (2001, lambda p: announcement(Party("MEC01"), not_before=stamp(at(730)))),
     "a beginning that is no time": (2001, lambda p: announcement(Party("MEC01"), not_before="tomorrow")),
     "no beginning": (2001, lambda p: announcement(Party("MEC01"), not_before=None)),
     "nothing": (2001, lambda p: announcement()),
@@ -125,7 +128,7 @@ async def test_what_is_no_announcement_is_refused_whole_and_for_ever(stage: Stag
 
 async def test_a_key_of_another_link_or_of_the_gateway_cannot_be_announced(stage: Stage) -> None:
     source, other = await join(stage, "MEC01", "mechanism"), await join(stage, "KOR01", "party", "KOR")
-    await stage.start_signing()
+    await stage.gateway.start()
     for body in (announcement(other.party), of_the_gateway(source)):
         await refused(source, *source.compose("link.keys", [], body=body), 1007)
     new = Party("MEC01")
@@ -148,7 +151,7 @@ async def test_a_revoked_key_announces_nothing_and_is_not_announced_again(stage:
     await unvouched(stage, *made, 401, 1007)
     renewed = signing(source, new)
     await refused(renewed, *renewed.compose("link.keys", [], body=announcement(source.party)), 1007)
-    end = announcement(ends={old: datetime.now(UTC) + TOMORROW})
+    end = announcement(ends={old: at(1)})
     await refused(renewed, *renewed.compose("link.keys", [], body=end), 1007)
 
 

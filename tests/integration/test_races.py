@@ -42,7 +42,9 @@ async def second(stage: Stage) -> AsyncIterator[Second]:
     gateway = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
     sock = web_server.listen("127.0.0.1:0")
     stop = asyncio.Event()
-    serving = asyncio.create_task(web_server.run([(link.app(gateway.inbox, gateway.node), sock)], stop))
+    serving = asyncio.create_task(
+        web_server.run([(link.app(gateway.database, gateway.inbox, gateway.node), sock)], stop)
+    )
     yield Second(gateway, web_server.url(sock))
     stop.set()
     await serving

@@ -29,8 +29,9 @@ CREATE TABLE own_key_told (
   message_id uuid PRIMARY KEY,
   kid text NOT NULL REFERENCES own_key,
   link text NOT NULL REFERENCES link,
+  ends boolean NOT NULL,
   receipted_by bigint REFERENCES log_entry,
-  UNIQUE (kid, link)
+  UNIQUE (kid, link, ends)
 );
 CREATE TRIGGER own_key_is_ended_once BEFORE UPDATE ON own_key FOR EACH ROW
   WHEN (OLD.revoked_by IS NOT NULL
@@ -40,7 +41,8 @@ CREATE TRIGGER own_key_is_ended_once BEFORE UPDATE ON own_key FOR EACH ROW
   EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER own_key_told_is_receipted_once BEFORE UPDATE ON own_key_told FOR EACH ROW
   WHEN (OLD.receipted_by IS NOT NULL OR NEW.receipted_by IS NULL
-        OR ROW(OLD.message_id, OLD.kid, OLD.link) IS DISTINCT FROM ROW(NEW.message_id, NEW.kid, NEW.link))
+        OR ROW(OLD.message_id, OLD.kid, OLD.link, OLD.ends)
+           IS DISTINCT FROM ROW(NEW.message_id, NEW.kid, NEW.link, NEW.ends))
   EXECUTE FUNCTION refuse_change();
 """
 
