@@ -18,6 +18,7 @@ from . import (
     outcomes,
     post,
     proposing,
+    rotating,
     source,
     status,
     strictjson,
@@ -48,6 +49,8 @@ async def restore(registry: Registry, background: Background, *, known: bool) ->
         await registry.database.run("admin.restore", lambda tx: backup.put_back(tx, new.kid if new else None))
         if new is not None:
             registry.trust.renew()
+        await registry.database.run("admin.look", lambda tx: rotating.go_on(tx, registry))
+        await registry.database.run("admin.look", lambda tx: rotating.take_up(tx, registry))
     finally:
         await background.begin()
     return registry.key

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 app = typer.Typer(help="The gateway's signing keys.", no_args_is_help=True)
 
+#: One of 64 key ids begins with a hyphen, and is no option.
+_ANY_KID = {"ignore_unknown_options": True}
 Kid = Annotated[str, typer.Argument(help="Id of the key.")]
 
 
@@ -57,7 +59,7 @@ def announce(
     print(json.dumps({"key": jwk["kid"], "told": told}))
 
 
-@app.command("retire")
+@app.command("retire", context_settings=_ANY_KID)
 def retire(kid: Kid, keep: Keep = None) -> None:
     """Let an earlier key sign no more; refused while it owes a message."""
     from gateway.keys import commands
@@ -67,7 +69,7 @@ def retire(kid: Kid, keep: Keep = None) -> None:
     print(json.dumps({"key": kid, "told": told}))
 
 
-@app.command("revoke")
+@app.command("revoke", context_settings=_ANY_KID)
 def revoke(
     kid: Kid,
     reason: Annotated[Revocation, typer.Option(help="compromised or superseded.")],

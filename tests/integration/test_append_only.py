@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from gateway.keys import commands as keys
+from gateway.signing.keys import SoftwareKey
 from tests import recorded
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import block
@@ -41,6 +43,8 @@ KEPT = {
     "position": {"closed_by"},
     "claim": {"released_by"},
     "replay_key": {"answer"},
+    "own_key": {"retired_at", "retired_by", "revoked_at", "revoked_reason", "revoked_by"},
+    "own_key_told": {"receipted_by"},
     "action_record": {"message_id", "state", "findings", "answered_by"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
@@ -74,6 +78,8 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
     await stage.rows(f"INSERT INTO resumption VALUES ('{transfer}', 1, 'planted', now(), 1)")
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
+    jwk = SoftwareKey.generate().public_jwk()
+    await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
     yield stage
 
 
