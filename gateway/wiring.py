@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import connectors
 from connectors.http import Client
 from gateway import db
+from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
@@ -83,8 +84,8 @@ class Local:
 class Registries:
     """The connectors in use, one for each link at its present address."""
 
-    def __init__(self) -> None:
-        self._client = Client()
+    def __init__(self, reach: Reach) -> None:
+        self._client = Client(reach)
         self._known: dict[tuple[str, str, str], Registry] = {}
 
     async def of(self, tx: db.Tx | db.ReadTx, code: str) -> Registry | None:
@@ -114,9 +115,9 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     """Put a gateway together; raises MALFORMED when there is no key to sign with."""
     with named("database_url"):
         database = db.Database(settings.database_url)
-    node = Node(settings.code, signer(settings), clock)
+    node = Node(settings.code, signer(settings), clock, settings.reach)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
-    registries = Registries()
+    registries = Registries(settings.reach)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Local(None))
 
 

@@ -23,6 +23,7 @@ from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
+from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands
@@ -312,7 +313,9 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         key.save(folder / "gateway.pem")
         (folder / "GWY01.jwks").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
         clock = Clock()
-        settings = Settings(database_url=server.dsn(name, "gateway_app"), key_file=folder / "gateway.pem")
+        settings = Settings(
+            private_peers=LOOPBACK, database_url=server.dsn(name, "gateway_app"), key_file=folder / "gateway.pem"
+        )
         gateway = wiring.build(settings, clock=clock)
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]

@@ -64,6 +64,7 @@ def on_database(chosen_settings: "Settings", work: "Callable[[db.Database], Awai
 
 
 def _kept(folder: Path, server: "embedded.Server") -> "Settings":
+    from gateway.domain.addresses import LOOPBACK
     from gateway.settings import Settings
 
     return Settings(
@@ -72,4 +73,5 @@ def _kept(folder: Path, server: "embedded.Server") -> "Settings":
         key_file=folder / KEY,
         link_listen="127.0.0.1:0",
         operator_listen="127.0.0.1:0",
+        private_peers=LOOPBACK,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway import db
 from gateway.audit import log
+from gateway.domain.addresses import PUBLIC, Reach
 from gateway.errors import GatewayError, Kind
 from gateway.messages import store as rows
 from gateway.signing import compact, envelope
@@ -27,11 +28,12 @@ LONGEST_WAIT_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """This gateway as a sender: its link code, its key and its clock (aware UTC)."""
+    """This gateway as a sender: its link code, its key, its clock (aware UTC), and where its peers may be."""
 
     code: str
     signer: Signer
     clock: Callable[[], datetime]
+    reach: Reach = PUBLIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import psycopg
 from gateway import embedded, migrations
 from gateway.demo import processes
 from gateway.demo.processes import Child
+from gateway.domain.addresses import LOOPBACK
 from gateway.signing.keys import SoftwareKey
 from tests.bench.program import WATCH
 from tests.faults.processes import free_port
@@ -217,6 +218,7 @@ def _prepare(network: Network) -> None:
     settings = {
         "GATEWAY_DATABASE_URL": server.dsn("gateway", "gateway_app"),
         "GATEWAY_KEY_FILE": str(folder / "gateway.pem"),
+        "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         "GATEWAY_LINK_LISTEN": link,
         "GATEWAY_OPERATOR_LISTEN": operator,
     }

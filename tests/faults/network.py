@@ -19,6 +19,7 @@ import httpx
 import psycopg
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -274,6 +275,7 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
     environment = {
         "GATEWAY_DATABASE_URL": network.postgres.server.dsn(network.database, "gateway_app"),
         "GATEWAY_KEY_FILE": str(network.folder / "gateway.pem"),
+        "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         CLOCK: str(network.folder / "clock"),
     }
     environment |= {"GATEWAY_LINK_LISTEN": link, OPERATOR: operator} if serving else {}
@@ -301,7 +303,9 @@ async def _link(network: Network, *codes: str) -> None:
     """Pin the registries' keys, register them (as ``gateway links add`` does), and let each activate its link."""
     environment = network.parts["serve"].environment
     settings = Settings(
-        database_url=environment["GATEWAY_DATABASE_URL"], key_file=Path(environment["GATEWAY_KEY_FILE"])
+        private_peers=LOOPBACK,
+        database_url=environment["GATEWAY_DATABASE_URL"],
+        key_file=Path(environment["GATEWAY_KEY_FILE"]),
     )
     gateway = wiring.build(settings)
     for code in codes:

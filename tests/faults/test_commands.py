@@ -37,7 +37,7 @@ class Command:
 
 COMMANDS = {
     "links.register": Command(
-        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=http://x", f"--keys={keys}"),
+        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=https://x", f"--keys={keys}"),
         "link WHERE code = 'JPN01'",
         again=2,
     ),

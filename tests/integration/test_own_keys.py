@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.errors import GatewayError, Kind
 from gateway.keys import commands, store, tracing, view
 from gateway.links import commands as links
@@ -34,7 +35,7 @@ async def started_with(stage: Stage, key: SoftwareKey) -> AsyncIterator[Gateway]
     if not file.exists():
         key.save(file)
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
-    gateway = wiring.build(Settings(database_url=dsn, key_file=file), clock=stage.clock)
+    gateway = wiring.build(Settings(private_peers=LOOPBACK, database_url=dsn, key_file=file), clock=stage.clock)
     try:
         await gateway.start()
         yield gateway
@@ -106,7 +107,7 @@ async def test_what_an_unannounced_key_would_sign_is_not_stored(stage: Stage) ->
     await stage.gateway.start()
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
     SoftwareKey.generate().save(stage.folder / "other.pem")
-    other = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "other.pem"))
+    other = wiring.build(Settings(private_peers=LOOPBACK, database_url=dsn, key_file=stage.folder / "other.pem"))
     await course.issue(block(1, 10))
     await course.propose(course.proposal(block(1, 4)))
     messages = await stage.count("message WHERE direction = 'out'")

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.domain.transfers import Event, Progress, State
 from gateway.settings import Settings
 from gateway.transfers import store
@@ -39,7 +40,9 @@ class Second:
 @pytest.fixture
 async def second(stage: Stage) -> AsyncIterator[Second]:
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
-    gateway = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
+    gateway = wiring.build(
+        Settings(private_peers=LOOPBACK, database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock
+    )
     sock = web_server.listen("127.0.0.1:0")
     stop = asyncio.Event()
     serving = asyncio.create_task(
