@@ -1,7 +1,7 @@
 """Checks of messages: the stored bytes against their row, their signature, and the statements kept from them.
 
-Every message is verified again, by the keys that counted when it was stored. Our own are verified with the key
-at hand; those signed with an earlier one are not examined in this, and a note says so.
+Every message is verified again, by the keys that counted when it was stored; our own by every key of ours that is
+known. What was signed before anybody kept a list of them, with one that is not in it, is named in a note.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.keys import store
 from gateway.keys.store import Event
 from gateway.signing import trust
+from gateway.signing.messages import is_message_id
 from gateway.signing.trust import PeerKey, Revocation
 
 
@@ -34,7 +35,9 @@ class Trace:
 
 
 async def which(tx: db.ReadTx, code: str, message_id: str) -> list[Trace]:
-    """The key of every message with this id, whoever sent it; ``code`` is ours. Raises NOT_FOUND without one."""
+    """The key of every message with this id, whoever sent it; ``code`` is ours. Raises NOT_FOUND, MALFORMED."""
+    if not is_message_id(message_id):
+        raise GatewayError(Kind.MALFORMED, f"{message_id[:64]!r} is not the id of a message")
     found = await store.entry_of(tx, message_id)
     if not found:
         raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log")

@@ -8,6 +8,7 @@ overloaded.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -28,6 +29,8 @@ READ_SECONDS = 30.0
 #: What all bodies that are being read may hold together, in bytes; more are asked to come again (9003). Bytes are
 #: counted, not connections: a connection that has sent little must not take the place of a message.
 READ_BYTES = 64 * MAX_BODY
+#: How old what ``GET /keys`` shows may be.
+KEYS_SECONDS = 1.0
 
 
 def app(
@@ -67,9 +70,29 @@ class _Reading:
         return bytes(received)
 
 
+class _Shown:
+    """The keys that may sign, read no more often than ``KEYS_SECONDS``: everybody may ask, as often as they like."""
+
+    def __init__(self, database: db.Database, node: Node) -> None:
+        self._database, self._node = database, node
+        self._reading = asyncio.Lock()
+        self._keys: list[Mapping[str, str]] = []
+        self._until = 0.0
+
+    async def keys(self) -> list[Mapping[str, str]]:
+        """Our public keys; the one in use where none has been registered yet."""
+        async with self._reading:
+            if time.monotonic() >= self._until:
+                async with self._database.reading() as tx:
+                    self._keys = await own_keys.served(tx) or [self._node.signer.public_jwk()]
+                self._until = time.monotonic() + KEYS_SECONDS
+            return self._keys
+
+
 def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
+    shown = _Shown(database, node)
 
     @router.post("/messages")
     async def receive(request: Request) -> Response:
@@ -91,8 +114,7 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
 
     @router.get("/keys")
     async def keys() -> dict[str, list[Mapping[str, str]]]:
-        async with database.reading() as tx:
-            return {"keys": await own_keys.served(tx) or [node.signer.public_jwk()]}
+        return {"keys": await shown.keys()}
 
     return router
 

@@ -69,8 +69,14 @@ async def trace(stage: Stage, message_id: str) -> list[tracing.Trace]:
         return await tracing.which(tx, "GWY01", message_id)
 
 
-async def shown(stage: Stage) -> list[str]:
-    return [key["kid"] for key in (await stage.http.get(f"{stage.link_url}/keys")).json()["keys"]]
+async def shows(stage: Stage, *kids: str) -> None:
+    """Wait until these keys are shown, and no others: what everybody may ask for is read once a second."""
+
+    async def shown() -> bool:
+        keys = (await stage.http.get(f"{stage.link_url}/keys")).json()["keys"]
+        return {key["kid"] for key in keys} == set(kids)
+
+    await stage.until(shown)
 
 
 async def refused(stage: Stage, work: Any, kind: Kind = Kind.CONFLICT) -> str:
@@ -93,13 +99,13 @@ async def cannot_start(stage: Stage, key: SoftwareKey) -> str:
 
 async def test_the_first_key_is_registered_once_and_no_other_starts_unannounced(stage: Stage) -> None:
     first = stage.gateway.node.signer
-    assert await shown(stage) == [first.kid]
+    await shows(stage, first.kid)
     for _ in range(2):
         await stage.gateway.start()
     assert await stage.rows("SELECT kind FROM log_entry") == [("own-key.registered",)]
     other = SoftwareKey.generate()
     assert f"{other.kid} was never announced" in await cannot_start(stage, other)
-    assert await shown(stage) == [first.kid]
+    await shows(stage, first.kid)
 
 
 async def test_what_an_unannounced_key_would_sign_is_not_stored(stage: Stage) -> None:
@@ -121,7 +127,7 @@ async def test_a_key_is_used_once_every_active_link_has_receipted_it(linked: Sta
     first = linked.gateway.node.signer
     await linked.issue()
     new = await announce(linked)
-    assert set(await shown(linked)) == {first.kid, new.kid}
+    await shows(linked, first.kid, new.kid)
     assert "not yet receipted by KOR01, MEC01" in await cannot_start(linked, new)
     assert {d.type for d in (await listed(linked))[first.kid].owes} == {"link.keys"}
     await receipted(linked)
@@ -160,7 +166,7 @@ async def test_a_key_is_retired_when_it_owes_nothing_and_signs_no_more(linked: S
         linked.gateway, first_process = second, linked.gateway
         assert await linked.relay(transfers) == ["completed"]
         assert await linked.run(retire) == ["KOR01", "MEC01"]
-        assert await shown(linked) == [new.kid]
+        await shows(linked, new.kid)
         assert "is retired" in await refused(linked, retire)
         await receipted(linked)
         linked.gateway = first_process
@@ -268,7 +274,7 @@ async def test_a_compromised_key_stops_at_once_and_the_next_may_start_untold(lin
         lambda tx: commands.revoke(tx, linked.gateway.node, first.kid, Revocation.COMPROMISED, since=since)
     )
     assert told == []  # under the revoked key nothing is said
-    assert await shown(linked) == [new.kid]
+    await shows(linked, new.kid)
     _, kind, body = handmade.signer(linked, "MEC01").compose("GWY01", "action.notice", [])
     is_problem(await post(linked, kind, body), 503, 9002)
     await cannot_start(linked, loaded(linked))
