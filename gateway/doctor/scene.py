@@ -47,6 +47,8 @@ class Scene:
     keys: Mapping[str, Sequence[PeerKey]]
     #: Key id → when its revocation was entered in the log.
     revoked: Mapping[str, datetime] = field(default_factory=dict)
+    #: Since when every key of ours is listed, and nothing is stored that another has signed; nothing where none is.
+    listed_since: datetime | None = None
 
     def keys_of(self, owner: str, at: datetime) -> list[PeerKey]:
         """The keys of ``owner`` as they were known to be when a message was stored ``at`` that time."""
@@ -72,8 +74,9 @@ async def at(tx: db.ReadTx, own: Own, now: datetime) -> Scene:
     keys: dict[str, list[PeerKey]] = defaultdict(list)
     for key in await links.keys(tx, [link.code for link in await links.links(tx)]):
         keys[key.owner].append(key)
-    for ours in await own_keys.keys(tx):
-        keys[own.code].append(_ours(own, ours))
-    if own.jwk is not None and not any(key.kid == own.jwk["kid"] for key in keys[own.code]):
+    listed = await own_keys.keys(tx)
+    keys[own.code] += [_ours(own, key) for key in listed]
+    if own.jwk is not None and not listed:
         keys[own.code].append(PeerKey.from_jwk(own.code, own.jwk, not_before=_ALWAYS))
-    return Scene(own.code, now, keys, await store.revocations(tx))
+    since = min((key.not_before for key in listed), default=None)
+    return Scene(own.code, now, keys, await store.revocations(tx), since)

@@ -76,6 +76,20 @@ async def test_a_named_network_is_called(host: str) -> None:
     assert heard == [b"POST /messages HTTP/1.1\r\n"]
 
 
+async def test_redirects_are_not_followed_not_even_to_where_it_may_call() -> None:
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        location = f"location: http://127.0.0.1:{port}/messages"
+        writer.write(f"HTTP/1.1 307 Temporary Redirect\r\n{location}\r\ncontent-length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with inside() as (port, heard), await asyncio.start_server(elsewhere, "127.0.0.1", 0) as server:
+        outcome = await sent(Reach.of(LOOPBACK), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/messages")
+    assert outcome == Unknown("status 307 with no content type")
+    assert heard == []
+
+
 async def test_what_is_due_where_it_may_not_be_sent_stays_due_and_says_why(stage: Stage) -> None:
     course = await Course.begun(stage)
     await course.issue(block(1, 10))

@@ -314,6 +314,13 @@ async def test_the_message_of_a_key_that_was_planted_is_found_by_the_doctor(link
     )
     found = await linked.doctor()
     assert found and all("the signing key was not valid at sent_at" in remark for remark in found)
+    jwk = SoftwareKey.generate().public_jwk()
+    await linked.rows(
+        f"UPDATE own_key SET kid = '{jwk['kid']}', jwk = '{json.dumps(jwk)}', not_before = now() - interval '1 day',"
+        " retired_at = NULL, retired_by = NULL"
+    )
+    found = await linked.doctor()
+    assert found and all(f"signed with key {first}, which is none of ours" in remark for remark in found)
 
 
 async def test_own_keys_are_ended_once_and_never_changed_back(stage: Stage) -> None:
