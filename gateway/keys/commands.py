@@ -9,7 +9,7 @@ refused in its transaction (``may_sign``), so no message leaves that no peer cou
 log. Fails with ``GatewayError``: CONFLICT for what may not be now, NOT_FOUND for a key that is none of ours.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -110,8 +110,8 @@ async def retire(tx: db.Tx, node: Node, kid: str, debts: Debts) -> list[str]:
 async def revoke(tx: db.Tx, node: Node, kid: str, reason: Revocation, *, since: datetime | None) -> list[str]:
     """Let a key sign no more at once, since a time that is not to come; the links that are told, if any can be.
 
-    Under another key that signs the links are told its end. That it is compromised they must hear from people: whoever
-    has the key can date back what they sign with it. Raises CONFLICT when it was revoked before.
+    Under another key that signs, the links that know this one are told its end. That it is compromised they must hear
+    from people: whoever has the key can date back what they sign with it. Raises CONFLICT when it was revoked before.
     """
     await links.change_keys_alone(tx)
     key = await _known(tx, kid)
@@ -176,14 +176,20 @@ def _is_awaited(told: store.Told) -> bool:
 
 
 async def _tell_end(tx: db.Tx, node: Node, kid: str, end: datetime) -> list[str]:
+    """Tell of a key's end; who has not receipted the key itself is told of neither any more."""
+    unheard = [told for told in await store.told(tx, kid) if told.receipted_at is None]
+    for told in unheard:
+        await owed.done(tx, told.message_id)
     now = node.clock()
     body = {"keys": [], "not_before": wire.time_to_wire(now), "retire": {kid: wire.time_to_wire(end)}}
-    return await _tell(tx, node, kid, body, ends=True)
+    return await _tell(tx, node, kid, body, ends=True, but={told.link for told in unheard})
 
 
-async def _tell(tx: db.Tx, node: Node, kid: str, body: dict[str, Any], *, ends: bool) -> list[str]:
-    """Store a ``link.keys`` to every link that is not closed; each is sent until it is receipted."""
-    peers = [link.code for link in await links.links(tx) if link.state != "closed"]
+async def _tell(
+    tx: db.Tx, node: Node, kid: str, body: dict[str, Any], *, ends: bool, but: Collection[str] = ()
+) -> list[str]:
+    """Store a ``link.keys`` to every link that is not closed (``but`` some); each is sent until it is receipted."""
+    peers = [link.code for link in await links.links(tx) if link.state != "closed" and link.code not in but]
     stored = await outbox.store(tx, node, [Draft(peer, "link.keys", body=body) for peer in peers])
     messages = {peer: one.message.id for peer, one in zip(peers, stored, strict=True)}
     if messages:

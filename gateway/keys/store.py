@@ -35,8 +35,9 @@ class OwnKey:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A link that was told of a key (or of its end), and when it receipted that."""
+    """A link that was told of a key (or of its end), by which message, and when it receipted that."""
 
+    message_id: str
     kid: str
     link: str
     ends: bool
@@ -141,14 +142,14 @@ async def told(tx: db.Tx | db.ReadTx, kid: str | None = None) -> list[Told]:
     found = await db.rows(
         tx,
         """
-        SELECT t.kid, t.link, t.ends, l.state, e.at, o.waiting
+        SELECT CAST(t.message_id AS text) AS message_id, t.kid, t.link, t.ends, l.state, e.at, o.waiting
         FROM own_key_told t JOIN link l ON l.code = t.link LEFT JOIN log_entry e ON e.id = t.receipted_by
         LEFT JOIN owed o ON o.message_id = t.message_id
         WHERE t.kid = :kid OR CAST(:kid AS text) IS NULL ORDER BY t.kid, t.link, t.ends
         """,
         {"kid": kid},
     )
-    return [Told(r.kid, r.link, r.ends, r.state, r.at, r.waiting) for r in found]
+    return [Told(r.message_id, r.kid, r.link, r.ends, r.state, r.at, r.waiting) for r in found]
 
 
 async def entry_of(tx: db.ReadTx, message_id: str) -> list[Event]:

@@ -40,7 +40,7 @@ async def listing(tx: db.ReadTx, debts: Callable[[db.ReadTx], Awaitable[Sequence
                 until,
                 ended,
                 [t.link for t in about if t.receipted_at is not None],
-                {t.link: t.waiting for t in about if t.receipted_at is None and t.state != "closed"},
+                {t.link: t.waiting for t in about if key.signs and t.receipted_at is None and t.state != "closed"},
                 [debt for debt in owing if debt.kid == key.kid],
             )
         )

@@ -36,6 +36,20 @@ class Command:
 
 
 COMMANDS = {
+    # First, while every registry answers: what a link is told of a key is owed until it does.
+    "keys.announce": Command(
+        lambda keys: ("keys", "announce", str(keys.with_suffix(".pem"))), "(SELECT FROM own_key OFFSET 1) AS m", again=2
+    ),
+    "keys.retire": Command(
+        lambda keys: ("keys", "retire", rotation.kid(keys.with_suffix(".pem"))),
+        "own_key WHERE retired_at IS NOT NULL",
+        again=2,
+    ),
+    "keys.revoke": Command(
+        lambda keys: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
+        "own_key WHERE revoked_at IS NOT NULL",
+        again=2,
+    ),
     "links.register": Command(
         lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=https://x", f"--keys={keys}"),
         "link WHERE code = 'JPN01'",
@@ -57,19 +71,6 @@ COMMANDS = {
     "links.restored": Command(
         lambda keys: ("links", "restored", "MEC01", f"--keys={keys}", f"--since={datetime.now(UTC).isoformat()}"),
         "peer_key WHERE link = 'MEC01' AND revoked_at IS NOT NULL",
-        again=2,
-    ),
-    "keys.announce": Command(
-        lambda keys: ("keys", "announce", str(keys.with_suffix(".pem"))), "(SELECT FROM own_key OFFSET 1) AS m", again=2
-    ),
-    "keys.retire": Command(
-        lambda keys: ("keys", "retire", rotation.kid(keys.with_suffix(".pem"))),
-        "own_key WHERE retired_at IS NOT NULL",
-        again=2,
-    ),
-    "keys.revoke": Command(
-        lambda keys: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
-        "own_key WHERE revoked_at IS NOT NULL",
         again=2,
     ),
 }

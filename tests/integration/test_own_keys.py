@@ -199,6 +199,21 @@ async def test_links_are_told_until_when_a_retired_key_counts(stage: Stage) -> N
         assert {debt.type for debt in (await listed(stage))[new.kid].owes} == {"link.keys"}
 
 
+async def test_who_has_not_heard_of_a_key_is_told_of_it_no_more_when_it_ends(stage: Stage) -> None:
+    course = await Course.begun(stage)
+    never = await announce(stage)
+    await stage.rows("UPDATE own_key_told SET receipted_by = 1 WHERE link = 'MEC01'")
+    await stage.rows("DELETE FROM owed WHERE peer = 'MEC01'")
+    told = await stage.run(lambda tx: commands.retire(tx, stage.gateway.node, never.kid, owing.unanswered))
+    assert told == ["MEC01"]
+    [(peer, body)] = await stage.rows("SELECT o.peer, m.body FROM owed o JOIN message m USING (message_id)")
+    assert (peer, list(payload_of(bytes(body))["body"]["retire"])) == ("MEC01", [never.kid])
+    row = (await listed(stage))[never.kid]
+    assert (row.receipted, row.waiting, row.ended) == (["MEC01"], {}, "retired")
+    await course.turn()
+    assert await stage.doctor() == []
+
+
 async def answer_all(course: Course) -> None:
     """Both registries receipt what they are owed of keys."""
     for played in (course.source, course.acquirer):
