@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
@@ -88,42 +88,29 @@ def revoke(
 @app.command("list")
 def listing(as_json: AsJson = False, keep: Keep = None) -> None:
     """List every key: its time, who has receipted it, and which messages it still owes."""
-    from gateway.keys import view
-    from gateway.transfers import owing
-
-    async def work(database: "db.Database") -> list[view.KeyRow]:
-        async with database.reading() as tx:
-            return await view.listing(tx, owing.unanswered)
-
-    with chosen(keep) as settings:
-        found = on_database(settings, work)
+    found = _ask(keep, "/api/v1/keys")
     if as_json:
-        print(json.dumps({"keys": [asdict(row) for row in found]}, default=_written))
+        print(json.dumps(found))
         return
     table = Table("Key", "From", "Until", "Receipted by", "Not yet", "Owes")
-    for row in found:
-        waiting = [f"{link}: {why}" if why else link for link, why in row.waiting.items()]
-        until = f"{_written(row.until)} {row.ended}" if row.until else ""
-        table.add_row(
-            row.kid, _written(row.not_before), until, ", ".join(row.receipted), ", ".join(waiting), str(len(row.owes))
-        )
+    for row in found["keys"]:
+        waiting = [f"{link}: {why}" if why else link for link, why in row["waiting"].items()]
+        until = f"{row['until']} {row['ended']}" if row["until"] else ""
+        receipted = ", ".join(row["receipted"])
+        table.add_row(row["kid"], row["not_before"], until, receipted, ", ".join(waiting), str(len(row["owes"])))
     plain_console().print(table)
 
 
 @app.command("which")
 def which(message: Annotated[str, typer.Argument(help="Id of a message.")], keep: Keep = None) -> None:
     """Say which key signed a message and whether it was valid then, by what the log says."""
-    from gateway.keys import tracing
+    print(json.dumps(_ask(keep, f"/api/v1/messages/{quote(message, safe='')}/key")))
 
-    with chosen(keep) as settings:
 
-        async def work(database: "db.Database") -> list[tracing.Trace]:
-            async with database.reading() as tx:
-                return await tracing.which(tx, settings.code, message)
+def _ask(keep: Path | None, path: str) -> Any:
+    from gateway.cli import api
 
-        found = on_database(settings, work)
-    traces = [{**asdict(trace), "valid": trace.fault is None} for trace in found]
-    print(json.dumps({"messages": traces}, default=_written))
+    return api.ask(api.Where(keep), "GET", path)
 
 
 def _change(keep: Path | None, change: "Callable[[db.Tx, Node], Awaitable[T]]", commit: str) -> T:
@@ -140,8 +127,3 @@ def _change(keep: Path | None, change: "Callable[[db.Tx, Node], Awaitable[T]]", 
             return done
 
         return on_database(settings, work)
-
-
-def _written(value: Any) -> str:
-    assert isinstance(value, datetime)  # everything else here is JSON's own
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
+from gateway.domain.callers import EVERYTHING, Sight
 from gateway.signing.trust import PeerKey, Revocation
 
 
@@ -137,30 +138,32 @@ async def receipted(tx: db.Tx, message_id: str, entry_id: int) -> bool:
     return done.rowcount == 1
 
 
-async def told(tx: db.Tx | db.ReadTx, kid: str | None = None) -> list[Told]:
-    """Who was told of a key, or of every key, and of its end."""
+async def told(tx: db.Tx | db.ReadTx, kid: str | None = None, sight: Sight = EVERYTHING) -> list[Told]:
+    """Who in sight was told of a key, or of every key, and of its end."""
     found = await db.rows(
         tx,
         """
         SELECT CAST(t.message_id AS text) AS message_id, t.kid, t.link, t.ends, l.state, e.at, o.waiting
         FROM own_key_told t JOIN link l ON l.code = t.link LEFT JOIN log_entry e ON e.id = t.receipted_by
         LEFT JOIN owed o ON o.message_id = t.message_id
-        WHERE t.kid = :kid OR CAST(:kid AS text) IS NULL ORDER BY t.kid, t.link, t.ends
+        WHERE (t.kid = :kid OR CAST(:kid AS text) IS NULL)
+          AND (CAST(:sight AS text) IS NULL OR t.link = :sight) ORDER BY t.kid, t.link, t.ends
         """,
-        {"kid": kid},
+        {"kid": kid, "sight": sight.code},
     )
     return [Told(r.message_id, r.kid, r.link, r.ends, r.state, r.at, r.waiting) for r in found]
 
 
-async def entry_of(tx: db.ReadTx, message_id: str) -> list[Event]:
-    """The entries of the log for messages with this id, each kind with what it records; a sender's id is its own."""
+async def entry_of(tx: db.ReadTx, message_id: str, sight: Sight) -> list[Event]:
+    """The entries of the log for messages in sight with this id; two senders may have chosen the same."""
     found = await db.rows(
         tx,
         """
         SELECT e.kind, e.at, r.record FROM message m JOIN log_entry e ON e.id = m.entry_id
-        JOIN log_record r ON r.entry_id = e.id WHERE m.message_id = :id AND m.direction <> 'shown' ORDER BY e.id
+        JOIN log_record r ON r.entry_id = e.id WHERE m.message_id = :id AND m.direction <> 'shown'
+          AND (CAST(:sight AS text) IS NULL OR m.peer = :sight) ORDER BY e.id
         """,
-        {"id": message_id},
+        {"id": message_id, "sight": sight.code},
     )
     return [_event(r) for r in found]
 

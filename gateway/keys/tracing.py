@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway import db
+from gateway.domain.callers import EVERYTHING, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.keys import store
 from gateway.keys.store import Event
@@ -33,14 +34,22 @@ class Trace:
     revoked_since: datetime | None
     fault: str | None
 
+    @property
+    def valid(self) -> bool:
+        """Whether the key counted for the message."""
+        return self.fault is None
 
-async def which(tx: db.ReadTx, code: str, message_id: str) -> list[Trace]:
-    """The key of every message with this id, whoever sent it; ``code`` is ours. Raises NOT_FOUND, MALFORMED."""
+
+async def which(tx: db.ReadTx, code: str, message_id: str, sight: Sight = EVERYTHING) -> list[Trace]:
+    """The key of every message in sight with this id, whoever sent it; ``code`` is ours.
+
+    Raises NOT_FOUND without one, MALFORMED for what is no id.
+    """
     if not is_message_id(message_id):
-        raise GatewayError(Kind.MALFORMED, f"{message_id[:64]!r} is not the id of a message")
-    found = await store.entry_of(tx, message_id)
+        raise GatewayError(Kind.MALFORMED, f"{message_id[:64]!r} is not the id of a message", code=2001)
+    found = await store.entry_of(tx, message_id, sight)
     if not found:
-        raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log")
+        raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log", code=3001)
     events = await store.events(tx)
     return [_trace(message, events, code, message_id) for message in found]
 

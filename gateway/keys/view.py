@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import db
+from gateway.domain.callers import EVERYTHING, Sight
 from gateway.keys import store
 from gateway.keys.commands import Debt
 
@@ -23,9 +24,12 @@ class KeyRow:
     owes: list[Debt]
 
 
-async def listing(tx: db.ReadTx, debts: Callable[[db.ReadTx], Awaitable[Sequence[Debt]]]) -> list[KeyRow]:
-    """Every key there ever was, the oldest first."""
-    told, owing = await store.told(tx), await debts(tx)
+async def listing(
+    tx: db.ReadTx, debts: Callable[[db.ReadTx], Awaitable[Sequence[Debt]]], sight: Sight = EVERYTHING
+) -> list[KeyRow]:
+    """Every key there ever was, the oldest first, with what links in sight were told and are owed."""
+    told = await store.told(tx, sight=sight)
+    owing = [debt for debt in await debts(tx) if sight.code in (None, debt.peer)]
     rows = []
     for key in await store.keys(tx):
         about = [t for t in told if t.kid == key.kid and not t.ends]

@@ -24,6 +24,7 @@ from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import problems, schemas
 from gateway.web.auth import Callers, needs
+from gateway.web.keys import keys
 from gateway.web.watching import stepping_in, watching
 
 
@@ -35,6 +36,7 @@ def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> Fa
     application.include_router(_transfers(database, node), prefix="/api/v1")
     application.include_router(stepping_in(database, node), prefix="/api/v1")
     application.include_router(watching(database), prefix="/api/v1")
+    application.include_router(keys(database, node), prefix="/api/v1")
     application.include_router(_books(database, inbox), prefix="/api/v1")
     problems.install(application)
     return application

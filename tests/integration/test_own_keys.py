@@ -11,6 +11,7 @@ import pytest
 
 from gateway import wiring
 from gateway.domain.addresses import LOOPBACK
+from gateway.domain.callers import Caller, Scope, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.keys import commands, store, tracing, view
 from gateway.links import commands as links
@@ -317,6 +318,27 @@ async def test_the_log_alone_says_which_key_signed_and_whether_it_was_valid_then
     with pytest.raises(GatewayError) as raised:
         await trace(stage, "0195515b-9c00-7000-8000-00000000000a")
     assert raised.value.kind is Kind.NOT_FOUND
+
+
+async def test_a_caller_of_one_link_sees_what_concerns_it_alone(linked: Stage) -> None:
+    await announce(linked)
+    ids = dict(await linked.rows("SELECT peer, message_id::text FROM message WHERE type = 'link.keys'"))
+    korea = await linked.calling(Caller("k", True, Sight("KOR01"), frozenset({Scope.LINKS_READ, Scope.AUDIT_READ})))
+    for api, links_seen in ((linked.api, {"KOR01", "MEC01"}), (korea, {"KOR01"})):
+        first, new = (await api.get("/api/v1/keys")).json()["keys"]
+        assert ({d["peer"] for d in first["owes"]}, set(new["waiting"])) == (links_seen, links_seen)
+    [traced] = (await korea.get(f"/api/v1/messages/{ids['KOR01']}/key")).json()["messages"]
+    assert (traced["sender"], traced["valid"], traced["kid"]) == ("GWY01", True, first["kid"])
+    # Another's message is refused like one that never was, to the letter.
+    foreign = await korea.get(f"/api/v1/messages/{ids['MEC01']}/key")
+    absent = await korea.get("/api/v1/messages/0195515b-9c00-7000-8000-00000000000a/key")
+    assert (foreign.status_code, foreign.content) == (absent.status_code, absent.content)
+    is_problem(foreign, 403, 8001)
+    is_problem(await linked.api.get("/api/v1/messages/0195515b-9c00-7000-8000-00000000000a/key"), 404, 3001)
+    is_problem(await linked.api.get("/api/v1/messages/message/key"), 400, 2001)
+    reader = await linked.calling(Caller("r", True, Sight("KOR01"), frozenset({Scope.TRANSFERS_READ})))
+    for path in ("keys", f"messages/{ids['KOR01']}/key"):
+        is_problem(await reader.get(f"/api/v1/{path}"), 403, 8001)
 
 
 async def test_the_message_of_a_key_that_was_planted_is_found_by_the_doctor(linked: Stage) -> None:
