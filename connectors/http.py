@@ -4,18 +4,22 @@ Every failure becomes one of three outcomes. *Rejected* is said only by the regi
 problem document (4xx, or 503 with its Retry-After), after which nothing has happened there. *Accepted* is an
 answer with status 200, of a content type the protocol knows and a bounded size. Everything else (time-out, connection
 lost or refused, 5xx without a problem document, an oversize or unreadable answer) is *Unknown*. Nothing is
-retried here and nothing is followed: repeating is the relay's decision.
+retried here and nothing is followed: repeating is the relay's decision. What may not be called is sent nothing;
+that is *Unknown* too, so the statement stays due and its row says why.
 """
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from gateway.domain.addresses import Reach
 from gateway.domain.registry import Accepted, Outcome, Rejected, Unknown
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
 
@@ -34,13 +38,14 @@ PART: Final = 256 * 1024
 
 
 class Client:
-    """The connections of a process, some to each peer. ``timeout_seconds`` is for a whole exchange."""
+    """The connections of a process, some to each peer it may reach. ``timeout_seconds`` is for a whole exchange."""
 
-    def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, reach: Reach, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
         tls = httpx.create_ssl_context(trust_env=False)
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(verify=tls, client=lambda: _session(tls)),
+            transport=AiohttpTransport(verify=tls, client=lambda: _session(tls, reach, plain=False)),
+            mounts={"http://": AiohttpTransport(verify=tls, client=lambda: _session(tls, reach, plain=True))},
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             follow_redirects=False,
             trust_env=False,
@@ -66,9 +71,20 @@ class Client:
         await self._http.aclose()
 
 
-def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
+def _session(tls: ssl.SSLContext, reach: Reach, *, plain: bool) -> aiohttp.ClientSession:
     """The session below the client; made at the first send, because it belongs to the event loop."""
-    pool = aiohttp.TCPConnector(limit=0, limit_per_host=PER_PEER, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls)
+
+    def permitted(info: tuple[Any, ...]) -> socket.socket:
+        """The socket for an address that a name resolved to, or that was given: the last look before it is called."""
+        family, kind, protocol, _, (address, *_) = info
+        if not reach.permits(address, plain=plain):
+            how = "plain HTTP" if plain else "HTTPS"
+            raise OSError(errno.EACCES, f"{address} is not called by {how}: GATEWAY_PRIVATE_PEERS does not name it")
+        return socket.socket(family, kind, protocol)
+
+    pool = aiohttp.TCPConnector(
+        limit=0, limit_per_host=PER_PEER, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls, socket_factory=permitted
+    )
     return aiohttp.ClientSession(connector=pool)
 
 

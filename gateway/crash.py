@@ -22,11 +22,9 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 #: What ``gateway serve`` commits: messages applied (by type, ``other`` for what is refused before it is believed), what
 #: operators call, and the workers' bell.
 SERVING = (
-    *_named(
-        "receive", "link.activate action.notice transfer.propose transfer.answer transfer.released transfer.voided"
-    ),
-    *_named("receive", "transfer.credited status.query time.query other"),
-    *("request", "end", "resume", "ring"),
+    *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
+    *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
+    *("start", "request", "end", "resume", "ring"),
     *("token-key", "token", "access"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
@@ -37,10 +35,14 @@ WORKING = (
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
 #: What single commands commit.
-COMMANDS = (*_named("links", "register limit-time add-keys revoke-key restored"), "migrate")
+COMMANDS = (
+    *_named("links", "register limit-time add-keys revoke-key restored"),
+    *_named("keys", "announce retire revoke"),
+    "migrate",
+)
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query action.record"
+    "send", "transfer.closed status.query action.record link.keys"
 )
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

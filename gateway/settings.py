@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
+from gateway.domain.addresses import Reach
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
 
@@ -60,6 +61,19 @@ class Settings(BaseModel):
     link_listen: str = "127.0.0.1:8640"
     #: Where operators call the API.
     operator_listen: str = "127.0.0.1:8641"
+    #: Private networks in which linked registries may be (10.1.0.0/16,fd00::/8); all others are public, by HTTPS.
+    private_peers: str = ""
+
+    @property
+    def reach(self) -> Reach:
+        """Which addresses may be called."""
+        return Reach.of(self.private_peers)
+
+    @field_validator("private_peers")
+    @classmethod
+    def _private(cls, value: str) -> str:
+        Reach.of(value)
+        return value
 
     @property
     def issuer_name(self) -> str:

@@ -15,11 +15,14 @@ from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
+from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
+from gateway.keys import commands as keys
 from gateway.links import commands as links
+from gateway.links import rotation
 from gateway.links import store as linked
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
@@ -32,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
     "link.activate": links.activate,
     **links.require_open(
         {
+            "link.keys": rotation.announced,
             "action.notice": notices.notice,
             "transfer.propose": commands.propose,
             "transfer.answer": commands.answer,
@@ -60,6 +64,10 @@ class Gateway:
     registries: "Registries"
     callers: Registered
 
+    async def start(self) -> None:
+        """Let this process sign with its key; raises CONFLICT when it may not."""
+        await self.database.run(lambda tx: keys.start(tx, self.node), "start")
+
     async def close(self) -> None:
         """Close every connection."""
         await self.registries.close()
@@ -87,8 +95,8 @@ class Local:
 class Registries:
     """The connectors in use, one for each link at its present address."""
 
-    def __init__(self) -> None:
-        self._client = Client()
+    def __init__(self, reach: Reach) -> None:
+        self._client = Client(reach)
         self._known: dict[tuple[str, str, str], Registry] = {}
 
     async def of(self, tx: db.Tx | db.ReadTx, code: str) -> Registry | None:
@@ -118,9 +126,9 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     """Put a gateway together; raises MALFORMED when there is no key to sign with."""
     with named("database_url"):
         database = db.Database(settings.database_url)
-    node = Node(settings.code, signer(settings), clock)
+    node = Node(settings.code, signer(settings), clock, settings.reach)
     inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
-    registries = Registries()
+    registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
 

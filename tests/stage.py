@@ -25,6 +25,7 @@ from gateway import worker as relay_worker
 from gateway.access.tokens import Authority
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
+from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.links import commands
 from gateway.links.store import Link
@@ -250,6 +251,10 @@ class Stage:
         assert answer.is_success, answer.text
         return dict(answer.json())
 
+    async def published(self, code: str) -> list[dict[str, Any]]:
+        """The public keys a registry shows."""
+        return list((await self.http.get(f"{self.registries[code].url}/keys")).json()["keys"])
+
     async def states(self, transfers: list[str]) -> list[str]:
         """The states of these transfers, "absent" for one that has not arrived."""
         found = dict(await self.rows("SELECT id, state FROM transfer"))
@@ -318,6 +323,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
             database_url=server.dsn(name, "gateway_app"),
             key_file=folder / "gateway.pem",
             token_key_file=folder / "tokens.pem",
+            private_peers=LOOPBACK,
         )
         gateway = wiring.build(settings, clock=clock)
         stack.push_async_callback(gateway.close)
@@ -326,7 +332,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         await endpoint.register()
         cast = Cast(gateway, Authority(settings.issuer_name, tokens))
         facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
-        edges = (link.app(gateway.inbox, gateway.node), facing_operators)
+        edges = (link.app(gateway.database, gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)

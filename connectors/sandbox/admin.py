@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from . import accepting, actions, backup, books, issuing, listing, proposing, shapes, status
+from . import accepting, actions, backup, books, issuing, listing, proposing, rotating, shapes, status
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
@@ -65,6 +65,11 @@ def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:
         ids = [message.id for message in messages]
         receipted = await _receipted(registry, ids)
         return {"messages": ids, "positions": positions, "receipted": receipted}
+
+    @routes.post("/keys/rotate")
+    async def rotate() -> dict[str, Any]:
+        await rotating.rotate(registry)
+        return _keys(registry)
 
     @routes.post("/transfers", status_code=201)
     async def propose(wanted: Transfers) -> dict[str, Any]:
@@ -174,6 +179,10 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     async def recorded(after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000) -> dict[str, Any]:
         return {"records": await database.run("admin.look", lambda tx: listing.record_list(tx, after, limit))}
 
+    @routes.get("/keys")
+    async def keys() -> dict[str, Any]:
+        return _keys(registry)
+
     @routes.get("/policy")
     async def policy() -> dict[str, Any]:
         return await database.run("admin.look", accepting.policy)
@@ -193,6 +202,11 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     @routes.get("/messages/{message}")
     async def message(message: Annotated[str, shaped(shapes.is_uuid7, "a message id")]) -> dict[str, Any]:
         return _found(await database.run("admin.look", lambda tx: listing.message(tx, message)))
+
+
+def _keys(registry: Registry) -> dict[str, Any]:
+    announced = registry.trust.announced
+    return {"signs": registry.key.kid, "announced": announced.kid if announced else None}
 
 
 def _found(value: dict[str, Any] | None) -> dict[str, Any]:

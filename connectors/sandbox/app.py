@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
-from . import admin, arrivals, backup, books, disturbing, faults
+from . import admin, arrivals, backup, books, disturbing, faults, rotating
 from .arrivals import Cut, problem
 from .backup import NotServing
 from .database import Tx
@@ -45,7 +45,7 @@ def build(registry: Registry) -> FastAPI:
 
     @app.get("/keys")
     async def keys() -> Response:
-        return Cut() if registry.faults.down else JSONResponse({"keys": [registry.key.public()]})
+        return Cut() if registry.faults.down else JSONResponse({"keys": registry.trust.published()})
 
     _map_errors(app)
     return app
@@ -72,6 +72,8 @@ async def _open(tx: Tx, registry: Registry) -> None:
     new_kid = await backup.restored(tx)
     if new_kid is not None and new_kid != registry.key.kid:
         registry.trust.renew()  # it died between the restore and this
+    await rotating.go_on(tx, registry)
+    await rotating.take_up(tx, registry)
     for party in [*([registry.party] if registry.party else []), *registry.sections.values()]:
         await books.ensure_accounts(tx, [(party, "100-1", "holding"), (party, books.PENDING_ACCOUNT, "pending")])
 

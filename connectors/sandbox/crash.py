@@ -21,6 +21,7 @@ COMMITS = (
     "receive.transfer.settle",
     "receive.transfer.closed",
     "receive.action.record",
+    "receive.link.keys",
     "receive.status.query",
     "receive.time.query",
     "receive.refused",
@@ -38,6 +39,7 @@ COMMITS = (
     "admin.use",
     "admin.cancel",
     "admin.policy",
+    "admin.rotate",
     "admin.look",
     "admin.lies",
     "admin.backup",
@@ -47,6 +49,7 @@ COMMITS = (
 #: What leaves this process: messages by their type, and the one question for the gateway's keys.
 SENDS = (
     "send.link.activate",
+    "send.link.keys",
     "send.action.notice",
     "send.transfer.propose",
     "send.transfer.answer",

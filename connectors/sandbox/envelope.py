@@ -35,6 +35,7 @@ INCOMING: dict[str, str | None] = {
     "transfer.settle": "settle",
     "transfer.closed": "closed",
     "action.record": "record",
+    "link.keys": None,
     "status.query": None,
     "time.query": None,
 }

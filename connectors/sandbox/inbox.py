@@ -7,7 +7,7 @@ change nothing and are not stored. A refusal of a whole message is no verdict an
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from . import acquirer, backup, clock, envelope, outcomes, post, proposing, records, source, status
+from . import acquirer, backup, clock, envelope, outcomes, post, proposing, records, rotating, source, status
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
 from .outcomes import Outcome
@@ -36,6 +36,7 @@ HANDLERS: Mapping[str, Handler] = {
     "transfer.settle": acquirer.settle,
     "transfer.closed": _closed,
     "action.record": records.record,
+    "link.keys": rotating.announced,
 }
 #: What is taken by the international registry alone.
 _RECORDED = {"action.record"}
@@ -50,9 +51,12 @@ async def receive(
         if message.type in ("status.query", "time.query"):
             envelope.check_times(message)
             return await _answer_query(registry, message)
-        return await registry.database.run(
+        answer = await registry.database.run(
             f"receive.{message.type}", lambda tx: _handle(tx, registry, message, handlers)
         )
+        if message.type == "link.keys":
+            await registry.database.run("admin.look", lambda tx: rotating.take_up(tx, registry))
+        return answer
     except Refusal as refusal:
         return await _refusal(registry, refusal)
 

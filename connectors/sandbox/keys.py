@@ -9,6 +9,7 @@ import contextlib
 import glob
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +80,26 @@ def algorithm_of(key: Key) -> str:
     raise ValueError("the key is neither Ed25519 nor P-256")
 
 
+@dataclass(frozen=True)
+class Announced:
+    """A key somebody announced, or the end of one that was known before (without ``key``)."""
+
+    key: Key | None
+    not_before: datetime | None
+    not_after: datetime | None
+
+    @classmethod
+    def of(cls, jwk: str, not_before: datetime | None, not_after: datetime | None) -> "Announced":
+        """Read the key, whose JSON text may be empty."""
+        keys = _by_thumbprint({"keys": [strictjson.loads(jwk)]}) if jwk else {}
+        return cls(next(iter(keys.values()), None), not_before, not_after)
+
+    def good(self, sent_at: datetime) -> bool:
+        """Say whether the key is good for what was sent then."""
+        begun = self.not_before is None or self.not_before <= sent_at
+        return begun and (self.not_after is None or sent_at < self.not_after)
+
+
 @dataclass
 class Trust:
     """Who may sign what: one key set per sender code.
@@ -92,6 +113,10 @@ class Trust:
     files: dict[str, Path]
     pinned: dict[str, dict[str, Any]] = field(default_factory=dict)
     own: OwnKey = field(init=False)
+    #: This registry's next key while its announcement is owed.
+    announced: OwnKey | None = None
+    #: What others announced, by sender and key id.
+    told: dict[tuple[str, str], Announced] = field(default_factory=dict)
     _earlier: dict[str, Key] = field(default_factory=dict)
     _read: dict[str, tuple[tuple[int, int], dict[str, Key]]] = field(default_factory=dict)
 
@@ -111,13 +136,21 @@ class Trust:
         write(self._prepared, new)
         return new
 
+    def prepared(self) -> OwnKey | None:
+        """Give the key that was made and not put in place yet, if there is one."""
+        return load(self._prepared) if self._prepared.exists() else None
+
+    def published(self) -> list[dict[str, Any]]:
+        """Give the public keys this registry signs with now, or will."""
+        return [key.public() for key in (self.own, self.announced) if key is not None]
+
     def renew(self) -> None:
         """Sign with the prepared key from now on; the old one is kept for what it signed (R16)."""
         old = self.own
         with contextlib.suppress(FileExistsError):  # it died right after this line before
             os.link(self.own_file, self.own_file.with_name(f"{self.own_file.name}.{old.kid}"))
         os.replace(self._prepared, self.own_file)
-        self._earlier[old.kid], self.own = old.key, load_or_make(self.own_file)
+        self._earlier[old.kid], self.own, self.announced = old.key, load_or_make(self.own_file), None
 
     def pin(self, sender: str, key_set: dict[str, Any]) -> None:
         """Trust a key set that was fetched once; a file for the same sender wins over it."""
@@ -128,7 +161,14 @@ class Trust:
         """Give the key ``kid`` of ``sender``, or nothing; raises ``KeysMissing`` without any key set."""
         if sender == self.own_code:
             return self.own.key if kid == self.own.kid else self._earlier.get(kid)
-        return self._keys(sender).get(kid)
+        pinned = self._keys(sender).get(kid)
+        announced = self.told.get((sender, kid))
+        return announced.key if pinned is None and announced is not None else pinned
+
+    def good(self, sender: str, kid: str, sent_at: datetime) -> bool:
+        """Say whether a key counts for what was sent then, as far as its owner has announced it."""
+        announced = self.told.get((sender, kid))
+        return announced is None or announced.good(sent_at)
 
     def _keys(self, sender: str) -> dict[str, Key]:
         path = self.files.get(sender)

@@ -5,6 +5,7 @@ a *section*, for each of its Parties: ``sections`` gives their registry codes, w
 name. Every other kind keeps its books under its own code.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,6 +37,8 @@ class Registry:
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
     faults: Faults = field(default_factory=Faults)
+    #: One rotation at a time.
+    rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def key(self) -> OwnKey:

@@ -18,6 +18,7 @@ from . import (
     outcomes,
     post,
     proposing,
+    rotating,
     source,
     status,
     strictjson,
@@ -48,6 +49,8 @@ async def restore(registry: Registry, background: Background, *, known: bool) ->
         await registry.database.run("admin.restore", lambda tx: backup.put_back(tx, new.kid if new else None))
         if new is not None:
             registry.trust.renew()
+        await registry.database.run("admin.look", lambda tx: rotating.go_on(tx, registry))
+        await registry.database.run("admin.look", lambda tx: rotating.take_up(tx, registry))
     finally:
         await background.begin()
     return registry.key
@@ -153,6 +156,8 @@ async def _serve_again(tx: Tx, registry: Registry, said_already: AbstractSet[str
     old = [row for row in owed if segment(row["jws"].split(".")[0])["kid"] != registry.key.kid]
     await tx.execute("UPDATE sent SET owed = false WHERE id = ANY(%s)", [row["id"] for row in old])
     for row in old:
+        if row["type"] == "link.keys":
+            continue  # it announced another key than the one persons have confirmed since
         await _sign_anew(tx, registry, row, said_already)
 
 

@@ -108,6 +108,15 @@ CREATE TABLE IF NOT EXISTS received (
   at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The gateway's announcements: without jwk, the end of a key of its pinned set.
+CREATE TABLE IF NOT EXISTS gateway_key (
+  kid text PRIMARY KEY,
+  jwk jsonb,
+  not_before timestamptz,
+  not_after timestamptz,
+  CHECK ((jwk IS NULL) = (not_before IS NULL))
+);
+
 CREATE TABLE IF NOT EXISTS transfer (
   transfer text NOT NULL,
   role text NOT NULL CHECK (role IN ('source', 'acquirer')),

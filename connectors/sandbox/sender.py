@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import clock, envelope, faults, strictjson
+from . import clock, envelope, faults, rotating, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -62,6 +62,7 @@ class _Departure:
 @dataclass(frozen=True)
 class _Result:
     id: str
+    type: str
     pause: float
     answer: Message | None
     texts: list[str]
@@ -145,16 +146,18 @@ class Sender:
         results, busy = list(self._results), list(self._flying)
         due, pause = await self._registry.database.run("outbox.turn", lambda tx: _due(tx, results, busy))
         del self._results[: len(results)]
+        if any(result.type == "link.keys" and result.answer is not None for result in results):
+            await self._registry.database.run("admin.look", lambda tx: rotating.go_on(tx, self._registry))
         for row in due:
             self._flying[row["id"]] = asyncio.create_task(self._send(row))
         return pause
 
     async def _send(self, row: Row) -> None:
         pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LAST_PAUSE)
-        result = _Result(row["id"], pause, None, [])
+        result = _Result(row["id"], row["type"], pause, None, [])
         try:
             answer, texts = await self.post(row["type"], row["content_type"], bytes(row["body"]))
-            result = _Result(row["id"], pause, answer, texts)
+            result = _Result(row["id"], row["type"], pause, answer, texts)
         except NoAnswer as error:
             log.info("message %s: no answer: %s", row["id"], error)
         finally:

@@ -250,6 +250,27 @@ ITEMS: dict[str, Check] = {
     ),
 }
 
+_is_jwk_okp = _record(
+    {"kty": _one_of("OKP"), "crv": _one_of("Ed25519"), "x": is_hash, "alg": _one_of("Ed25519"), "kid": is_hash,
+     "use": _one_of("sig")}
+)  # fmt: skip
+_is_jwk_ec = _record(
+    {"kty": _one_of("EC"), "crv": _one_of("P-256"), "x": is_hash, "y": is_hash, "alg": _one_of("ES256"), "kid": is_hash,
+     "use": _one_of("sig")}
+)  # fmt: skip
+_new_keys = _record({"keys": _list_of(lambda value: _is_jwk_okp(value) or _is_jwk_ec(value)), "not_before": is_time})
+
+
+def _is_announcement(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    ends = value.get("retire", {})
+    sound = isinstance(ends, dict) and all(is_hash(kid) and is_time(end) for kid, end in ends.items())
+    return (
+        sound and _new_keys({name: value[name] for name in value if name != "retire"}) and bool(value["keys"] or ends)
+    )
+
+
 _status_query = _record({"transfer": is_transfer, "my_state": _is_text}, {"message": is_named_message})
 _status_answer = _record(
     {"transfer": is_transfer, "state": _is_text},
@@ -260,6 +281,7 @@ _nothing = _record({})
 
 #: Bodies by message type; types that carry evidence may leave it out.
 BODIES: dict[str, Check] = {
+    "link.keys": _is_announcement,
     "transfer.request": _nothing,
     "transfer.offer": _evidence_only,
     "transfer.commit": _evidence_only,

@@ -8,6 +8,7 @@ a header of exactly ``alg``, ``kid`` and ``typ``; it raises ``Unattributable`` f
 import base64
 import hashlib
 import re
+from datetime import datetime
 from typing import Any
 
 from joserfc import jws
@@ -15,6 +16,7 @@ from joserfc.errors import JoseError
 
 from . import strictjson
 from .keys import OwnKey, Trust, algorithm_of
+from .shapes import is_time
 from .strictjson import Malformed
 
 #: Largest HTTP body of a message.
@@ -78,4 +80,7 @@ def prove(compact: str, sender: str, trust: Trust) -> dict[str, Any]:
         jws.deserialize_compact(compact, key, registry=_REGISTRY)
     except (JoseError, ValueError) as error:
         raise Unattributable(401, 1006, "the signature is not valid") from error
+    sent_at: Any = payload.get("sent_at")
+    if is_time(sent_at) and not trust.good(sender, header["kid"], datetime.fromisoformat(sent_at)):
+        raise Unattributable(401, 1007, "the key was not valid when this was sent")
     return payload

@@ -48,7 +48,7 @@ def doctor(
 
 
 def _own(settings: Settings) -> Own:
-    """Who we are; without the key, because a doctor need not have it, our own signatures are not examined."""
+    """Who we are; the key need not be at hand, because the database lists those that were ever used."""
     try:
         return Own(settings.code, signer(settings).public_jwk())
     except GatewayError:

@@ -70,6 +70,7 @@ def on_database(chosen_settings: "Settings", work: "Callable[[db.Database], Awai
 
 
 def _kept(folder: Path, server: "embedded.Server") -> "Settings":
+    from gateway.domain.addresses import LOOPBACK
     from gateway.settings import Settings
 
     return Settings(
@@ -80,4 +81,5 @@ def _kept(folder: Path, server: "embedded.Server") -> "Settings":
         token_key_file=folder / TOKEN_KEY,
         link_listen="127.0.0.1:0",
         operator_listen="127.0.0.1:0",
+        private_peers=LOOPBACK,
     )

@@ -48,7 +48,7 @@ def add(
     books = _sections(kind, section or [], party) or {code: party}
     link = Link(code, kind, url, "requested", time_limit, tuple(books))
     with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC), settings.reach)
 
         async def work(database: db.Database) -> list[str]:
             registered = commands.register
@@ -79,7 +79,7 @@ def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str |
 def limit_time(code: link_keys.Code, hours: int, keep: Keep = None) -> None:
     """Set how many hours transfers proposed from now on may take to reach their commit."""
     with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC), settings.reach)
 
         async def work(database: db.Database) -> None:
             await database.run(lambda tx: commands.limit_time(tx, node, code, hours), "links.limit-time")

@@ -36,7 +36,7 @@ def serve(keep: Keep = None) -> None:
             with named("token_key" if settings.token_key is not None else "token_key_file"):
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
-            for_registries = link.app(gateway.inbox, gateway.node)
+            for_registries = link.app(gateway.database, gateway.inbox, gateway.node)
             for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
@@ -76,6 +76,8 @@ def _until_told(settings: Settings, work: "Callable[[Gateway, asyncio.Event], Aw
         try:
             with named("database_url"):
                 await gateway.database.check()
+            with named("key" if settings.key is not None else "key_file"):
+                await gateway.start()
             await work(gateway, stop)
         finally:
             await gateway.close()

@@ -12,6 +12,7 @@ import httpx
 from gateway import db
 from gateway.demo import KEY
 from gateway.demo.members import GATEWAY, Member
+from gateway.domain.addresses import LOOPBACK, Reach
 from gateway.domain.callers import EVERYTHING
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands, store
@@ -48,7 +49,7 @@ def establish(http: httpx.Client, folder: Path, members: Sequence[Member], urls:
 
 async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, str], dsn: str) -> dict[str, str]:
     """Register the links that are not there, move those that are to their present addresses; their states."""
-    node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
+    node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC), Reach.of(LOOPBACK))
     database = db.Database(dsn)
 
     async def work(tx: db.Tx) -> dict[str, str]:

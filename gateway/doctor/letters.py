@@ -1,7 +1,7 @@
 """Checks of messages: the stored bytes against their row, their signature, and the statements kept from them.
 
-Every message is verified again, by the keys that counted when it was stored. Our own are verified with the key
-at hand; those signed with an earlier one are not examined in this, and a note says so.
+Every message is verified again, by the keys that counted when it was stored; our own by every key of ours that is
+known. What was signed before anybody kept a list of them, with one that is not in it, is named in a note.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Any
 from gateway import db
 from gateway.doctor import store
 from gateway.doctor.report import Remark, finding, note
-from gateway.doctor.scene import Scene
+from gateway.doctor.scene import TOLERANCE, Scene
 from gateway.signing import compact, envelope, trust
 from gateway.signing.envelope import CarriedMessage, EnvelopeError, Item, Unverified
 from gateway.signing.messages import parse_time
@@ -221,9 +221,14 @@ def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
         yield finding("its items are not those that were signed", **about)
 
 
-def own_keys(letter: Letter, _scene: Scene) -> Iterable[Remark]:
-    """Messages of ours that were signed with a key not at hand are named: their signature is not examined."""
-    if letter.unproven and letter.unverified is not None:
+def own_keys(letter: Letter, scene: Scene) -> Iterable[Remark]:
+    """Messages of ours are signed with keys of ours that are listed; those older than the list are named."""
+    if not letter.unproven or letter.unverified is None:
+        return
+    stored = letter.columns["at"] if letter.columns["kind"] != "evidence" else None
+    if scene.listed_since is not None and stored is not None and stored > scene.listed_since + TOLERANCE:
+        yield finding(f"signed with key {letter.unverified.kid}, which is none of ours", entry=letter.entry)
+    else:
         yield note(
             f"signed with our key {letter.unverified.kid}, which is not at hand: not examined", entry=letter.entry
         )

@@ -47,10 +47,11 @@ async def register(
 ) -> list[str]:
     """Register a system: its code, kind, address, registries (with their Parties) and public keys; the key ids.
 
-    Raises MALFORMED for a code or key that is none and for sections that cannot be, CONFLICT when the link exists, a
-    registry is behind another link, a Party has its section elsewhere, or a key is another's.
+    Raises MALFORMED for a code, an address or a key that is none and for sections that cannot be, CONFLICT when the
+    link exists, a registry is behind another link, a Party has its section elsewhere, or a key is another's.
     """
     parse_link_code(link.code)
+    node.reach.check(link.url)
     for registry in link.registries:
         parse_registry_code(registry)
     for party in filter(None, parties.values()):
@@ -157,7 +158,11 @@ async def limit_time(tx: db.Tx, node: Node, code: str, hours: int) -> None:
 
 
 async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:
-    """Note where a registered system is reached now; its keys, not its address, are what is trusted."""
+    """Note where a registered system is reached now; its keys, not its address, are what is trusted.
+
+    Raises MALFORMED for an address that the gateway may not call.
+    """
+    node.reach.check(url)
     row = await store.find(tx, code)
     if row is None:
         raise GatewayError(Kind.NOT_FOUND, f"no link with {code} is registered")
@@ -252,7 +257,7 @@ async def _new_keys(
     kids = [key.kid for key in keys]
     if not keys or len(set(kids)) < len(kids):
         raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice")
-    owners = await store.owners(tx, kids)
+    owners = await store.key_owners(tx, kids)
     if owners:
         kid, owner = next(iter(owners.items()))
         raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already")

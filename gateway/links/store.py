@@ -5,7 +5,7 @@ books behind it. A Party's own registry is one link and one registry; the intern
 with a registry, its section, per Party.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -205,12 +205,35 @@ async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:
     return frozenset(r.registry for r in found)
 
 
-async def owners(tx: db.Tx, kids: Sequence[str]) -> dict[str, str]:
-    """Which link each of these keys is registered for; one that is not registered is left out."""
+async def change_keys_alone(tx: db.Tx) -> None:
+    """Let nobody else announce keys until ``tx`` ends: of two who bring one key, the second finds the first's."""
+    await db.rows(tx, "SELECT pg_advisory_xact_lock(7, 0)")
+
+
+async def key_owners(tx: db.Tx, kids: Sequence[str]) -> dict[str, str]:
+    """Whose each of these keys is, the gateway's own included; one that is nobody's is left out."""
     found = await db.rows(
-        tx, "SELECT kid, link FROM peer_key WHERE kid = ANY(CAST(:kids AS text[])) ORDER BY kid", {"kids": list(kids)}
+        tx,
+        """
+        SELECT kid, link FROM peer_key WHERE kid = ANY(CAST(:kids AS text[]))
+        UNION ALL SELECT kid, 'this gateway' FROM own_key WHERE kid = ANY(CAST(:kids AS text[])) ORDER BY kid
+        """,
+        {"kids": list(kids)},
     )
     return {r.kid: r.link for r in found}
+
+
+async def end_keys(tx: db.Tx, code: str, ends: Mapping[str, datetime]) -> None:
+    """Write until when each of these keys of a link counts."""
+    await db.execute(
+        tx,
+        """
+        UPDATE peer_key k SET not_after = e.not_after
+        FROM unnest(CAST(:kids AS text[]), CAST(:ends AS timestamptz[])) AS e(kid, not_after)
+        WHERE k.link = :code AND k.kid = e.kid
+        """,
+        {"code": code, "kids": list(ends), "ends": list(ends.values())},
+    )
 
 
 async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: int) -> None:

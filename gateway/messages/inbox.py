@@ -33,6 +33,7 @@ from gateway.messages.outbox import Draft, Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing import compact, envelope
 from gateway.signing.envelope import EnvelopeError, Fault, Origin, Reference, Unverified, VerifiedMessage
+from gateway.signing.messages import format_time
 from gateway.signing.trust import PeerKey
 
 #: How many refused strangers are remembered, so that a flood of them costs no memory.
@@ -335,6 +336,7 @@ def _entry(message: VerifiedMessage, now: datetime) -> log.Draft:
         "message": message.id,
         "sha256": message.sha256,
         "key": message.kid,
+        "sent_at": format_time(message.sent_at),
         "items": [item.sha256 for item in message.items],
     }
     return log.draft(message.type, now, record)

@@ -2,7 +2,8 @@
 
 ``store`` gives each message its place in the gapless stream to its peer, signs it, appends its log entry and
 keeps its exact bytes: a fixed number of statements, however many messages and items. What was stored is never
-signed again: a repetition sends the same bytes. Fails only with the database.
+signed again: a repetition sends the same bytes. Fails with the database, and with UNAVAILABLE for a key of ours that
+may not sign (``gateway.keys``): nothing is stored then, so nobody is sent what they could not verify.
 """
 
 from collections import Counter
@@ -13,6 +14,8 @@ from typing import Any
 
 from gateway import db
 from gateway.audit import log
+from gateway.domain.addresses import PUBLIC, Reach
+from gateway.errors import GatewayError, Kind
 from gateway.messages import store as rows
 from gateway.signing import compact, envelope
 from gateway.signing.envelope import Reference, SignedMessage
@@ -25,11 +28,12 @@ LONGEST_WAIT_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """This gateway as a sender: its link code, its key and its clock (aware UTC)."""
+    """This gateway as a sender: its link code, its key, its clock (aware UTC), and where its peers may be."""
 
     code: str
     signer: Signer
     clock: Callable[[], datetime]
+    reach: Reach = PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,11 @@ async def store(tx: db.Tx, node: Node, drafts: Sequence[Draft], *, answering: st
     now = node.clock()
     numbers = await _numbers(tx, drafts, answering)
     signed = [_sign(node, d, seq, now) for d, seq in zip(drafts, numbers, strict=True)]
-    entries = await log.append(tx, [_entry(d, m, now) for d, m in zip(drafts, signed, strict=True)])
+    entries = await log.append(tx, [_entry(node, d, m, now) for d, m in zip(drafts, signed, strict=True)])
     together = zip(drafts, signed, numbers, entries, strict=True)
-    await rows.insert(tx, [_row(d, m, seq, entry, now) for d, m, seq, entry in together])
+    kept = await rows.insert(tx, [_row(d, m, seq, entry, now) for d, m, seq, entry in together], node.signer.kid)
+    if not kept:
+        raise GatewayError(Kind.UNAVAILABLE, f"key {node.signer.kid} signs no more: start with another", code=9002)
     return [Stored(e, m) for e, m in zip(entries, signed, strict=True)]
 
 
@@ -134,13 +140,14 @@ def _sign(node: Node, draft: Draft, seq: int | None, now: datetime) -> SignedMes
     )
 
 
-def _entry(draft: Draft, message: SignedMessage, now: datetime) -> log.Draft:
+def _entry(node: Node, draft: Draft, message: SignedMessage, now: datetime) -> log.Draft:
     """Item hashes, not transfer ids: the record of a batch disclosed for one transfer must not name the others."""
     record = {
         "direction": "out",
         "peer": draft.peer,
         "message": message.id,
         "sha256": message.sha256,
+        "key": node.signer.kid,
         "items": [compact.digest(text) for text in draft.items],
     }
     return log.draft(draft.type, now, record)

@@ -47,9 +47,9 @@ class Earlier:
     content_type: str | None
 
 
-async def insert(tx: db.Tx, messages: Sequence[Message]) -> None:
-    """Keep messages, whatever their number, in one statement."""
-    await db.execute(
+async def insert(tx: db.Tx, messages: Sequence[Message], signed_by: str | None = None) -> bool:
+    """Keep messages, whatever their number, in one statement; False, and none kept, if a key of ours may not sign."""
+    kept = await db.execute(
         tx,
         """
         INSERT INTO message
@@ -58,8 +58,10 @@ async def insert(tx: db.Tx, messages: Sequence[Message]) -> None:
           CAST(:entry AS bigint[]), CAST(:direction AS text[]), CAST(:peer AS text[]), CAST(:id AS uuid[]),
           CAST(:type AS text[]), CAST(:seq AS bigint[]), CAST(:reply AS uuid[]), CAST(:sha AS bytea[]),
           CAST(:content AS text[]), CAST(:body AS bytea[]), CAST(:at AS timestamptz[]))
+        WHERE CAST(:signed_by AS text) IS NULL OR (SELECT may_sign(:signed_by))
         """,
         {
+            "signed_by": signed_by,
             "entry": [m.entry_id for m in messages],
             "direction": [m.direction for m in messages],
             "peer": [m.peer for m in messages],
@@ -73,6 +75,7 @@ async def insert(tx: db.Tx, messages: Sequence[Message]) -> None:
             "at": [m.at for m in messages],
         },
     )
+    return kept.rowcount == len(messages)
 
 
 async def next_numbers(tx: db.Tx, wanted: Mapping[str, int]) -> dict[str, range]:

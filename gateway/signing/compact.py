@@ -79,6 +79,11 @@ def read(text: str) -> Compact:
     return Compact(text, alg, kid, value, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
 
 
+def kid(text: str) -> str:
+    """Return the id of the key that signed a compact JWS of our own."""
+    return _read_header(decode(text.partition(".")[0]))[1]
+
+
 def header_and_payload(alg: str, kid: str, payload: str) -> str:
     """Return the signing input for the JSON text ``payload``: the first two parts of a compact JWS."""
     header = strict_json.dumps({"alg": alg, "kid": kid, "typ": TYP})

@@ -25,7 +25,7 @@ ANSWER_TYPES = frozenset({"receipt", "refusal"}) | QUERY_ANSWER_TYPES  # always 
 UNNUMBERED_TYPES = QUERY_TYPES | QUERY_ANSWER_TYPES  # change nothing: carry no seq
 OPTIONALLY_NUMBERED_TYPES = frozenset({"receipt", "refusal"})  # not stored, so not numbered, when no verdict
 TYPES = EXPIRING_TYPES | ANSWER_TYPES | {
-    "link.activate", "action.notice", "action.record",
+    "link.activate", "link.keys", "action.notice", "action.record",
     "transfer.request", "transfer.answer", "transfer.commit", "transfer.released", "transfer.voided",
     "transfer.cancel", "transfer.settle", "transfer.credited", "transfer.closed",
 }  # fmt: skip

@@ -22,6 +22,7 @@ from gateway.domain.proposals import MAX_BLOCKS, FaultyProposal, parse_proposal
 from gateway.domain.transfers import UNHAPPY, Event, Proposal, State, advance, begin
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import claims
+from gateway.keys import commands as keys
 from gateway.links import store as links
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
@@ -138,6 +139,7 @@ async def receipt(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRecei
     if len(read) == 1:  # a request is sent alone
         await requests.answered(tx, answered.id, read[0][1], read[0][2])
     by_item = zip(inbound.message.items, read, strict=True)
+    await keys.answered(tx, answered.id, inbound.entry_id)
     await recordings.answered(tx, inbound, {i.value["item"]: (state, findings) for i, (_, state, findings) in by_item})
     said = {transfer: (state, findings) for transfer, state, findings in read if transfer is not None}
     rows = await store.lock(tx, list(said))

@@ -8,11 +8,15 @@ overloaded.
 """
 
 import asyncio
+import time
+from collections.abc import Mapping
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
+from gateway import db
 from gateway.errors import GatewayError, Kind
+from gateway.keys import commands as own_keys
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
@@ -26,12 +30,16 @@ READ_SECONDS = 30.0
 #: What all bodies that are being read may hold together, in bytes; more are asked to come again (9003). Bytes are
 #: counted, not connections: a connection that has sent little must not take the place of a message.
 READ_BYTES = 64 * MAX_BODY
+#: How old what ``GET /keys`` shows may be.
+KEYS_SECONDS = 1.0
 
 
-def app(inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES) -> FastAPI:
+def app(
+    database: db.Database, inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES
+) -> FastAPI:
     """The application that faces registries; it reads bodies within the two bounds (seconds each, bytes together)."""
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
-    application.include_router(_routes(inbox, node, _Reading(read_seconds, read_bytes)))
+    application.include_router(_routes(database, inbox, node, _Reading(read_seconds, read_bytes)))
     problems.install(application)
     application.add_middleware(Guard)
     return application
@@ -64,9 +72,29 @@ class _Reading:
         return bytes(received)
 
 
-def _routes(inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
+class _Shown:
+    """The keys that may sign, read no more often than ``KEYS_SECONDS``: everybody may ask, as often as they like."""
+
+    def __init__(self, database: db.Database, node: Node) -> None:
+        self._database, self._node = database, node
+        self._reading = asyncio.Lock()
+        self._keys: list[Mapping[str, str]] = []
+        self._until = 0.0
+
+    async def keys(self) -> list[Mapping[str, str]]:
+        """Our public keys; the one in use where none has been registered yet."""
+        async with self._reading:
+            if time.monotonic() >= self._until:
+                async with self._database.reading() as tx:
+                    self._keys = await own_keys.served(tx) or [self._node.signer.public_jwk()]
+                self._until = time.monotonic() + KEYS_SECONDS
+            return self._keys
+
+
+def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
+    shown = _Shown(database, node)
 
     @router.post("/messages")
     async def receive(request: Request) -> Response:
@@ -87,8 +115,8 @@ def _routes(inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
         return Response(answer.body, media_type=answer.content_type)
 
     @router.get("/keys")
-    async def keys() -> dict[str, list[dict[str, str]]]:
-        return {"keys": [{**node.signer.public_jwk(), "use": "sig"}]}
+    async def keys() -> dict[str, list[Mapping[str, str]]]:
+        return {"keys": await shown.keys()}
 
     return router
 

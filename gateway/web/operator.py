@@ -27,6 +27,7 @@ from gateway.transfers import view
 from gateway.web import principals, problems, schemas, tokens
 from gateway.web.auth import Callers, needs
 from gateway.web.guard import MAX_BODY, Guard
+from gateway.web.keys import keys
 from gateway.web.watching import stepping_in, watching
 
 
@@ -40,6 +41,7 @@ def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers, endpo
         stepping_in(database, node),
         watching(database),
         _books(database, inbox),
+        keys(database, node),
         principals.routes(database, node),
     ):
         application.include_router(router, prefix="/api/v1")

@@ -240,3 +240,52 @@ class Stranger(BaseModel):
     at: datetime
     claimed_sender: str | None
     fault: str
+
+
+class Debt(BaseModel):
+    """A message of the gateway's that a link has not answered."""
+
+    message_id: str
+    peer: str
+    type: str
+
+
+class OwnKey(BaseModel):
+    """A message key of the gateway's. ``waiting``: link → why it has not receipted the key; ``until`` once it ended."""
+
+    kid: str
+    alg: str
+    not_before: datetime
+    until: datetime | None
+    ended: str | None
+    receipted: list[str]
+    waiting: dict[str, str | None]
+    owes: list[Debt]
+
+
+class OwnKeys(BaseModel):
+    """The gateway's message keys, the oldest first."""
+
+    keys: list[OwnKey]
+
+
+class Trace(BaseModel):
+    """A message and the key that signed it, as the log shows them; ``fault`` is why the key was not valid then."""
+
+    message: str
+    sender: str
+    type: str
+    at: datetime
+    kid: str | None
+    not_before: datetime | None
+    not_after: datetime | None
+    revoked: str | None
+    revoked_since: datetime | None
+    valid: bool
+    fault: str | None
+
+
+class Traces(BaseModel):
+    """The messages of one id, whoever sent them."""
+
+    messages: list[Trace]

@@ -23,6 +23,7 @@ import psycopg
 from gateway import embedded, migrations
 from gateway.demo import processes
 from gateway.demo.processes import Child
+from gateway.domain.addresses import LOOPBACK
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests.bearer import Bearer, introduced
@@ -227,6 +228,7 @@ def _prepare(network: Network) -> None:
         "GATEWAY_DATABASE_URL": url,
         "GATEWAY_KEY_FILE": str(key_file),
         "GATEWAY_TOKEN_KEY_FILE": str(token_key_file),
+        "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         "GATEWAY_LINK_LISTEN": link,
         "GATEWAY_OPERATOR_LISTEN": operator,
     }

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from gateway import embedded, migrations
+from gateway.domain.addresses import LOOPBACK
 from gateway.signing.keys import SoftwareKey
 from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
 
@@ -54,6 +55,7 @@ def prepared(folder: Path, server: embedded.Server) -> dict[str, str]:
         "GATEWAY_OWNER_DATABASE_URL": server.dsn("gateway", "gateway_owner"),
         "GATEWAY_KEY_FILE": str(folder / "key.pem"),
         "GATEWAY_TOKEN_KEY_FILE": str(folder / "tokens.pem"),
+        "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         "GATEWAY_LINK_LISTEN": ANYWHERE,
         "GATEWAY_OPERATOR_LISTEN": ANYWHERE,
     }

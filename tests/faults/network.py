@@ -20,6 +20,7 @@ import httpx
 import psycopg
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
@@ -115,6 +116,7 @@ class Network:
     def settings(self) -> Settings:
         """Those of the gateway's processes, as far as they are one gateway's."""
         return Settings(
+            private_peers=LOOPBACK,
             database_url=self.postgres.server.dsn(self.database, "gateway_app"),
             key_file=self.folder / "gateway.pem",
             token_key_file=self.folder / "tokens.pem",
@@ -300,6 +302,7 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
         "GATEWAY_DATABASE_URL": network.postgres.server.dsn(network.database, "gateway_app"),
         "GATEWAY_KEY_FILE": str(network.folder / "gateway.pem"),
         "GATEWAY_TOKEN_KEY_FILE": str(network.folder / "tokens.pem"),
+        "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         CLOCK: str(network.folder / "clock"),
     }
     environment |= {"GATEWAY_LINK_LISTEN": link, OPERATOR: operator} if serving else {}

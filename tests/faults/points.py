@@ -1,6 +1,6 @@
 """Which course leads to which crash point: at the gateway, at the registry that passes it, and at other registries."""
 
-from tests.faults import callers, load, members
+from tests.faults import callers, load, members, rotation
 from tests.faults.courses import (
     Course,
     activate_until_pinned,
@@ -43,6 +43,9 @@ GATEWAY = {
     **dict.fromkeys(("decide.end_overdue", "decide.commit", "receive.transfer.voided"), _KOREA),
     **dict.fromkeys(("send.transfer.commit", "send.transfer.settle"), _KOREA),
     "receive.link.activate": Course(during=calls("KOR01", "POST", "activate")),
+    "receive.link.keys": Course(during=rotation.of("MEC01")),
+    "send.link.keys": Course(during=rotation.announce),
+    "start": Course(during=leave_it),
     "receive.action.notice": Course(during=calls("MEC01", "POST", "issue", **ISSUE)),
     "receive.transfer.propose": Course(during=propose_more),
     "receive.transfer.answer": Course(mirrored=False),
@@ -81,6 +84,9 @@ REGISTRY = {
     "receive.transfer.request": ("MEC01", Course(during=load.request)),
     "receive.transfer.offer": ("KOR01", Course(during=propose_more)),
     "receive.transfer.settle": ("KOR01", Course(during=load.end_in_korea)),
+    "receive.link.keys": ("MEC01", Course(during=rotation.announce)),
+    "send.link.keys": ("MEC01", Course(during=rotation.of("MEC01"))),
+    "admin.rotate": ("MEC01", Course(during=rotation.of("MEC01"))),
     "receive.action.record": ("INT01", Course(during=uses("MEC01", "MMR"))),
     "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
     "receive.status.query": ("KOR01", Course(during=have_them_asked)),

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from gateway import crash
+from gateway.signing.keys import SoftwareKey
 from tests.faults import network as networks
+from tests.faults import rotation
 from tests.faults.agreement import healthy
 from tests.faults.network import Network
 from tests.handmade import play
@@ -34,8 +36,22 @@ class Command:
 
 
 COMMANDS = {
+    # First, while every registry answers: what a link is told of a key is owed until it does.
+    "keys.announce": Command(
+        lambda keys: ("keys", "announce", str(keys.with_suffix(".pem"))), "(SELECT FROM own_key OFFSET 1) AS m", again=2
+    ),
+    "keys.retire": Command(
+        lambda keys: ("keys", "retire", rotation.kid(keys.with_suffix(".pem"))),
+        "own_key WHERE retired_at IS NOT NULL",
+        again=2,
+    ),
+    "keys.revoke": Command(
+        lambda keys: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
+        "own_key WHERE revoked_at IS NOT NULL",
+        again=2,
+    ),
     "links.register": Command(
-        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=http://x", f"--keys={keys}"),
+        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=https://x", f"--keys={keys}"),
         "link WHERE code = 'JPN01'",
         again=2,
     ),
@@ -67,6 +83,12 @@ async def test_a_command_that_dies_has_done_all_or_nothing(network: Network, nam
     if name == "links.revoke-key":
         ended, said = await networks.run(network, "links", "keys", "add", "KOR01", f"--keys={keys}")
         assert ended == 0, said
+    if name.startswith("keys."):
+        SoftwareKey.generate().save(keys.with_suffix(".pem"))
+    if name in ("keys.retire", "keys.revoke"):
+        ended, said = await networks.run(network, "keys", "announce", str(keys.with_suffix(".pem")))
+        assert ended == 0, said
+        await network.settle()
     arguments = command.arguments(keys)
     for moment, written in (("before", 0), ("after", 1)):
         ended, said = await networks.run(network, *arguments, armed=f"{name}.{moment}-commit")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.settings import Settings
 from gateway.transfers.relay import Relay
 from gateway.web import link
@@ -74,10 +75,14 @@ class Doubled(Played):
 async def pair(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Pair]:
     async with staging.opened(postgres.server, tmp_path) as stage:
         dsn, clock = stage.server.dsn(stage.database_name, "gateway_app"), Clock()
-        gateway = wiring.build(Settings(database_url=dsn, key_file=tmp_path / "gateway.pem"), clock=clock)
+        gateway = wiring.build(
+            Settings(private_peers=LOOPBACK, database_url=dsn, key_file=tmp_path / "gateway.pem"), clock=clock
+        )
         sock = web_server.listen("127.0.0.1:0")
         stop = asyncio.Event()
-        serving = asyncio.create_task(web_server.run([(link.app(gateway.inbox, gateway.node), sock)], stop))
+        serving = asyncio.create_task(
+            web_server.run([(link.app(gateway.database, gateway.inbox, gateway.node), sock)], stop)
+        )
         yield Pair(await Course.begun(stage), gateway, web_server.url(sock), clock)
         await streams_are_whole(stage)
         stop.set()

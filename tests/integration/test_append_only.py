@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from gateway.keys import commands as keys
+from gateway.signing.keys import SoftwareKey
 from tests import recorded
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import block
@@ -42,6 +44,8 @@ KEPT = {
     "position": {"closed_by"},
     "claim": {"released_by"},
     "replay_key": {"answer"},
+    "own_key": {"retired_at", "retired_by", "revoked_at", "revoked_reason", "revoked_by"},
+    "own_key_told": {"receipted_by"},
     "action_record": {"message_id", "state", "findings", "answered_by"},
     "principal": {"revoked_by"},
     "principal_key": {"revoked_by"},
@@ -81,6 +85,8 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     await stage.rows("INSERT INTO principal_key VALUES ('planted', 'root', '{}', NULL, 1)")
     await stage.rows("INSERT INTO assertion VALUES ('root', 'planted', now())")
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
+    jwk = SoftwareKey.generate().public_jwk()
+    await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
     yield stage
 
 

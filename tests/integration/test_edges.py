@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.http import LONGEST_RETRY_AFTER_SECONDS, PER_PEER, Client
+from gateway.domain.addresses import LOOPBACK, Reach
 from gateway.domain.registry import Accepted, Outcome, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
 from gateway.signing.envelope import LINK_JSON
@@ -53,7 +54,9 @@ async def sending(url: str, announced: int) -> AsyncIterator[Sender]:
 async def narrow(stage: Stage, *, seconds: float, held: int) -> AsyncIterator[str]:
     """The link of the stage's gateway at another address, with less patience and less room; its address."""
     sock = web_server.listen("127.0.0.1:0")
-    application = link.app(stage.gateway.inbox, stage.gateway.node, read_seconds=seconds, read_bytes=held)
+    application = link.app(
+        stage.gateway.database, stage.gateway.inbox, stage.gateway.node, read_seconds=seconds, read_bytes=held
+    )
     stop = asyncio.Event()
     serving = asyncio.create_task(web_server.run([(application, sock)], stop))
     try:
@@ -96,7 +99,7 @@ def answering(head: str, body: bytes = b"{}") -> Handler:
 
 
 async def posted(url: str, seconds: float = 30.0) -> Outcome:
-    client = Client(timeout_seconds=seconds)
+    client = Client(Reach.of(LOOPBACK), timeout_seconds=seconds)
     try:
         return await client.post(url, b"{}", LINK_JSON)
     finally:
@@ -213,7 +216,7 @@ async def test_a_peer_that_hangs_leaves_connections_to_others() -> None:
         await reader.read()
 
     good = answering(f"200 OK\r\ncontent-type: {LINK_JSON}")
-    client = Client()
+    client = Client(Reach.of(LOOPBACK))
     async with asyncio.timeout(20), peer(hang) as silent, peer(good) as well:
         hanging = [asyncio.create_task(client.post(silent, b"{}", LINK_JSON)) for _ in range(100)]
         await full.wait()

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from gateway import db, wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.errors import GatewayError, Kind
 from gateway.settings import Settings
 from gateway.transfers import leases, store
@@ -27,7 +28,9 @@ async def course(stage: Stage) -> AsyncIterator[Course]:
 async def another(stage: Stage) -> AsyncIterator[Gateway]:
     """A second worker's gateway on the same database."""
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
-    made = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
+    made = wiring.build(
+        Settings(private_peers=LOOPBACK, database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock
+    )
     yield made
     await made.close()
 

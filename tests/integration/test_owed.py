@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.messages import owed
 from gateway.messages.outbox import Lease, Wait
 from gateway.settings import Settings
@@ -32,7 +33,9 @@ async def asked(stage: Stage) -> AsyncIterator[str]:
 async def another(stage: Stage) -> AsyncIterator[Gateway]:
     """A second worker's gateway on the same database."""
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
-    made = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
+    made = wiring.build(
+        Settings(private_peers=LOOPBACK, database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock
+    )
     yield made
     await made.close()
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.domain.transfers import Event, Progress, State
 from gateway.settings import Settings
 from gateway.transfers import store
@@ -39,10 +40,14 @@ class Second:
 @pytest.fixture
 async def second(stage: Stage) -> AsyncIterator[Second]:
     dsn = stage.server.dsn(stage.database_name, "gateway_app")
-    gateway = wiring.build(Settings(database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock)
+    gateway = wiring.build(
+        Settings(private_peers=LOOPBACK, database_url=dsn, key_file=stage.folder / "gateway.pem"), clock=stage.clock
+    )
     sock = web_server.listen("127.0.0.1:0")
     stop = asyncio.Event()
-    serving = asyncio.create_task(web_server.run([(link.app(gateway.inbox, gateway.node), sock)], stop))
+    serving = asyncio.create_task(
+        web_server.run([(link.app(gateway.database, gateway.inbox, gateway.node), sock)], stop)
+    )
     yield Second(gateway, web_server.url(sock))
     stop.set()
     await serving

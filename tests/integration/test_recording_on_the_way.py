@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway import wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.messages import owed
@@ -213,7 +214,7 @@ class other_worker:
 
     async def __aenter__(self) -> wiring.Gateway:
         dsn = self.stage.server.dsn(self.stage.database_name, "gateway_app")
-        settings = Settings(database_url=dsn, key_file=self.stage.folder / "gateway.pem")
+        settings = Settings(private_peers=LOOPBACK, database_url=dsn, key_file=self.stage.folder / "gateway.pem")
         self.gateway = wiring.build(settings, clock=self.stage.clock)
         return self.gateway
 

@@ -15,6 +15,7 @@ import connectors
 from connectors.http import Client
 from connectors.link import LinkRegistry
 from gateway import db
+from gateway.domain.addresses import LOOPBACK, Reach
 from gateway.errors import GatewayError
 from gateway.messages import outbox
 from gateway.messages import store as messages
@@ -116,7 +117,7 @@ async def test_R25_asking_first_is_not_what_saves_it(world: World) -> None:
 
 
 async def test_R25_every_connector_leads_to_a_registry_that_recognises_repetitions() -> None:
-    client = Client()
+    client = Client(Reach.of(LOOPBACK))
     made = {kind: make("KOR01", "http://127.0.0.1:9", client) for kind, make in connectors.KINDS.items()}
     await client.close()
     assert {kind: type(registry) for kind, registry in made.items()} == dict.fromkeys(made, LinkRegistry)

@@ -20,6 +20,7 @@ import httpx
 import psycopg
 
 from gateway import embedded, wiring
+from gateway.domain.addresses import LOOPBACK
 from gateway.errors import GatewayError, Kind
 from gateway.links import commands
 from gateway.settings import Settings
@@ -81,7 +82,9 @@ class World:
         await stage.link(SOURCE, "mechanism")
         await stage.link(ACQUIRER, "party", "KOR", answer="message")
         database = server.dsn(stage.database_name, "gateway_app")
-        other = wiring.build(Settings(database_url=database, key_file=folder / "gateway.pem"), clock=stage.clock)
+        other = wiring.build(
+            Settings(private_peers=LOOPBACK, database_url=database, key_file=folder / "gateway.pem"), clock=stage.clock
+        )
         stack.push_async_callback(other.close)
         reader = Reader(stage)
         stack.callback(reader.close)

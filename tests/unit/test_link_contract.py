@@ -35,6 +35,7 @@ REGISTRY: Registry[Any] = Registry().with_resource("urn:link", DRAFT202012.creat
 #: Message type → kind of its own items. The closed set of version 1: to extend it is a new version.
 OWN_ITEM: dict[str, str | None] = {
     "link.activate": "position",
+    "link.keys": None,
     "action.notice": "action",
     "action.record": "record",
     "transfer.request": "request",
@@ -109,6 +110,7 @@ def samples_of_items() -> dict[str, dict[str, Any]]:
 def sample_payload(message_type: str) -> dict[str, Any]:
     """One payload of the type (synthetic), with every member the contract gives it."""
     bodies: dict[str, dict[str, Any]] = {
+        "link.keys": {**SCHEMAS["JwkSet"]["examples"][0], "not_before": TIME, "retire": {HASH: TIME}},
         "refusal": {"findings": [{"code": 9002}]},
         "status.query": {"transfer": TRANSFER, "my_state": "unknown-here", "message": NAMED},
         "status.answer": {"transfer": TRANSFER, "state": "void", "message": "not known", "evidence": [JWS]},

@@ -50,6 +50,7 @@ def test_examples_taken_from_golden_vectors_equal_them() -> None:
     vectors = {path.stem: body_of(path) for path in GOOD}
     assert SCHEMAS["CompactJws"]["examples"] == [vectors["time-query"]]
     assert SCHEMAS["Message"]["examples"] == [json.loads(vectors["transfer-voided"])]
+    assert SCHEMAS["Payload.link.keys"]["examples"] == [decode(vectors["link-keys"])]
     assert SCHEMAS["Payload.refusal"]["examples"] == [decode(vectors["refusal-unnumbered"])]
     [used] = unpack(vectors["action-notice-use"])[1]
     assert SCHEMAS["Block"]["examples"] == json.loads(used)["blocks"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import settings
+from gateway.domain.addresses import PUBLIC
 from gateway.errors import GatewayError, Kind
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
@@ -35,6 +36,15 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
     assert "hidden" not in repr(settings.read())
 
 
+def test_no_private_network_is_called_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for named in (None, "", " "):
+        if named is not None:
+            monkeypatch.setenv("GATEWAY_PRIVATE_PEERS", named)
+        assert settings.read().reach == PUBLIC
+    monkeypatch.setenv("GATEWAY_PRIVATE_PEERS", "10.1.0.0/16, fd00::/8")
+    assert [str(network) for network in settings.read().reach.private] == ["10.1.0.0/16", "fd00::/8"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -58,6 +68,9 @@ def test_what_is_shown_of_settings_holds_no_secret(monkeypatch: pytest.MonkeyPat
         ("GATEWAY_ISSUER", "https://gateway.example/?x=hidden"),
         ("GATEWAY_ISSUER", "https://gateway.example/"),
         ("GATEWAY_ISSUER", "gateway"),
+        ("GATEWAY_PRIVATE_PEERS", "10.0.0.1/8"),
+        ("GATEWAY_PRIVATE_PEERS", "0.0.0.0/0"),
+        ("GATEWAY_PRIVATE_PEERS", "registry.example"),
         ("GATEWAY_LINK_LISTN", "0.0.0.0:8640"),
         ("GATEWAY_KEYFILE", "/run/key"),
         ("GATEWAY_DATABSE_URL", DATABASE),

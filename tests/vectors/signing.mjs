@@ -17,15 +17,17 @@ export const KEYS = {
     x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     d: "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
   },
-  // TEST ONLY: RFC 8032 section 7.1, tests 2, 3 and SHA(abc).
+  // TEST ONLY: RFC 8032 section 7.1, tests 2, 3, SHA(abc) and 1024.
   other: okp("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
     "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"),
   gateway: okp("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
     "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"),
   international: okp("833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
     "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf"),
+  next: okp("f5e5767cf153319517630f226876b86c8160cc583bc013744c6bf255f5cc0ee5",
+    "278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e"),
 };
-export const ALG = { ed: "Ed25519", ec: "ES256", other: "Ed25519", gateway: "Ed25519", international: "Ed25519" };
+export const ALG = { ed: "Ed25519", ec: "ES256", other: "Ed25519", gateway: "Ed25519", international: "Ed25519", next: "Ed25519" };
 for (const key of Object.values(KEYS)) key.kid = await calculateJwkThumbprint(key, "sha256");
 
 function okp(d, x) {

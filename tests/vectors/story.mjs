@@ -7,7 +7,7 @@
 //
 // Every message of the story is signed and takes its number; those given to `show` become vectors.
 
-import { hash, jose, linkJson, registered, uuid } from "./signing.mjs";
+import { KEYS, hash, jose, linkJson, registered, uuid } from "./signing.mjs";
 
 const AUTHORISATION = { id: "TEST-ONLY-MMR-2026-1", version: 1 };
 const ATTRIBUTES = {
@@ -282,5 +282,12 @@ export async function tell(first) {
       ["recorded"], ["recorded"],
       ["refused", undefined, [{ code: 4002, detail: "synthetic: no section KOR99 of KOR is kept here" }]],
     ]), { keys: [...keys(), registered("international", { owner: "INT01" })] });
+
+  // --- a registry announces its next key under the present one ----------------------------------------------------
+  const { jwk, not_before } = registered("next", { not_before: "2026-03-04T12:00:00.000Z" });
+  await receipt(show("link-keys", "a new key from now on, the present one for a month more; no items",
+    await say("link.keys", MEC, not_before, {
+      body: { keys: [jwk], not_before, retire: { [KEYS.ed.kid]: "2026-04-04T12:00:00.000Z" } },
+    })), "2026-03-04T12:00:00.050Z");
   return vectors;
 }

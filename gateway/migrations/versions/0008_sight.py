@@ -8,7 +8,7 @@ transferring Party when its units are first transferred, and never again; one in
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
