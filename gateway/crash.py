@@ -26,7 +26,7 @@ SERVING = (
         "receive", "link.activate action.notice transfer.propose transfer.answer transfer.released transfer.voided"
     ),
     *_named("receive", "transfer.credited status.query time.query other"),
-    *("request", "end", "resume", "ring"),
+    *("request", "end", "ring"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
@@ -35,8 +35,8 @@ WORKING = (
     *_named("absorb", "status.answer other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
-#: What single commands commit.
-COMMANDS = (*_named("links", "register limit-time add-keys revoke-key restored"), "migrate")
+#: What single commands commit, and ``gateway serve`` when it is asked over HTTP.
+COMMANDS = ("links.register", *_named("approvals", "request approve decline"), "halt", "migrate")
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
     "send", "transfer.closed status.query action.record"

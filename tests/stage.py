@@ -25,7 +25,6 @@ from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
@@ -33,6 +32,7 @@ from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway
+from tests import deciding
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 60.0
@@ -188,7 +188,7 @@ class Stage:
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
         made = Link(code, kind, registry.url, "requested", 24, tuple(books))
-        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, books, keys["keys"]))
+        await self.run(lambda tx: deciding.establish(tx, self.gateway.node, made, books, keys["keys"]))
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry
@@ -313,7 +313,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
         cast = Cast()
-        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, cast)
+        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, cast, wiring.EXECUTORS)
         edges = (link.app(gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))

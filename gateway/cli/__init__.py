@@ -26,6 +26,7 @@ _COMMANDS = {
     "transfers": "transfers:app",
     "records": "records:records",
     "alarms": "alarms:alarms",
+    "approvals": "approvals:app",
     "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}

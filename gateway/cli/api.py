@@ -50,7 +50,7 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> httpx.Response
         gateway = wiring.build(settings)
         try:
             callers = wiring.Local(where.by)
-            app = operator.app(gateway.database, gateway.node, gateway.inbox, callers)
+            app = operator.app(gateway.database, gateway.node, gateway.inbox, callers, wiring.EXECUTORS)
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 return await client.request(method, path, **wanted)

@@ -1,31 +1,22 @@
-"""``gateway links``: register the systems that may speak to the gateway, and list them."""
+"""``gateway links``: register the systems that may speak to the gateway, list them, and ask for what two decide."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from gateway import db, wiring
-from gateway.alarms import store as alarms
 from gateway.cli import link_keys
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
-from gateway.domain.registry import RegistryKind
+from gateway.cli.api import By, Where, ask
+from gateway.cli.keep import AsJson, Keep, plain_console
+from gateway.domain.registry import Capability, RegistryKind
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands, store
-from gateway.links.store import Link
-from gateway.messages.outbox import Node
-from gateway.settings import signer
-from gateway.transfers import view
+from gateway.links.lifecycle import Step
 
 app = typer.Typer(help="The links with registries.", no_args_is_help=True)
 app.add_typer(link_keys.app, name="keys")
-
-Hours = Annotated[
-    int, typer.Option(min=1, max=commands.MAX_HOURS, help="Hours a transfer may take to reach its commit.")
-]
 
 
 @app.command("add")
@@ -39,23 +30,77 @@ def add(
         list[str] | None,
         typer.Option(metavar="REGISTRY=PARTY", help="A section of the international registry; may be repeated."),
     ] = None,
-    time_limit: Hours = 24,
+    time_limit: Annotated[int, typer.Option(help="Hours a transfer may take to reach its commit.")] = 24,
+    by: By = None,
     keep: Keep = None,
 ) -> None:
-    """Register a system and its keys. The link becomes active when the system itself says so, signed."""
-    wiring.require_kind(kind)
-    jwks = link_keys.read(keys)
+    """Register a system and its keys. Nothing is received until 'links test'; the system itself makes it active."""
     books = _sections(kind, section or [], party) or {code: party}
-    link = Link(code, kind, url, "requested", time_limit, tuple(books))
-    with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
+    made = {"code": code, "kind": kind, "url": url, "parties": books, "keys": link_keys.read(keys)}
+    print(json.dumps(ask(Where(keep, by), "POST", "/api/v1/links", json={**made, "time_limit_hours": time_limit})))
 
-        async def work(database: db.Database) -> list[str]:
-            registered = commands.register
-            return await database.run(lambda tx: registered(tx, node, link, books, jwks), "links.register")
 
-        kids = on_database(settings, work)
-    print(json.dumps({"link": code, "state": "requested", "keys": kids}))
+@app.command("test")
+def test(code: link_keys.Code, by: By = None, keep: Keep = None) -> None:
+    """Ask that a registered link is tested: its registry may then ask for the time, and open the link."""
+    _step(Step.TEST, code, by, keep)
+
+
+@app.command("suspend")
+def suspend(code: link_keys.Code, by: By = None, keep: Keep = None) -> None:
+    """Ask that nothing begins over a link any more; what is under way comes to its end."""
+    _step(Step.SUSPEND, code, by, keep)
+
+
+@app.command("reactivate")
+def reactivate(code: link_keys.Code, by: By = None, keep: Keep = None) -> None:
+    """Ask that a suspended link is used again."""
+    _step(Step.REACTIVATE, code, by, keep)
+
+
+@app.command("close")
+def close(code: link_keys.Code, by: By = None, keep: Keep = None) -> None:
+    """Ask that a link is closed for good; what is under way comes to its end."""
+    _step(Step.CLOSE, code, by, keep)
+
+
+def _step(step: Step, code: str, by: str | None, keep: Path | None) -> None:
+    print(json.dumps(ask(Where(keep, by), "POST", f"/api/v1/links/{code}/{step}")))
+
+
+@app.command("change")
+def change(
+    code: link_keys.Code,
+    url: Annotated[str | None, typer.Option(help="Its link address.")] = None,
+    time_limit: Annotated[int | None, typer.Option(help="Hours a transfer may take to reach its commit.")] = None,
+    use: Annotated[
+        list[Capability] | None, typer.Option(help="What it is to be used for, and nothing else; may be repeated.")
+    ] = None,
+    messages_per_second: Annotated[str | None, typer.Option(metavar="N|none", help="Messages it may send.")] = None,
+    blocks_per_day: Annotated[str | None, typer.Option(metavar="N|none", help="Blocks it may propose a day.")] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM|none", help="When (UTC) its proposals are taken up.")
+    ] = None,
+    by: By = None,
+    keep: Keep = None,
+) -> None:
+    """Ask for another address, another use or other limits of a link."""
+    plain: dict[str, Any] = {
+        "url": url,
+        "time_limit_hours": time_limit,
+        "capabilities": [one.value for one in use] if use else None,
+    }
+    limits = {"messages_per_second": messages_per_second, "blocks_per_day": blocks_per_day}
+    wanted = {name: value for name, value in plain.items() if value is not None}
+    wanted |= {name: _limit(value) for name, value in limits.items() if value is not None}
+    wanted |= {"window": None if window == "none" else window} if window is not None else {}
+    print(json.dumps(ask(Where(keep, by), "PATCH", f"/api/v1/links/{code}", json=wanted)))
+
+
+def _limit(text: str) -> int | None:
+    if text != "none" and not text.isdecimal():
+        raise GatewayError(Kind.MALFORMED, f"a limit is a whole number or none, not {text!r}")
+    return None if text == "none" else int(text)
 
 
 def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str | None]:
@@ -75,63 +120,31 @@ def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str |
     return sections
 
 
-@app.command("time-limit")
-def limit_time(code: link_keys.Code, hours: int, keep: Keep = None) -> None:
-    """Set how many hours transfers proposed from now on may take to reach their commit."""
-    with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC))
-
-        async def work(database: db.Database) -> None:
-            await database.run(lambda tx: commands.limit_time(tx, node, code, hours), "links.limit-time")
-
-        on_database(settings, work)
-    print(json.dumps({"link": code, "time_limit_hours": hours}))
-
-
 @app.command("restored")
 def restored(
     code: link_keys.Code,
     keys: Annotated[Path, typer.Option(help="Its new public keys: a JWK set file.", exists=True, dir_okay=False)],
     since: Annotated[datetime, typer.Option(parser=link_keys.moment, metavar="TIME", help="When its backup was made.")],
+    by: By = None,
     keep: Keep = None,
 ) -> None:
-    """Take note that a system came back from a backup: its earlier keys count no longer, its new ones do.
+    """Ask that of a system that came back from a backup its earlier keys count no longer, and its new ones do.
 
-    Prints the transfers it must ask about before it serves again.
+    When that is approved, the transfers are named that it must ask about before it serves again.
     """
-    jwks, now = link_keys.read(keys), datetime.now(UTC)
-
-    async def work(database: db.Database) -> list[tuple[str, str]]:
-        async def both(tx: db.Tx) -> list[tuple[str, str]]:
-            await commands.restored(tx, code, jwks, now=now)
-            return await view.since(tx, code, since)
-
-        return await database.run(both, "links.restored")
-
-    with chosen(keep) as settings:
-        found = on_database(settings, work)
-    print(json.dumps({"link": code, "transfers": [{"transfer": t, "state": s} for t, s in found]}))
+    wanted = {"keys": link_keys.read(keys), "since": since.isoformat()}
+    print(json.dumps(ask(Where(keep, by), "POST", f"/api/v1/links/{code}/restored", json=wanted)))
 
 
 @app.command("list")
 def listing(as_json: AsJson = False, keep: Keep = None) -> None:
     """List the links with their states, and how many alarms each has raised."""
 
-    async def work(database: db.Database) -> tuple[list[Link], dict[str, int]]:
-        async with database.reading() as tx:
-            return await store.links(tx), await alarms.counts(tx)
-
-    with chosen(keep) as settings:
-        found, raised = on_database(settings, work)
+    found = ask(Where(keep), "GET", "/api/v1/links")
     if as_json:
-        rows = [
-            {"code": x.code, "kind": x.kind, "state": x.state, "url": x.url, "time_limit_hours": x.time_limit_hours,
-             "alarms": raised.get(x.code, 0)}
-            for x in found
-        ]  # fmt: skip
-        print(json.dumps({"links": rows}))
+        print(json.dumps({"links": found}))
         return
     table = Table("Link", "Kind", "State", "Alarms", "Address")
     for link in found:
-        table.add_row(link.code, link.kind, link.state, str(raised.get(link.code, 0)), link.url)
+        table.add_row(link["code"], link["kind"], link["state"], str(link["alarms"]), link["url"])
     plain_console().print(table)

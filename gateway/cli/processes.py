@@ -22,6 +22,7 @@ def serve(keep: Keep = None) -> None:
     """Serve registries and operators; prints one JSON line with both addresses when ready."""
     with chosen(keep) as settings:
         from gateway.web import link, operator, server
+        from gateway.wiring import EXECUTORS
 
         with named("link_listen"):
             facing_registries = server.listen(settings.link_listen)
@@ -32,7 +33,7 @@ def serve(keep: Keep = None) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.inbox, gateway.node)
-            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers)
+            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, EXECUTORS)
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
         _until_told(settings, run)

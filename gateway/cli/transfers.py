@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import db
+from gateway.cli.api import By, Where, ask
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.domain.transfers import State
 from gateway.messages.outbox import Node
@@ -90,9 +91,9 @@ def end(
 
 
 @app.command("resume")
-def resume(transfer: str, by: Person, keep: Keep = None) -> None:
-    """Agree that a transfer in attention asks again; it does once two different persons have agreed."""
-    _intervene(keep, lambda tx, node: interventions.resume(tx, node, transfer, person=by), "resume")
+def resume(transfer: str, by: By = None, keep: Keep = None) -> None:
+    """Ask that a transfer in attention asks again; it does when another person approves that."""
+    print(json.dumps(ask(Where(keep, by), "POST", f"/api/v1/transfers/{transfer}/resume")))
 
 
 def _intervene(keep: Path | None, act: Callable[[db.Tx, Node], Awaitable[Intervention]], commit: str) -> None:
@@ -105,7 +106,7 @@ def _intervene(keep: Path | None, act: Callable[[db.Tx, Node], Awaitable[Interve
             return done
 
         done = on_database(settings, work)
-    print(json.dumps({"transfer": done.transfer, "state": done.state, "persons_awaited": done.awaited}))
+    print(json.dumps({"transfer": done.transfer, "state": done.state}))
 
 
 def _print(console: Console, course: view.Course) -> None:

@@ -56,7 +56,7 @@ async def revocations(tx: db.ReadTx) -> dict[str, datetime]:
 
 
 def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every transfer with its events, its statements, its claims, who agreed to resume it, and the messages it names.
+    """Every transfer with its events, its statements, its claims, what two persons decided, and the messages it names.
 
     A statement is [entry, hash, text]; the text only of those that name others, and of an answer. ``held`` is how many
     of the units it claims the book shows as held at its source. OFFSET 0 has claims looked up by transfer and messages
@@ -71,8 +71,10 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           (SELECT jsonb_object_agg(s.step, jsonb_build_array(s.entry_id, encode(s.sha256, 'hex'),
                                    CASE WHEN s.step = ANY(CAST(:read AS text[])) THEN s.item END))
              FROM transfer_step s WHERE s.transfer_id = t.id) AS steps,
-          (SELECT jsonb_agg(jsonb_build_array(r.version, r.person)) FROM resumption r
-             WHERE r.transfer_id = t.id) AS resumptions,
+          CASE WHEN EXISTS (SELECT FROM transfer_event e WHERE e.transfer_id = t.id AND e.event = 'resumed') THEN
+            (SELECT jsonb_agg(CAST(a.canonical AS jsonb) -> 'parameters' -> 'version') FROM approval a
+             WHERE a.kind = 'transfer.resume' AND a.state = 'approved'
+               AND CAST(a.canonical AS jsonb) -> 'parameters' ->> 'transfer' = t.id) END AS resumptions,
           (SELECT jsonb_agg(jsonb_build_array(u.registry, u.series, c.first, c.last, c.released_by IS NULL))
              FROM claim c JOIN unit_series u ON u.id = c.series_id WHERE c.transfer_id = t.id) AS claims,
           (SELECT jsonb_object_agg(m.message_id, jsonb_build_array(m.entry_id, m.peer, m.type))

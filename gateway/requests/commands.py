@@ -14,6 +14,7 @@ from gateway import db
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Address
+from gateway.domain.registry import Capability
 from gateway.domain.transfers import Purpose
 from gateway.errors import GatewayError, Kind
 from gateway.links import store as links
@@ -53,8 +54,10 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: str, idempotency_key
             raise GatewayError(Kind.CONFLICT, "this Idempotency-Key was used for another request", code=2004)
         return earlier
     source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
-    if source is None or source.state != "active":
-        raise GatewayError(Kind.NOT_FOUND, f"no active link with {wish.transferring.registry}", code=4001)
+    if source is None or source.state != "active" or Capability.TRANSFER_OUT not in source.capabilities:
+        raise GatewayError(
+            Kind.NOT_FOUND, f"no active link for transfers out of {wish.transferring.registry}", code=4001
+        )
     request_id = new_message_id()
     item = dumps({"kind": "request", "request": request_id, **content})
     [stored] = await outbox.store(tx, node, [Draft(source.code, "transfer.request", items=[item])])

@@ -1,10 +1,11 @@
 """What persons at the gateway may do to a transfer: end it before its commit, or make it ask again. Nothing else.
 
 Neither moves units. An ending begins only while no commit is stored (R2) and is final when the source confirms it;
-from the commit on only the registries' signed words count. Out of ``attention`` two different persons together may
-lead back to where the transfer waited, so that the same statement is sent again (protocol.md, section 9). Each act is
-a log entry that names the person as the caller names them. Raises ``GatewayError``: NOT_FOUND 3001, CONFLICT 3002 or
-3003 for a state that does not allow it, MALFORMED for a name that is none.
+from the commit on only the registries' signed words count. Out of ``attention`` two persons of the transferring
+registry, one who asks and one who approves, may lead back to where the transfer waited, so that the same statement is
+sent again (protocol.md, section 9): what they decide names the version of the row, so it counts for one stay there.
+Each act is a log entry that names the persons. Raises ``GatewayError``: NOT_FOUND 3001, CONFLICT 3002 or 3003 for a
+state that does not allow it, MALFORMED for a name that is none.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
+from gateway.approvals.commands import Act
 from gateway.audit import log
+from gateway.domain.callers import Caller
 from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
@@ -21,19 +24,18 @@ from gateway.transfers import steps, store
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
 
-#: Persons who must agree before a transfer in ``attention`` is resumed.
-RESUMING_PERSONS = 2
 #: Longest name or reason taken.
 MAX_NAME, MAX_REASON = 64, 500
+#: The act of letting a transfer ask again, as persons approve it.
+RESUME = "transfer.resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """Where the transfer stands after it, and how many more persons must agree before anything happens."""
+    """Where the transfer stands after it."""
 
     transfer: str
     state: State
-    awaited: int
 
 
 async def end(tx: db.Tx, node: Node, transfer: str, *, person: str, reason: str) -> Intervention:
@@ -44,19 +46,31 @@ async def end(tx: db.Tx, node: Node, transfer: str, *, person: str, reason: str)
     return await _intervene(tx, node, row, Event.OPERATOR_ENDED, person, (Finding(5901, detail=reason),))
 
 
-async def resume(tx: db.Tx, node: Node, transfer: str, *, person: str) -> Intervention:
-    """Agree that a transfer in ``attention`` asks again; it does once two persons have agreed at its version."""
-    row = await _lock(tx, transfer, {"person": (person, MAX_NAME)})
+async def resumption(tx: db.Tx | db.ReadTx, caller: Caller, transfer: str) -> Act:
+    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it."""
+    row = await store.find(tx, transfer)
+    if row is None:
+        caller.require_for()
+        raise _unknown(transfer)
+    caller.require_for(row.transferring_registry, row.source)
+    _require_resumable(row)
+    return Act(RESUME, row.transferring_registry, {"transfer": row.id, "version": row.version})
+
+
+async def resume(tx: db.Tx, node: Node, transfer: str, version: int, *, by: tuple[str, str]) -> Intervention:
+    """Let a transfer in ``attention`` ask again, as two persons have decided of it at this version."""
+    row = await _lock(tx, transfer, {})
+    _require_resumable(row)
+    if row.version != version:
+        raise _not_now(row, "it has moved on and come back since it was asked for")
+    return await _intervene(tx, node, row, Event.RESUMED, " and ".join(by), ())
+
+
+def _require_resumable(row: Row) -> None:
     if row.state is not State.ATTENTION:
         raise _not_now(row, "only a transfer that waits for persons can be resumed")
     if row.commit_id is None:
         raise _not_now(row, "this gateway has lost what it said; the registry's own word, said again, leads on")
-    now = node.clock()
-    entry_id = await _logged(tx, row, "transfer.resume-agreed", person, now)
-    agreed = await store.agree(tx, row, " ".join(person.casefold().split()), entry_id, now)
-    if agreed < RESUMING_PERSONS:
-        return Intervention(row.id, row.state, RESUMING_PERSONS - agreed)
-    return await _intervene(tx, node, row, Event.RESUMED, person, ())
 
 
 async def _intervene(
@@ -66,7 +80,7 @@ async def _intervene(
     assert after is not None  # the states were looked at, under the row's lock
     entry_id = await _logged(tx, row, f"transfer.{event}", person, now)
     await steps.take(tx, node, [Taken(row, event, after, findings)], now, cause_entry=entry_id)
-    return Intervention(row.id, after.state, 0)
+    return Intervention(row.id, after.state)
 
 
 async def _lock(tx: db.Tx, transfer: str, texts: dict[str, tuple[str, int]]) -> Row:
@@ -76,8 +90,12 @@ async def _lock(tx: db.Tx, transfer: str, texts: dict[str, tuple[str, int]]) -> 
             raise GatewayError(Kind.MALFORMED, detail, code=2014)
     row = (await store.lock(tx, [transfer])).get(transfer)
     if row is None:
-        raise GatewayError(Kind.NOT_FOUND, f"there is no transfer {transfer}", code=3001)
+        raise _unknown(transfer)
     return row
+
+
+def _unknown(transfer: str) -> GatewayError:
+    return GatewayError(Kind.NOT_FOUND, f"there is no transfer {transfer}", code=3001)
 
 
 def _not_now(row: Row, why: str) -> GatewayError:

@@ -27,6 +27,7 @@ class Row:
     id: str
     source: str
     acquirer: str | None
+    transferring_registry: str
     acquiring_registry: str
     quantity: int
     block_count: int
@@ -103,8 +104,8 @@ class Step:
 
 #: What is selected of a transfer ``t`` to make a ``Row`` of it.
 COLUMNS = """
-  t.id, t.source, t.acquirer, t.acquiring_registry, t.quantity, t.block_count, t.state, t.version, t.outcome,
-  CAST(t.findings AS text) AS findings, t.deadline, CAST(t.offer_id AS text) AS offer_id,
+  t.id, t.source, t.acquirer, t.transferring_registry, t.acquiring_registry, t.quantity, t.block_count, t.state,
+  t.version, t.outcome, CAST(t.findings AS text) AS findings, t.deadline, CAST(t.offer_id AS text) AS offer_id,
   CAST(t.commit_id AS text) AS commit_id, CAST(t.cancel_id AS text) AS cancel_id,
   CAST(t.settle_id AS text) AS settle_id,
   CAST(t.closed_source_id AS text) AS closed_source_id, CAST(t.closed_acquirer_id AS text) AS closed_acquirer_id,
@@ -325,25 +326,6 @@ async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str])
     )
     kept = (Step(*values) for values in map(list[Any], found))
     return {(step.transfer, step.step): step for step in kept}
-
-
-async def agree(tx: db.Tx, row: Row, person: str, entry_id: int, now: datetime) -> int:
-    """Note that a person agrees to resume a row as it stands; how many different persons have."""
-    await db.execute(
-        tx,
-        """
-        INSERT INTO resumption (transfer_id, version, person, at, entry_id)
-        VALUES (:id, :version, :person, :now, :entry) ON CONFLICT DO NOTHING
-        """,
-        {"id": row.id, "version": row.version, "person": person, "now": now, "entry": entry_id},
-    )
-    found = await db.one(
-        tx,
-        "SELECT count(*) AS persons FROM resumption WHERE transfer_id = :id AND version = :version",
-        {"id": row.id, "version": row.version},
-    )
-    assert found is not None  # a count always has a row
-    return int(found.persons)
 
 
 async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) -> None:

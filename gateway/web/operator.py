@@ -5,11 +5,13 @@ loopback address or a Unix socket only (``settings``). Nothing here moves units:
 registry, which alone can propose. What is watched, and where persons step in, is in ``watching``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
+from gateway.approvals.commands import Executor
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
@@ -23,17 +25,24 @@ from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import problems, schemas
+from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
+from gateway.web.linking import linking
 from gateway.web.watching import stepping_in, watching
 
 
-def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers) -> FastAPI:
-    """The application that faces operators; ``callers`` tells who they are."""
+def app(
+    database: db.Database, node: Node, inbox: Inbox, callers: Callers, executors: Mapping[str, Executor]
+) -> FastAPI:
+    """The application that faces operators; ``callers`` tells who they are, ``executors`` does what two approve."""
+    four_eyes = FourEyes(database, node, executors)
     application = FastAPI(title="Article 6 gateway: operator API", version="1")
     application.state.callers = callers
     application.include_router(_health(database))
     application.include_router(_transfers(database, node), prefix="/api/v1")
-    application.include_router(stepping_in(database, node), prefix="/api/v1")
+    application.include_router(stepping_in(database, node, four_eyes), prefix="/api/v1")
+    application.include_router(linking(database, node, four_eyes), prefix="/api/v1")
+    application.include_router(approving(database, node, four_eyes), prefix="/api/v1")
     application.include_router(watching(database), prefix="/api/v1")
     application.include_router(_books(database, inbox), prefix="/api/v1")
     problems.install(application)

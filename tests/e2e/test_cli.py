@@ -205,8 +205,10 @@ def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: 
     listed = run("links", "list", "--json", **migrated.settings)
     assert json.loads(listed.stdout) == {
         "links": [
-            {"code": "KOR01", "kind": "party", "state": "requested", "url": "http://127.0.0.1:9",
-             "time_limit_hours": 24, "alarms": 0}
+            {"code": "KOR01", "kind": "party", "state": "requested", "registries": ["KOR01"],
+             "url": "http://127.0.0.1:9", "time_limit_hours": 24,
+             "capabilities": ["view", "transfer_in", "transfer_out", "reconcile"],
+             "messages_per_second": None, "blocks_per_day": None, "window": None, "alarms": 0}
         ]
     }  # fmt: skip
 

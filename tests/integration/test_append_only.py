@@ -33,7 +33,6 @@ APPEND_ONLY = {
     "itmo_series",
     "link_registry",
     "alarm",
-    "resumption",
     "early_withdrawal",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
@@ -41,6 +40,8 @@ KEPT = {
     "position": {"closed_by"},
     "claim": {"released_by"},
     "replay_key": {"answer"},
+    "approval": {"state", "decider", "decided_at", "decided_by", "reason", "result"},
+    "halt": {"lifted_by"},
     "action_record": {"message_id", "state", "findings", "answered_by"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
@@ -50,7 +51,11 @@ KEPT = {
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
 CHANGING = {
-    "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
+    "link": {
+        *("url", "state", "time_limit_hours", "opening_parts", "changed_by", "activated_by", "capabilities"),
+        *("messages_per_second", "blocks_per_day", "window_opens", "window_closes"),
+    },
+    "link_day": {"blocks"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings"},
@@ -72,7 +77,10 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     await course.issue(block(1, 10))
     [transfer] = await course.complete(course.proposal(block(1, 4)))
     await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
-    await stage.rows(f"INSERT INTO resumption VALUES ('{transfer}', 1, 'planted', now(), 1)")
+    await stage.rows(
+        "INSERT INTO approval SELECT gen_random_uuid(), 'x', NULL, 'y', sha256('y'::bytea), 'one', now(),"
+        " now() + interval '1 d', 1; INSERT INTO halt (reason, by, at, entry_id) VALUES ('x', 'one', now(), 1)"
+    )
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
     yield stage
 

@@ -21,7 +21,8 @@ def served() -> dict[str, Any]:
     """The contract of the application, which is made without any database."""
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     gateway = wiring.build(Settings(database_url="postgresql://nobody@localhost/none", key=key.decode()))
-    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers).openapi()
+    gateway_api = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS)
+    return gateway_api.openapi()
 
 
 async def test_the_operator_api_is_the_one_published() -> None:
