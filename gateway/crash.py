@@ -30,7 +30,7 @@ SERVING = (
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
-    *_named("decide", "end_overdue check commit record"),
+    *_named("decide", "end_overdue reopen delay check commit record"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),

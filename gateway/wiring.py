@@ -15,16 +15,18 @@ from gateway import db
 from gateway.approvals.commands import Executor, Parameters
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
+from gateway.halts import commands as halts
 from gateway.holdings import notices
 from gateway.links import changing
 from gateway.links import commands as links
 from gateway.links import store as linked
 from gateway.links.lifecycle import Step
+from gateway.links.pace import Pace
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
 from gateway.settings import Settings, named, signer
 from gateway.signing.trust import Revocation
-from gateway.transfers import commands, interventions, queries, view
+from gateway.transfers import commands, interventions, leases, queries, view
 from gateway.transfers.relay import Relay
 
 #: Message type → what receives it. A type that is not here is refused (1010).
@@ -33,7 +35,7 @@ HANDLERS: dict[str, Handler] = {
     **links.require_open(
         {
             "action.notice": notices.notice,
-            "transfer.propose": commands.propose,
+            "transfer.propose": halts.refusing(commands.propose),
             "transfer.answer": commands.answer,
             "transfer.released": commands.released,
             "transfer.voided": commands.voided,
@@ -45,12 +47,21 @@ HANDLERS: dict[str, Handler] = {
     ),
 }
 #: What receives several small messages of one sender together.
-TOGETHER: dict[str, Together] = links.require_open_together({"transfer.propose": commands.propose_together})
+TOGETHER: dict[str, Together] = links.require_open_together(
+    {"transfer.propose": halts.refusing_together(commands.propose_together)}
+)
 QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
 
 
 async def _step(step: Step, tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
     return await changing.take_step(tx, node, step, act, by)
+
+
+async def _change(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    changed = await changing.change(tx, node, act, by)
+    if "window" in changed:
+        await leases.wake_delayed(tx, act["link"], node.clock())
+    return changed
 
 
 async def _resume(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
@@ -78,6 +89,12 @@ async def _restored(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str])
     return {"link": code, "keys": kids, "transfers": found}
 
 
+async def _lift(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    lifted = await halts.lift(tx, node, act, by)
+    await leases.wake_halted(tx, node.clock())
+    return lifted
+
+
 def _moment(written: str | None) -> datetime | None:
     return datetime.fromisoformat(written) if written else None
 
@@ -86,10 +103,11 @@ def _moment(written: str | None) -> datetime | None:
 EXECUTORS: dict[str, Executor] = {
     interventions.RESUME: _resume,
     **{f"link.{step}": partial(_step, step) for step in Step},
-    "link.change": changing.change,
+    "link.change": _change,
     "link.keys-add": _add_keys,
     "link.key-revoke": _revoke_key,
     "link.restored": _restored,
+    halts.LIFT: _lift,
 }
 
 
@@ -156,6 +174,6 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock)
-    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
+    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER, Pace().admits)
     registries = Registries()
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, Local(None))

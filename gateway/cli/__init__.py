@@ -27,6 +27,7 @@ _COMMANDS = {
     "records": "records:records",
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",
+    "halt": "halt:halt",
     "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}

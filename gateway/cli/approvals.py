@@ -4,12 +4,17 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from gateway.cli.api import By, Where, ask
 from gateway.cli.keep import AsJson, Keep, plain_console
 
 app = typer.Typer(help="What takes two persons: asked for by one, decided on by another.", no_args_is_help=True)
+
+#: An approval's id: a UUID.
+ID_WIDTH = 36
 
 Approval = Annotated[str, typer.Argument(help="Id of the approval.")]
 
@@ -28,9 +33,14 @@ def listing(
     if as_json:
         print(json.dumps(found))
         return
-    table = Table("Approval", "Act", "Of", "Asked for by", "State")
+    # The id is never cut: it is what ``show`` is asked for.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("approval, and who asked for it", min_width=ID_WIDTH)
+    for name in ("act", "of", "state"):
+        table.add_column(name)
     for one in found["approvals"]:
-        table.add_row(one["id"], one["kind"], one["registry"] or "the gateway", one["initiator"], one["state"])
+        first = Text.assemble(one["id"], "\n", (one["initiator"], "dim"))
+        table.add_row(first, one["kind"], one["registry"] or "the gateway", one["state"])
     plain_console().print(table)
 
 

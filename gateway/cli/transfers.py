@@ -16,6 +16,8 @@ from gateway import db
 from gateway.cli.api import By, Where, ask
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.domain.transfers import State
+from gateway.halts import store as halts
+from gateway.halts.store import Halt
 from gateway.messages.outbox import Node
 from gateway.settings import signer
 from gateway.transfers import interventions, view
@@ -36,15 +38,18 @@ def listing(
 ) -> None:
     """List transfers, newest first."""
 
-    async def work(database: db.Database) -> list[view.TransferRow]:
+    async def work(database: db.Database) -> tuple[list[view.TransferRow], Halt | None]:
         async with database.reading() as tx:
-            return await view.listing(tx, state=state.value if state else None, limit=limit)
+            return await view.listing(tx, state=state.value if state else None, limit=limit), await halts.now(tx)
 
     with chosen(keep) as settings:
-        found = on_database(settings, work)
+        found, halt = on_database(settings, work)
     if as_json:
-        print(json.dumps({"transfers": [_as_dict(row) for row in found]}, default=datetime.isoformat))
+        listed = {"transfers": [_as_dict(row) for row in found], "halted": halt.reason if halt else None}
+        print(json.dumps(listed, default=datetime.isoformat))
         return
+    if halt is not None:
+        plain_console().print(f"The gateway is halted: {halt.reason}")
     # The id is never cut: it is what ``show`` is asked for. With what happens next below it, 80 columns do.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("transfer, and what happens next", min_width=ID_WIDTH)

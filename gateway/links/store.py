@@ -112,6 +112,12 @@ class Section:
     link: str
 
 
+#: A link ``l`` whose transfer window is closed at ``:minute`` of the day (UTC); a window may reach over midnight.
+CLOSED_NOW = """
+(l.window_opens IS NOT NULL AND NOT CASE WHEN l.window_opens < l.window_closes
+  THEN CAST(:minute AS integer) >= l.window_opens AND CAST(:minute AS integer) < l.window_closes
+  ELSE CAST(:minute AS integer) >= l.window_opens OR CAST(:minute AS integer) < l.window_closes END)
+"""
 _LINKS = """
 SELECT l.code, l.kind, l.url, l.state, l.time_limit_hours, l.opening_parts, l.capabilities, l.messages_per_second,
   l.blocks_per_day, l.window_opens, l.window_closes,
@@ -154,6 +160,12 @@ async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
     """The state of the link ``code``, or nothing when there is none."""
     found = await db.one(tx, "SELECT state FROM link WHERE code = :code", {"code": code})
     return str(found.state) if found else None
+
+
+async def rate(tx: db.Tx, code: str) -> int | None:
+    """How many messages a second a link may send; nothing when there is no limit."""
+    found = await db.one(tx, "SELECT messages_per_second FROM link WHERE code = :code", {"code": code})
+    return found.messages_per_second if found else None
 
 
 async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:

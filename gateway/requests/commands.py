@@ -3,7 +3,8 @@
 An operator's call makes one request, however often it is repeated under its idempotency key; the same key
 with other content is a conflict. The request is a signed message with an id of its own, so the source
 proposes at most once for it. Raises ``GatewayError``: MALFORMED with the code of what is wrong in the
-request, NOT_FOUND 4001 for a registry without an active link, CONFLICT 2004 for a key reused.
+request, NOT_FOUND 4001 for a registry without an active link, CONFLICT 2004 for a key reused, UNAVAILABLE 9002 while
+the gateway is halted.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from gateway.domain.identifiers import Address
 from gateway.domain.registry import Capability
 from gateway.domain.transfers import Purpose
 from gateway.errors import GatewayError, Kind
+from gateway.halts import commands as halts
 from gateway.links import store as links
 from gateway.messages import outbox
 from gateway.messages.outbox import Draft, Node
@@ -53,6 +55,7 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: str, idempotency_key
         if earlier.sha256 != digest:
             raise GatewayError(Kind.CONFLICT, "this Idempotency-Key was used for another request", code=2004)
         return earlier
+    await halts.require_none(tx)
     source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
     if source is None or source.state != "active" or Capability.TRANSFER_OUT not in source.capabilities:
         raise GatewayError(

@@ -8,12 +8,13 @@ whatever message brings it. All functions take lists and use a fixed number of s
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
 from gateway import db
 from gateway.domain.transfers import Event, Outcome, Progress, State
+from gateway.links.store import CLOSED_NOW
 
 #: What one message may carry at most: the protocol's limits on transfers and on blocks.
 MAX_TRANSFERS = 1_000
@@ -140,6 +141,16 @@ async def lock_due(tx: db.Tx, state: State, now: datetime, limit: int = MAX_TRAN
     )
 
 
+async def lock_outside(tx: db.Tx, now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
+    """Lock proposals that are due while the transfer window of their source's link is closed, as ``lock_due`` does."""
+    return await _lock_where(
+        tx,
+        "t.state = 'proposed' AND t.next_at <= :now AND (t.leased_until IS NULL OR t.leased_until <= :now)"
+        f" AND EXISTS (SELECT FROM link l WHERE l.code = t.source AND {CLOSED_NOW})",
+        {"now": now, "minute": minute(now), "limit": limit},
+    )
+
+
 async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
     """Lock rows of ``states`` whose time for reaching a commit is over, as ``lock_due`` does."""
     return await _lock_where(
@@ -162,16 +173,10 @@ async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> l
     return [row for nr, (row, blocks) in enumerate(zip(rows, reach, strict=True)) if nr == 0 or blocks <= MAX_BLOCKS]
 
 
-async def put_off(tx: db.Tx, row: Row, until: datetime, why: str) -> None:
-    """Leave a row alone until then: a decision on it failed, and no other row shall wait for it."""
-    await db.execute(
-        tx,
-        """
-        UPDATE transfer SET leased_until = :until, next_at = :until, attempts = attempts + 1, waiting = :why
-        WHERE id = :id AND version = :version
-        """,
-        {"id": row.id, "version": row.version, "until": until, "why": why},
-    )
+def minute(now: datetime) -> int:
+    """The minute of the day (UTC)."""
+    at = now.astimezone(UTC)
+    return at.hour * 60 + at.minute
 
 
 async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:

@@ -17,6 +17,7 @@ from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
 from gateway.domain.proposals import parse_purpose
 from gateway.domain.transfers import State
+from gateway.halts import store as halts
 from gateway.holdings import actions
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
@@ -27,6 +28,7 @@ from gateway.transfers import view
 from gateway.web import problems, schemas
 from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
+from gateway.web.halting import halting
 from gateway.web.linking import linking
 from gateway.web.watching import stepping_in, watching
 
@@ -42,6 +44,7 @@ def app(
     application.include_router(_transfers(database, node), prefix="/api/v1")
     application.include_router(stepping_in(database, node, four_eyes), prefix="/api/v1")
     application.include_router(linking(database, node, four_eyes), prefix="/api/v1")
+    application.include_router(halting(database, node, four_eyes), prefix="/api/v1")
     application.include_router(approving(database, node, four_eyes), prefix="/api/v1")
     application.include_router(watching(database), prefix="/api/v1")
     application.include_router(_books(database, inbox), prefix="/api/v1")
@@ -59,10 +62,11 @@ def _health(database: db.Database) -> APIRouter:
 
     @router.get("/readyz")
     async def ready() -> dict[str, str]:
-        """The process can do its work: the database answers and its schema is there."""
+        """The process can do its work: the database answers and its schema is there. During a halt it says so."""
         async with database.reading() as tx:
             await db.one(tx, "SELECT 1 FROM transfer LIMIT 1")
-        return {"status": "ready"}
+            halt = await halts.now(tx)
+        return {"status": "halted" if halt else "ready"}
 
     return router
 
@@ -81,8 +85,10 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         edge = str(parse_transfer_id(before)) if before is not None else None
         async with database.reading() as tx:
             found = await view.listing(tx, state=state.value if state else None, limit=limit, before=edge)
+            halt = await halts.now(tx)
         following = found[-1].id if len(found) == limit else None
-        return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
+        halted = halt.reason if halt else None
+        return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following, halted=halted)
 
     @router.get("/transfers/{transfer}")
     async def show(transfer: str, caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)]) -> schemas.TransferCourse:

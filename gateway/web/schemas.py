@@ -117,10 +117,11 @@ class TransferCourse(BaseModel):
 
 
 class TransferPage(BaseModel):
-    """A page of transfers, newest first; ``next`` continues after its last."""
+    """A page of transfers, newest first; ``next`` continues after its last, ``halted`` is why the gateway is halted."""
 
     transfers: list[Transfer]
     next: str | None
+    halted: str | None
 
 
 class Ending(BaseModel):
@@ -175,8 +176,17 @@ class Consent(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class Halt(BaseModel):
+    """Whether the gateway is halted, and if it is, why, by whom and since when."""
+
+    halted: bool
+    reason: str | None
+    by: str | None
+    since: datetime | None
+
+
 class Refusal(BaseModel):
-    """Decline what was asked for, and say why."""
+    """Say why: something is declined, or the gateway halted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

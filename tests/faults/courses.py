@@ -233,6 +233,17 @@ async def resume_all(network: Network) -> None:
     await load.decide(network, True)
 
 
+async def keep_a_window(network: Network) -> None:
+    """MEC01's proposals are taken up at another time of the day; then at any time."""
+    noon = "CAST(extract(hour FROM now() AT TIME ZONE 'UTC') AS integer) + 12"
+    away = f"window_opens = ({noon}) % 24 * 60, window_closes = ({noon}) % 24 * 60 + 1"
+    await network.rows(f"UPDATE link SET {away} WHERE code = 'MEC01'")
+    await propose_more(network)
+    await network.until(lambda: network.count("transfer WHERE state = 'delayed'"), "proposals wait for the window")
+    await network.rows("UPDATE link SET window_opens = NULL, window_closes = NULL WHERE code = 'MEC01'")
+    await network.rows("UPDATE transfer SET next_at = now() WHERE state = 'delayed'")
+
+
 async def _step_in(network: Network, transfer: str, what: str, **body: str) -> None:
     async def done() -> bool:
         answer = await network.operator("POST", f"/api/v1/transfers/{transfer}/{what}", json=body)

@@ -49,6 +49,7 @@ COMMANDS = {
         "peer_key WHERE link = 'KOR01' AND revoked_at IS NOT NULL",
         again=2,
     ),
+    "halt": Command(lambda *_: ("halt", "a drill"), "halt WHERE lifted_by IS NULL", again=2),
     "approvals.decline": Command(
         lambda _, w: ("approvals", "decline", w["id"], "--reason=not now", "--by=two"),
         "approval WHERE state = 'declined'",
@@ -73,6 +74,8 @@ async def test_a_command_that_dies_has_done_all_or_nothing(network: Network, nam
         assert (ended, await network.count(command.written)) == (KILLED, written), said
     ended, said = await networks.run(network, *arguments)
     assert (ended, await network.count(command.written)) == (command.again, 1), said
+    if name == "halt":  # or nothing after it would come to its end
+        assert (await networks.decided(network, "halt", "--lift"))["lifted"]
     await healthy(network)
 
 
