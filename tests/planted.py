@@ -221,7 +221,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "a resumption that was declined": (
         ["UPDATE approval SET state = 'declined' WHERE kind = 'transfer.resume'"],
-        {"resumptions"}, "no two persons had decided that it be resumed",
+        {"resumptions", "approvals"}, "no two persons had decided that it be resumed",
     ),
     "an open transfer nobody looks at": (
         ["UPDATE transfer SET next_at = NULL, attempts = 0, waiting = NULL WHERE id = {committing}"],

@@ -2,6 +2,19 @@
 
 #: Name of the fault → the statements that make it, the checks that find something, and words of a finding.
 FAULTS: dict[str, tuple[list[str], set[str], str]] = {
+    "an approval by somebody else": (
+        ["UPDATE approval SET decider = 'nobody' WHERE kind = 'transfer.resume'"],
+        {"approvals"}, "that it was approved is not in the log as it stands",
+    ),
+    "an approval of another text": (
+        ["ALTER TABLE approval DROP CONSTRAINT hash_is_of_the_text",
+         "UPDATE approval SET sha256 = sha256('another'::bytea) WHERE kind = 'link.test' AND registry = 'MEC01'"],
+        {"approvals"}, "that it was requested is not in the log as it stands",
+    ),
+    "an approval that nobody asked for": (
+        ["UPDATE approval SET requested_by = decided_by WHERE kind = 'transfer.resume'"],
+        {"approvals"}, "that it was requested is not in the log as it stands",
+    ),
     "a request nobody sends": (
         ["DELETE FROM owed WHERE peer = 'MEC01'"],
         {"requests"}, "it was not answered, and nobody will send it again",

@@ -316,6 +316,21 @@ def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
+def approvals(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every approval, with the entries that record that it was asked for and decided."""
+    return _stream(
+        tx,
+        """
+        SELECT CAST(a.id AS text) AS id, a.state, encode(a.sha256, 'hex') AS sha256, a.initiator, a.decider,
+               asked.kind AS asked, ar.record AS asked_record, decided.kind AS decided, dr.record AS decided_record
+        FROM approval a LEFT JOIN log_entry asked ON asked.id = a.requested_by
+        LEFT JOIN log_record ar ON ar.entry_id = a.requested_by LEFT JOIN log_entry decided ON decided.id = a.decided_by
+        LEFT JOIN log_record dr ON dr.entry_id = a.decided_by ORDER BY a.id
+        """,
+        FEW,
+    )
+
+
 def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every block that an entry opened or closed in the book, or should have, by entry.
 
