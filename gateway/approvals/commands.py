@@ -131,10 +131,6 @@ async def _decidable(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Ap
     if not caller.person:
         raise GatewayError(Kind.FORBIDDEN, "only persons decide", code=8001)
     found = _seen(caller, await store.lock(tx, approval, node.clock()), approval)
-    if found.registry is None:
-        caller.require_all()
-    else:
-        caller.require_for(found.registry)
     if found.state not in (State.OPEN, State.EXPIRED) or found.decided_at is not None:
         raise GatewayError(Kind.CONFLICT, f"this was decided before: it is {found.state}", code=3003)
     return found
@@ -143,7 +139,7 @@ async def _decidable(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Ap
 def _seen(caller: Caller, found: Approval | None, approval: str) -> Approval:
     if found is None and caller.sight.code is None:
         raise GatewayError(Kind.NOT_FOUND, f"there is no approval {approval}", code=3001)
-    if found is None or caller.sight.code not in (None, found.registry):
+    if found is None or caller.sight.code not in (None, found.registry):  # of no registry: seen by all of the gateway
         raise hidden()
     return found
 

@@ -138,6 +138,27 @@ def test_what_was_asked_for_is_declined_with_a_reason(linked: Installation) -> N
     assert "[3003]" in refused(linked, *decline, "again")
 
 
+def test_a_halt_is_said_and_lifted_by_two(linked: Installation) -> None:
+    assert told(linked, "halt")["halted"] is False
+    assert told(linked, "halt", "a drill", "--by", "one")["reason"] == "a drill"
+    assert "a drill [3002]" in refused(linked, "halt", "another")
+    assert told(linked, "transfers", "list", "--json")["halted"] == "a drill"
+    assert "The gateway is halted: a drill" in run("transfers", "list", **linked.settings).stdout
+    assert "without a reason" in refused(linked, "halt", "why", "--lift", "--by", "one")
+    assert decided(linked, "halt", "--lift")["lifted"] is True
+    assert told(linked, "halt")["halted"] is False
+    assert "[3002]" in refused(linked, "halt", "--lift", "--by", "one")
+
+
+def test_an_approval_that_is_none_is_refused(linked: Installation) -> None:
+    nothing = "00000000-0000-4000-8000-000000000000"
+    assert "[2001]" in refused(linked, "approvals", "show", "x")
+    assert "[3001]" in refused(linked, "approvals", "show", nothing)
+    assert "[2001]" in refused(linked, "approvals", "approve", nothing, "--sha256", "zz", "--by", "one")
+    assert "[3001]" in refused(linked, "approvals", "approve", nothing, "--sha256", "0" * 64, "--by", "one")
+    assert "[2001]" in refused(linked, "approvals", "list", "--state", "lost")
+
+
 def test_a_transfer_is_ended_before_its_commit_and_not_after(linked: Installation) -> None:
     transfer = planted(linked, "proposed")
     end = ["transfers", "end", transfer, "--reason", "withdrawn by the ministry", "--by"]
