@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,7 +230,8 @@ async def resume_all(network: Network) -> None:
     await load.decide(network, False)
     await propose_more(network)
     for (transfer,) in await network.rows("SELECT id FROM transfer WHERE state = 'attention' ORDER BY id"):
-        await networks.decided(network, "transfers", "resume", transfer)
+        with suppress(networks.Refused):  # a word of KOR01's has led out of it meanwhile
+            await networks.decided(network, "transfers", "resume", transfer)
     await load.decide(network, True)
 
 

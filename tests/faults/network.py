@@ -35,12 +35,18 @@ PATIENCE_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
+#: How a command ends that was refused.
+REFUSED = 2
 
 T = TypeVar("T")
 
 
 class Unavailable(Exception):
     """A registry cannot do it now: its books, or the gateway it must ask, are out of reach."""
+
+
+class Refused(AssertionError):
+    """A command was refused, for what it was given or for how things stand."""
 
 
 @dataclass(repr=False)
@@ -338,8 +344,10 @@ async def decided(network: Network, *arguments: str) -> dict[str, Any]:
 
 
 async def told(network: Network, *arguments: str) -> dict[str, Any]:
-    """Run a command that succeeds; the JSON it prints."""
+    """Run a command that succeeds, or raise what it was refused for; the JSON it prints."""
     ended, said = await run(network, *arguments)
+    if ended == REFUSED:
+        raise Refused(said)
     assert ended == 0, said
     return dict(json.loads(_log(network, arguments).read_text().splitlines()[-1]))
 
