@@ -256,14 +256,14 @@ async def test_who_acts_on_the_database_is_local_or_a_person_who_is_registered(s
 
 
 async def test_nobody_adds_a_second_self_to_approve_with(stage: Stage, korea: httpx.AsyncClient) -> None:
-    before = await rows(stage)
+    before = await stage.count("principal WHERE registry = 'KOR01'")
     asked = await korea.post("/api/v1/people", json=new("KOR01") | {"role": "approver"})
     assert (asked.status_code, asked.json()["state"]) == (202, "open")
     waiting = {"sha256": asked.json()["sha256"]}
     assert (await korea.post(f"/api/v1/approvals/{asked.json()['id']}/approve", json=waiting)).status_code == 403
-    other = await stage.calling(Caller("p-japan", True, Sight("JPN01", "JPN"), ROLES[Role.APPROVER]))
+    other = await stage.calling(Caller("p-thailand", True, Sight("THA99", "THA"), ROLES[Role.APPROVER]))
     assert (await other.post(f"/api/v1/approvals/{asked.json()['id']}/approve", json=waiting)).status_code == 403
-    assert (await rows(stage))[:3] == [*before[:3]]
+    assert await stage.count("principal WHERE registry = 'KOR01'") == before
     machine = await stage.calling(Caller("c-korea", False, Sight("KOR01", "KOR"), ADMINISTERS))
     refused = await machine.post("/api/v1/people", json=new("KOR01") | {"role": "approver"})
     assert (refused.status_code, refused.json()["code"]) == (403, 8001)
