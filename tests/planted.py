@@ -1,6 +1,6 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
-from tests import planted_records
+from tests import planted_keys, planted_records
 
 LIVE = "closed_by IS NULL"
 
@@ -377,5 +377,6 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE action SET quantity = quantity + 5 WHERE type = 'issuance'"],
         {"conservation"}, "what was issued is not what is held, in transit, used and cancelled",
     ),
+    **planted_keys.FAULTS,
     **planted_records.FAULTS,
 }  # fmt: skip

@@ -14,7 +14,19 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from gateway import db
-from gateway.doctor import book, book_store, grounds, letters, recordings, records, scene, store, transfers, viewers
+from gateway.doctor import (
+    book,
+    book_store,
+    grounds,
+    keys,
+    letters,
+    recordings,
+    records,
+    scene,
+    store,
+    transfers,
+    viewers,
+)
 from gateway.doctor.report import Remark, Report, Result
 from gateway.doctor.scene import Own, Scene
 from gateway.errors import GatewayError, Kind
@@ -56,6 +68,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.viewers(tx), (viewers.viewers,)),
     Walk(letters.letters, (letters.messages, letters.own_keys, letters.statements, letters.receipts)),
     Walk(lambda tx, _: store.entries(tx), (records.log,)),
+    Walk(keys.keys, (keys.keys_as_logged,)),
     Walk(lambda tx, _: store.replay_keys(tx), (records.replay_keys,)),
     Walk(lambda tx, _: store.streams(tx), (records.streams,)),
     Walk(lambda tx, _: store.requests(tx), (records.requests,)),
