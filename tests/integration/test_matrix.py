@@ -89,6 +89,8 @@ TABLE = {
         "books:read", EVERY_ROLE, shown="own all", what='"registry":"MEC01"', command="books"
     ),
     "GET /api/v1/strangers": Op("audit:read", "auditor", "all"),
+    "GET /api/v1/keys": Op("links:read", EVERY_ROLE, command="keys list"),
+    "GET /api/v1/messages/{message}/key": Op("audit:read", "auditor", "own all", command="keys which"),
     "POST /token": Op(answers=(400, 429), command="token"),
     "GET /jwks": Op(),
     "GET /.well-known/oauth-authorization-server": Op(),
@@ -118,6 +120,7 @@ TABLE = {
 #: Commands that ask no API: what they work on is this machine's.
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "keys new", "keys show"),
+    *("keys announce", "keys retire", "keys revoke"),
     *("links add", "links time-limit", "links restored", "links keys add", "links keys list", "links keys revoke"),
 }
 CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
@@ -129,13 +132,15 @@ class Scene:
 
     stage: Stage
     transfer: str
+    message: str
     clients: dict[tuple[Role | Scope, str], httpx.AsyncClient]
 
     async def call(self, http: httpx.AsyncClient, name: str) -> httpx.Response:
         noun = "".join(name.split("/")[3:4])
-        method, path = name.format(transfer=self.transfer, name=f"{noun}-1", kid="x" * 43).split()
+        method, path = name.format(transfer=self.transfer, message=self.message, name=f"{noun}-1", kid="x" * 43).split()
         op = TABLE[name]
-        return await http.request(method, path, json=op.body, headers=op.headers)
+        # Each caller calls seldom: a connection kept until then may be closed at that very moment.
+        return await http.request(method, path, json=op.body, headers={**op.headers, "connection": "close"})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -157,7 +162,8 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         clients = {
             (kind, bound): await stage.calling(caller(kind, bound)) for kind in (*Role, *Scope) for bound in BOUND
         }
-        yield Scene(stage, transfer, clients)
+        [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
+        yield Scene(stage, transfer, message, clients)
 
 
 def caller(kind: Role | Scope, bound: str) -> Caller:
