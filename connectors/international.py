@@ -7,19 +7,9 @@ here or elsewhere, kept apart from what the sections hold.
 
 from connectors.http import Client
 from connectors.link import LinkRegistry
-from gateway.domain.registry import Capability
-
-CAPABILITIES = frozenset(
-    {
-        Capability.VIEW,
-        Capability.TRANSFER_IN,
-        Capability.TRANSFER_OUT,
-        Capability.RECORD,
-        Capability.RECONCILE,
-    }
-)
+from gateway.domain.registry import USUAL, RegistryKind
 
 
 def connect(code: str, url: str, client: Client) -> LinkRegistry:
     """The connector to the international registry at ``url``."""
-    return LinkRegistry(code, url, client, CAPABILITIES)
+    return LinkRegistry(code, url, client, USUAL[RegistryKind.INTERNATIONAL])

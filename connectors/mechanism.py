@@ -6,11 +6,9 @@ speaks the link protocol; a translation to the real interface takes its place he
 
 from connectors.http import Client
 from connectors.link import LinkRegistry
-from gateway.domain.registry import Capability
-
-CAPABILITIES = frozenset({Capability.VIEW, Capability.TRANSFER_OUT, Capability.RECONCILE})
+from gateway.domain.registry import USUAL, RegistryKind
 
 
 def connect(code: str, url: str, client: Client) -> LinkRegistry:
     """The connector to the mechanism registry at ``url``."""
-    return LinkRegistry(code, url, client, CAPABILITIES)
+    return LinkRegistry(code, url, client, USUAL[RegistryKind.MECHANISM])

@@ -6,11 +6,9 @@ international registry or to a Party's own registry and stays there.
 
 from connectors.http import Client
 from connectors.link import LinkRegistry
-from gateway.domain.registry import Capability
-
-CAPABILITIES = frozenset({Capability.VIEW, Capability.TRANSFER_OUT, Capability.RECONCILE})
+from gateway.domain.registry import USUAL, RegistryKind
 
 
 def connect(code: str, url: str, client: Client) -> LinkRegistry:
     """The connector to the registry services at ``url``."""
-    return LinkRegistry(code, url, client, CAPABILITIES)
+    return LinkRegistry(code, url, client, USUAL[RegistryKind.SERVICES])

@@ -24,21 +24,21 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
-    *("start", "request", "end", "resume", "ring"),
+    *("start", "request", "end", "ring"),
     *("token-key", "token", "access"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
-    *_named("decide", "end_overdue check commit record"),
+    *_named("decide", "end_overdue reopen delay check commit record"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
 )
-#: What single commands commit.
+#: What single commands commit, and ``gateway serve`` when it is asked over HTTP.
 COMMANDS = (
-    *_named("links", "register limit-time add-keys revoke-key restored"),
+    *("links.register", "halt", "migrate"),
+    *_named("approvals", "request approve decline"),
     *_named("keys", "announce retire revoke"),
-    "migrate",
 )
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(

@@ -7,6 +7,7 @@ else reads the environment.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import connectors
 from connectors.http import Client
@@ -15,19 +16,24 @@ from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
+from gateway.approvals.commands import Executor, Parameters
 from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
+from gateway.halts import commands as halts
 from gateway.holdings import notices
 from gateway.keys import commands as keys
+from gateway.links import changing, rotation
 from gateway.links import commands as links
-from gateway.links import rotation
 from gateway.links import store as linked
+from gateway.links.lifecycle import Step
+from gateway.links.pace import Pace
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
 from gateway.settings import Settings, named, signer, token_signer
-from gateway.transfers import commands, queries
+from gateway.signing.trust import Revocation
+from gateway.transfers import commands, interventions, leases, queries, view
 from gateway.transfers.relay import Relay
 
 #: Message type → what receives it. A type that is not here is refused (1010).
@@ -37,7 +43,7 @@ HANDLERS: dict[str, Handler] = {
         {
             "link.keys": rotation.announced,
             "action.notice": notices.notice,
-            "transfer.propose": commands.propose,
+            "transfer.propose": halts.refusing(commands.propose),
             "transfer.answer": commands.answer,
             "transfer.released": commands.released,
             "transfer.voided": commands.voided,
@@ -49,8 +55,68 @@ HANDLERS: dict[str, Handler] = {
     ),
 }
 #: What receives several small messages of one sender together.
-TOGETHER: dict[str, Together] = links.require_open_together({"transfer.propose": commands.propose_together})
+TOGETHER: dict[str, Together] = links.require_open_together(
+    {"transfer.propose": halts.refusing_together(commands.propose_together)}
+)
 QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
+
+
+async def _step(step: Step, tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    return await changing.take_step(tx, node, step, act, by)
+
+
+async def _change(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    changed = await changing.change(tx, node, act, by)
+    if "window" in changed:
+        await leases.wake_delayed(tx, act["link"], node.clock())
+    return changed
+
+
+async def _resume(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    done = await interventions.resume(tx, node, act["transfer"], act["version"], by=by)
+    return {"transfer": done.transfer, "state": done.state.value}
+
+
+async def _add_keys(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    now, until = node.clock(), _moment(act["not_after"])
+    begins = _moment(act["not_before"]) or now
+    kids = await links.add_keys(tx, act["link"], act["keys"], now=now, not_before=begins, not_after=until, by=by)
+    return {"link": act["link"], "keys": kids}
+
+
+async def _revoke_key(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    code, kid, reason = act["link"], act["key"], Revocation(act["reason"])
+    await links.revoke_key(tx, code, kid, reason, now=node.clock(), since=_moment(act["since"]), by=by)
+    return {"link": code, "key": kid, "revoked": reason.value}
+
+
+async def _restored(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    code, since = act["link"], datetime.fromisoformat(act["since"])
+    kids = await links.restored(tx, code, act["keys"], now=node.clock(), by=by)
+    found = [{"transfer": transfer, "state": state} for transfer, state in await view.since(tx, code, since)]
+    return {"link": code, "keys": kids, "transfers": found}
+
+
+async def _lift(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    lifted = await halts.lift(tx, node, act, by)
+    await leases.wake_halted(tx, node.clock())
+    return lifted
+
+
+def _moment(written: str | None) -> datetime | None:
+    return datetime.fromisoformat(written) if written else None
+
+
+#: Kind of act → what does it once two persons have decided on it. An act that is not here cannot be asked for.
+EXECUTORS: dict[str, Executor] = {
+    interventions.RESUME: _resume,
+    **{f"link.{step}": partial(_step, step) for step in Step},
+    "link.change": _change,
+    "link.keys-add": _add_keys,
+    "link.key-revoke": _revoke_key,
+    "link.restored": _restored,
+    halts.LIFT: _lift,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +193,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock, settings.reach)
-    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER)
+    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER, Pace().admits)
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
@@ -137,9 +203,3 @@ def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:
     """What gives tokens in this process; raises MALFORMED when there is no key to sign them with."""
     authority = Authority(settings.issuer_name, token_signer(settings))
     return Endpoint(gateway.database, gateway.node, authority)
-
-
-def require_kind(kind: str) -> None:
-    """Raise MALFORMED unless a connector reaches this kind of registry."""
-    if kind not in connectors.KINDS:
-        raise GatewayError(Kind.MALFORMED, f"no connector is of kind {kind!r}; there are {', '.join(connectors.KINDS)}")

@@ -210,17 +210,18 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
          "UPDATE claim SET first = first - 10 WHERE transfer_id = {accepted}"],
         {"claims", "series"}, "unit 91 is claimed twice",
     ),
-    "a resumption nobody agreed to": (
-        ["DELETE FROM resumption WHERE transfer_id = {resumed}"],
-        {"resumptions"}, "0 of 2 persons had agreed when it was resumed",
+    "a resumption nobody approved": (
+        ["DELETE FROM approval WHERE kind = 'transfer.resume'"],
+        {"resumptions"}, "no two persons had decided that it be resumed",
     ),
-    "a resumption that one person agreed to twice": (
-        ["UPDATE resumption SET person = ' ONE' WHERE transfer_id = {resumed} AND person = 'two'"],
-        {"resumptions"}, "1 of 2 persons had agreed when it was resumed",
+    "a resumption that was approved at another time": (
+        ["ALTER TABLE approval DROP CONSTRAINT hash_is_of_the_text",
+         "UPDATE approval SET canonical = replace(canonical, 'version\":', 'version\":9')"],
+        {"resumptions"}, "no two persons had decided that it be resumed",
     ),
-    "a resumption that two agreed to, each at another time": (
-        ["UPDATE resumption SET version = version - 1 WHERE transfer_id = {resumed} AND person = 'two'"],
-        {"resumptions"}, "1 of 2 persons had agreed when it was resumed",
+    "a resumption that was declined": (
+        ["UPDATE approval SET state = 'declined' WHERE kind = 'transfer.resume'"],
+        {"resumptions", "approvals"}, "no two persons had decided that it be resumed",
     ),
     "an open transfer nobody looks at": (
         ["UPDATE transfer SET next_at = NULL, attempts = 0, waiting = NULL WHERE id = {committing}"],

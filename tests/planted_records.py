@@ -14,6 +14,19 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["INSERT INTO transfer_viewer SELECT 'MEC01', created_at, 'MEC01-x' FROM transfer WHERE id = {checked}"],
         {"viewers"}, "it is to be seen by MEC01, and is not there",
     ),
+    "an approval by somebody else": (
+        ["UPDATE approval SET decider = 'nobody' WHERE kind = 'transfer.resume'"],
+        {"approvals"}, "that it was approved is not in the log as it stands",
+    ),
+    "an approval of another text": (
+        ["ALTER TABLE approval DROP CONSTRAINT hash_is_of_the_text",
+         "UPDATE approval SET sha256 = sha256('another'::bytea) WHERE kind = 'link.test' AND registry = 'MEC01'"],
+        {"approvals"}, "that it was requested is not in the log as it stands",
+    ),
+    "an approval that nobody asked for": (
+        ["UPDATE approval SET requested_by = decided_by WHERE kind = 'transfer.resume'"],
+        {"approvals"}, "that it was requested is not in the log as it stands",
+    ),
     "a request nobody sends": (
         ["DELETE FROM owed WHERE peer = 'MEC01'"],
         {"requests"}, "it was not answered, and nobody will send it again",

@@ -11,8 +11,8 @@ from typing import Any
 
 from joserfc.jwk import KeySet
 
-from gateway.links import commands
 from gateway.links.store import Link
+from tests import deciding
 from tests.integration.test_sandbox_play import ATTRIBUTES, AUTHORISATION, Heard, Party, read, sha, stamp, text, uuid7
 from tests.stage import Stage
 
@@ -74,7 +74,7 @@ async def join(
     books = sections or {code: party or None}
     link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
-    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, books, keys))
+    await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
     assert (await played.say("link.activate", [])).type == "receipt"
     return played
 

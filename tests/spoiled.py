@@ -21,6 +21,7 @@ from gateway.links.store import Link
 from gateway.messages import store as messages
 from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
+from tests.deciding import decided
 from tests.integration.test_sandbox_play import sha, text
 from tests.played import NOWHERE, Course, Played, block
 from tests.recorded import International
@@ -129,10 +130,7 @@ async def _rejected(course: Course, transfer: str) -> None:
 
 
 async def _resumed(stage: Stage, transfer: str) -> None:
-    for person in ("one", "two"):
-        url = f"/api/v1/transfers/{transfer}/resume"
-        agreed = await stage.api.post(url, json={"person": person})
-        assert agreed.status_code == 200, agreed.text
+    await decided(stage, f"transfers/{transfer}/resume")
 
 
 async def receipted(stage: Stage, side: Played, transfer: str, column: str, state: str) -> None:

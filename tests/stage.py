@@ -27,7 +27,6 @@ from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
-from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
@@ -35,6 +34,7 @@ from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway
+from tests import deciding
 from tests.bearer import Bearer, registered
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
@@ -193,7 +193,7 @@ class Stage:
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
         made = Link(code, kind, registry.url, "requested", 24, tuple(books))
-        await self.run(lambda tx: commands.register(tx, self.gateway.node, made, books, keys["keys"]))
+        await self.run(lambda tx: deciding.establish(tx, self.gateway.node, made, books, keys["keys"]))
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry
@@ -331,7 +331,9 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         endpoint = wiring.token_endpoint(settings, gateway)
         await endpoint.register()
         cast = Cast(gateway, Authority(settings.issuer_name, tokens))
-        facing_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
+        facing_operators = operator.app(
+            gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
+        )
         edges = (link.app(gateway.database, gateway.inbox, gateway.node), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))

@@ -23,7 +23,7 @@ from gateway.messages.outbox import Node
 from gateway.signing.keys import Signer
 from gateway.signing.trust import PeerKey
 
-#: Keys that may be given in one call: one in use, one to come, and some to spare.
+#: Keys of one principal that count at one time: one in use, one to come, and some to spare.
 MAX_KEYS = 10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -96,6 +96,8 @@ async def add_keys(
     if found.revoked:
         raise GatewayError(Kind.CONFLICT, f"{name} was revoked", code=2004)
     keys = _keys(found.id, jwks, node.clock(), not_after)
+    if len(keys) + len(await store.keys(tx, found.id, node.clock())) > MAX_KEYS:
+        raise GatewayError(Kind.CONFLICT, f"keys: at most {MAX_KEYS} count at one time; revoke one first", code=2004)
     record = {"principal": found.id, "keys": [key.kid for key in keys], "by": by.id}
     await _add_keys(tx, keys, await _entry(tx, node, "access.key-added", record))
     return found, [key.kid for key in keys]

@@ -96,8 +96,10 @@ async def named(tx: db.Tx | db.ReadTx, name: str) -> Principal | None:
     return _principal(r) if r else None
 
 
-async def listing(tx: db.ReadTx, sight: Sight, *, person: bool) -> list[tuple[Principal, list[Key]]]:
-    """The people, or the machines, bound to what is seen, by name, with every key they ever had."""
+async def listing(
+    tx: db.ReadTx, sight: Sight, *, person: bool, after: str | None, limit: int
+) -> list[tuple[Principal, list[Key]]]:
+    """The people, or the machines, bound to what is seen, by name from ``after`` on, with every key they ever had."""
     found = await db.rows(
         tx,
         f"""
@@ -107,9 +109,11 @@ async def listing(tx: db.ReadTx, sight: Sight, *, person: bool) -> list[tuple[Pr
                                               'revoked', revoked_by IS NOT NULL) ORDER BY added_by, kid) AS keys
           FROM principal_key WHERE principal = p.id
         ) k ON true
-        WHERE p.kind = :kind AND (CAST(:sight AS text) IS NULL OR p.registry = :sight) ORDER BY p.name
+        WHERE p.kind = :kind AND (CAST(:sight AS text) IS NULL OR p.registry = :sight)
+          AND (CAST(:after AS text) IS NULL OR p.name > :after)
+        ORDER BY p.name LIMIT :limit
         """,
-        {"kind": _kind(person), "sight": sight.code},
+        {"kind": _kind(person), "sight": sight.code, "after": after, "limit": limit},
     )
     return [(_principal(r), [_shown(key) for key in r.keys]) for r in found]
 

@@ -31,6 +31,8 @@ _COMMANDS = {
     "books": "books:books",
     "records": "records:records",
     "alarms": "alarms:alarms",
+    "approvals": "approvals:app",
+    "halt": "halt:halt",
     "doctor": "doctor:doctor",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from gateway import db
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
+from gateway.cli.api import Where, ask, asking
+from gateway.cli.keep import AsJson, plain_console
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands
-from gateway.signing.trust import PeerKey, Revocation
+from gateway.signing.trust import Revocation
 
 app = typer.Typer(help="The keys that vouch for a linked system.", no_args_is_help=True)
 
@@ -33,59 +32,39 @@ Moment = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", 
 
 
 @app.command("add")
+@asking
 def add(
+    where: Where,
     code: Code,
     keys: Annotated[Path, typer.Option(help="Its public keys: a JWK set file.", exists=True, dir_okay=False)],
     not_before: Moment = None,
     not_after: Moment = None,
-    keep: Keep = None,
 ) -> None:
-    """Register further keys, valid from now or --not-before until --not-after; the earlier ones stay valid."""
-    jwks, now = read(keys), datetime.now(UTC)
-
-    async def work(database: db.Database) -> list[str]:
-        begins = not_before or now
-        return await database.run(
-            lambda tx: commands.add_keys(tx, code, jwks, now=now, not_before=begins, not_after=not_after),
-            "links.add-keys",
-        )
-
-    with chosen(keep) as settings:
-        kids = on_database(settings, work)
-    print(json.dumps({"link": code, "keys": kids}))
+    """Ask that further keys vouch for it, from the approval or --not-before until --not-after, beside the earlier."""
+    window = {"not_before": not_before, "not_after": not_after}
+    wanted = {"keys": read(keys), **{name: at.isoformat() for name, at in window.items() if at}}
+    print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/keys", json=wanted)))
 
 
 @app.command("revoke")
+@asking
 def revoke(
+    where: Where,
     code: Code,
     kid: Annotated[str, typer.Argument(help="Id of the key.")],
     reason: Annotated[Revocation, typer.Option(help="compromised and restored end it for what was sent before, too.")],
     since: Moment = None,
-    keep: Keep = None,
 ) -> None:
-    """Let a key count no longer, from now or from --since. It cannot be undone."""
-    now = datetime.now(UTC)
-
-    async def work(database: db.Database) -> None:
-        await database.run(
-            lambda tx: commands.revoke_key(tx, code, kid, reason, now=now, since=since), "links.revoke-key"
-        )
-
-    with chosen(keep) as settings:
-        on_database(settings, work)
-    print(json.dumps({"link": code, "key": kid, "revoked": reason.value}))
+    """Ask that a key counts no longer, since --since or from the approval on. It cannot be undone."""
+    wanted = {"reason": reason.value, "since": since.isoformat() if since else None}
+    print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/keys/{kid}/revoke", json=wanted)))
 
 
 @app.command("list")
-def listing(code: Code, as_json: AsJson = False, keep: Keep = None) -> None:
+@asking
+def listing(where: Where, code: Code, as_json: AsJson = False) -> None:
     """List every key ever registered for a system."""
-
-    async def work(database: db.Database) -> list[PeerKey]:
-        async with database.reading() as tx:
-            return await commands.keys(tx, code)
-
-    with chosen(keep) as settings:
-        found = [_as_dict(key) for key in on_database(settings, work)]
+    found = ask(where, "GET", f"/api/v1/links/{code}/keys")
     if as_json:
         print(json.dumps({"keys": found}))
         return
@@ -105,19 +84,3 @@ def read(file: Path) -> list[dict[str, Any]]:
     if not (isinstance(found, list) and all(isinstance(key, dict) for key in found)):
         raise GatewayError(Kind.MALFORMED, f"{file} is not a JWK set")
     return found
-
-
-def _as_dict(key: PeerKey) -> dict[str, Any]:
-    since = key.compromised_since or key.revoked_at
-    return {
-        "kid": key.kid,
-        "alg": key.alg,
-        "not_before": _written(key.not_before),
-        "not_after": _written(key.not_after) if key.not_after else None,
-        "revoked": key.revoked_reason.value if key.revoked_reason else None,
-        "since": _written(since) if since else None,
-    }
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

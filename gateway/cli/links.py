@@ -1,35 +1,28 @@
-"""``gateway links``: register the systems that may speak to the gateway, and list them."""
+"""``gateway links``: register the systems that may speak to the gateway, list them, and ask for what two decide."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from gateway import db, wiring
 from gateway.cli import link_keys
 from gateway.cli.api import Where, ask, asking
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
-from gateway.domain.registry import RegistryKind
+from gateway.cli.keep import AsJson, plain_console
+from gateway.domain.registry import Capability, RegistryKind
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands
-from gateway.links.store import Link
-from gateway.messages.outbox import Node
-from gateway.settings import signer
-from gateway.transfers import view
+from gateway.links.lifecycle import Step
 
 app = typer.Typer(help="The links with registries.", no_args_is_help=True)
 app.add_typer(link_keys.app, name="keys")
 
-Hours = Annotated[
-    int, typer.Option(min=1, max=commands.MAX_HOURS, help="Hours a transfer may take to reach its commit.")
-]
-
 
 @app.command("add")
+@asking
 def add(
+    where: Where,
     code: Annotated[str, typer.Argument(help="Link code of the system, for example KOR01.")],
     kind: Annotated[str, typer.Option(help="Kind of registry: mechanism, international, party or services.")],
     url: Annotated[str, typer.Option(help="Link address of the system.")],
@@ -39,23 +32,79 @@ def add(
         list[str] | None,
         typer.Option(metavar="REGISTRY=PARTY", help="A section of the international registry; may be repeated."),
     ] = None,
-    time_limit: Hours = 24,
-    keep: Keep = None,
+    time_limit: Annotated[int, typer.Option(help="Hours a transfer may take to reach its commit.")] = 24,
 ) -> None:
-    """Register a system and its keys. The link becomes active when the system itself says so, signed."""
-    wiring.require_kind(kind)
-    jwks = link_keys.read(keys)
+    """Register a system and its keys. Nothing is received until 'links test'; the system itself makes it active."""
     books = _sections(kind, section or [], party) or {code: party}
-    link = Link(code, kind, url, "requested", time_limit, tuple(books))
-    with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC), settings.reach)
+    made = {"code": code, "kind": kind, "url": url, "parties": books, "keys": link_keys.read(keys)}
+    print(json.dumps(ask(where, "POST", "/api/v1/links", json={**made, "time_limit_hours": time_limit})))
 
-        async def work(database: db.Database) -> list[str]:
-            registered = commands.register
-            return await database.run(lambda tx: registered(tx, node, link, books, jwks), "links.register")
 
-        kids = on_database(settings, work)
-    print(json.dumps({"link": code, "state": "requested", "keys": kids}))
+@app.command("test")
+@asking
+def test(where: Where, code: link_keys.Code) -> None:
+    """Ask that a registered link is tested: its registry may then ask for the time, and open the link."""
+    _step(where, Step.TEST, code)
+
+
+@app.command("suspend")
+@asking
+def suspend(where: Where, code: link_keys.Code) -> None:
+    """Ask that nothing begins over a link any more; what is under way comes to its end."""
+    _step(where, Step.SUSPEND, code)
+
+
+@app.command("reactivate")
+@asking
+def reactivate(where: Where, code: link_keys.Code) -> None:
+    """Ask that a suspended link is used again."""
+    _step(where, Step.REACTIVATE, code)
+
+
+@app.command("close")
+@asking
+def close(where: Where, code: link_keys.Code) -> None:
+    """Ask that a link is closed for good; what is under way comes to its end."""
+    _step(where, Step.CLOSE, code)
+
+
+def _step(where: Where, step: Step, code: str) -> None:
+    print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/{step}")))
+
+
+@app.command("change")
+@asking
+def change(
+    where: Where,
+    code: link_keys.Code,
+    url: Annotated[str | None, typer.Option(help="Its link address.")] = None,
+    time_limit: Annotated[int | None, typer.Option(help="Hours a transfer may take to reach its commit.")] = None,
+    use: Annotated[
+        list[Capability] | None, typer.Option(help="What it is to be used for, and nothing else; may be repeated.")
+    ] = None,
+    messages_per_second: Annotated[str | None, typer.Option(metavar="N|none", help="Messages it may send.")] = None,
+    blocks_per_day: Annotated[str | None, typer.Option(metavar="N|none", help="Blocks it may propose a day.")] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM|none", help="When (UTC) its proposals are taken up.")
+    ] = None,
+) -> None:
+    """Ask for another address, another use or other limits of a link."""
+    plain: dict[str, Any] = {
+        "url": url,
+        "time_limit_hours": time_limit,
+        "capabilities": [one.value for one in use] if use else None,
+    }
+    limits = {"messages_per_second": messages_per_second, "blocks_per_day": blocks_per_day}
+    wanted = {name: value for name, value in plain.items() if value is not None}
+    wanted |= {name: _limit(value) for name, value in limits.items() if value is not None}
+    wanted |= {"window": None if window == "none" else window} if window is not None else {}
+    print(json.dumps(ask(where, "PATCH", f"/api/v1/links/{code}", json=wanted)))
+
+
+def _limit(text: str) -> int | None:
+    if text != "none" and not text.isdecimal():
+        raise GatewayError(Kind.MALFORMED, f"a limit is a whole number or none, not {text!r}")
+    return None if text == "none" else int(text)
 
 
 def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str | None]:
@@ -75,42 +124,20 @@ def _sections(kind: str, given: list[str], party: str | None) -> dict[str, str |
     return sections
 
 
-@app.command("time-limit")
-def limit_time(code: link_keys.Code, hours: int, keep: Keep = None) -> None:
-    """Set how many hours transfers proposed from now on may take to reach their commit."""
-    with chosen(keep) as settings:
-        node = Node(settings.code, signer(settings), lambda: datetime.now(UTC), settings.reach)
-
-        async def work(database: db.Database) -> None:
-            await database.run(lambda tx: commands.limit_time(tx, node, code, hours), "links.limit-time")
-
-        on_database(settings, work)
-    print(json.dumps({"link": code, "time_limit_hours": hours}))
-
-
 @app.command("restored")
+@asking
 def restored(
+    where: Where,
     code: link_keys.Code,
     keys: Annotated[Path, typer.Option(help="Its new public keys: a JWK set file.", exists=True, dir_okay=False)],
     since: Annotated[datetime, typer.Option(parser=link_keys.moment, metavar="TIME", help="When its backup was made.")],
-    keep: Keep = None,
 ) -> None:
-    """Take note that a system came back from a backup: its earlier keys count no longer, its new ones do.
+    """Ask that of a system that came back from a backup its earlier keys count no longer, and its new ones do.
 
-    Prints the transfers it must ask about before it serves again.
+    When that is approved, the transfers are named that it must ask about before it serves again.
     """
-    jwks, now = link_keys.read(keys), datetime.now(UTC)
-
-    async def work(database: db.Database) -> list[tuple[str, str]]:
-        async def both(tx: db.Tx) -> list[tuple[str, str]]:
-            await commands.restored(tx, code, jwks, now=now)
-            return await view.since(tx, code, since)
-
-        return await database.run(both, "links.restored")
-
-    with chosen(keep) as settings:
-        found = on_database(settings, work)
-    print(json.dumps({"link": code, "transfers": [{"transfer": t, "state": s} for t, s in found]}))
+    wanted = {"keys": link_keys.read(keys), "since": since.isoformat()}
+    print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/restored", json=wanted)))
 
 
 @app.command("list")

@@ -37,7 +37,7 @@ def administering(noun: str, whom: str) -> typer.Typer:
     @app.command("list", help=f"List {whom}: what they are bound to, what they may do, and every key they had.")
     @asking
     def listing(where: Where, as_json: AsJson = False) -> None:
-        found = ask(where, "GET", at)
+        found = _everybody(where, at)
         if as_json:
             print(json.dumps({noun: found}))
             return
@@ -74,6 +74,16 @@ def bound(registry: str | None, everything: bool) -> str | None:
     if (registry is None) != everything:
         raise GatewayError(Kind.MALFORMED, "registry: one of --registry CODE and --all says what they are bound to")
     return registry
+
+
+def _everybody(where: Where, at: str) -> list[dict[str, Any]]:
+    """All of them, page by page."""
+    page = ask(where, "GET", at)
+    found = list(page["listed"])
+    while page["next"] is not None:
+        page = ask(where, "GET", at, params={"after": page["next"]})
+        found += page["listed"]
+    return found
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

@@ -37,7 +37,9 @@ def serve(keep: Keep = None) -> None:
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.database, gateway.inbox, gateway.node)
-            for_operators = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint)
+            for_operators = operator.app(
+                gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
+            )
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
         _until_told(settings, run)

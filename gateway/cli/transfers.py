@@ -37,6 +37,8 @@ def listing(
     if as_json:
         print(json.dumps(found))
         return
+    if found["halted"] is not None:
+        plain_console().print(f"The gateway is halted: {found['halted']}")
     # The id is never cut: it is what ``show`` is asked for. With what happens next below it, 80 columns do.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("transfer, and what happens next", min_width=ID_WIDTH)
@@ -99,9 +101,8 @@ def end(
 @app.command("resume")
 @asking
 def resume(where: Where, transfer: str) -> None:
-    """Agree that a transfer in attention asks again; it does once two different persons have agreed."""
-    wanted = {"person": where.by or ""}
-    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/resume", json=wanted)))
+    """Ask that a transfer in attention asks again; it does when another person approves that."""
+    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/resume")))
 
 
 def _address(option: str, text: str) -> dict[str, str]:

@@ -10,12 +10,14 @@ from pathlib import Path
 import httpx
 
 from gateway import db
-from gateway.demo import KEY
+from gateway.approvals.commands import Act
+from gateway.demo import KEY, administrators
 from gateway.demo.members import GATEWAY, Member
 from gateway.domain.addresses import LOOPBACK, Reach
 from gateway.domain.callers import EVERYTHING
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands, store
+from gateway.links import changing, commands, store
+from gateway.links.lifecycle import State, Step
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.signing.keys import SoftwareKey
@@ -44,24 +46,30 @@ def establish(http: httpx.Client, folder: Path, members: Sequence[Member], urls:
     with ThreadPoolExecutor(len(members)) as side_by_side:
         list(side_by_side.map(pin, members))
         states = asyncio.run(_register(folder, members, urls, dsn))
-        list(side_by_side.map(activate, [m.code for m in members if states[m.code] == "requested"]))
+        list(side_by_side.map(activate, [m.code for m in members if states[m.code] == State.TESTING]))
 
 
 async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, str], dsn: str) -> dict[str, str]:
-    """Register the links that are not there, move those that are to their present addresses; their states."""
+    """Register the links that are not there and put them to the test, move the others to their present addresses; their
+    states. Two synthetic administrators decide on it.
+    """
     node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC), Reach.of(LOOPBACK))
     database = db.Database(dsn)
 
     async def work(tx: db.Tx) -> dict[str, str]:
-        known = {link.code for link in await store.links(tx, EVERYTHING)}
+        known = {link.code: link for link in await store.links(tx, EVERYTHING)}
         for member in members:
             url = urls[member.code]
             if member.code in known:
-                await commands.readdress(tx, node, member.code, url)
+                if known[member.code].url != url:
+                    moved = await changing.change_wanted(tx, member.code, {"url": url})
+                    await administrators.decide(tx, node, Act("link.change", member.code, moved))
                 continue
-            link = Link(member.code, member.kind, url, "requested", 24, tuple(member.registries))
+            link = Link(member.code, member.kind, url, State.REQUESTED, 24, tuple(member.registries))
             keys = json.loads(jwks(folder, member.code).read_text())["keys"]
             await commands.register(tx, node, link, member.registries, keys)
+            tested = await changing.step_wanted(tx, member.code, Step.TEST)
+            await administrators.decide(tx, node, Act("link.test", member.code, tested))
         return {link.code: link.state for link in await store.links(tx, EVERYTHING)}
 
     try:

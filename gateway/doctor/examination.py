@@ -60,6 +60,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.streams(tx), (records.streams,)),
     Walk(lambda tx, _: store.requests(tx), (records.requests,)),
     Walk(lambda tx, _: store.owed(tx), (records.owed,)),
+    Walk(lambda tx, _: store.approvals(tx), (records.approvals,)),
     Walk(lambda tx, _: store.actions(tx), (recordings.actions_recorded,)),
     Walk(lambda tx, _: store.records(tx), (recordings.record_texts, recordings.records_due)),
     Walk(lambda tx, _: store.record_messages(tx), (recordings.record_messages,)),

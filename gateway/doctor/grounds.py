@@ -1,11 +1,10 @@
-"""Checks of what the steps of a transfer rest on: the statements that ours name, and the persons who agreed.
+"""Checks of what the steps of a transfer rest on: the statements that ours name, and the persons who decided.
 
 Of a transfer whose events show that the gateway had lost data, a statement of ours from before may name what was
 said before: that is a note. A row rebuilt as a whole has everything from the same hands, and everything must fit.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from gateway.doctor.report import Remark, finding, note
 from gateway.doctor.scene import Scene
 from gateway.doctor.transfers import Case
 from gateway.domain.transfers import Event
-from gateway.transfers.interventions import RESUMING_PERSONS
 
 #: Statement of ours → its members that are hashes → the step whose item has that hash.
 _NAMES: Mapping[str, Mapping[str, str]] = {
@@ -49,12 +47,8 @@ def _read(case: Case, step: str) -> Mapping[str, Any]:
 
 
 def resumptions(case: Case, _scene: Scene) -> Iterable[Remark]:
-    """A transfer that waited for persons asks again only when two of them have agreed to that, as it then stood."""
-    agreed: dict[int, set[str]] = defaultdict(set)
-    for version, person in case.columns["resumptions"] or ():
-        agreed[version].add(" ".join(person.casefold().split()))
+    """A transfer that waited for persons asks again only when two of them have decided that, as it then stood."""
+    approved = set(case.columns["resumptions"] or ())
     for happened in case.events:
-        persons = len(agreed[happened.version - 1])
-        if happened.event == Event.RESUMED.value and persons < RESUMING_PERSONS:
-            what = f"{persons} of {RESUMING_PERSONS} persons had agreed when it was resumed"
-            yield finding(what, transfer=case.row.id, entry=happened.entry)
+        if happened.event == Event.RESUMED.value and happened.version - 1 not in approved:
+            yield finding("no two persons had decided that it be resumed", transfer=case.row.id, entry=happened.entry)

@@ -105,6 +105,26 @@ def requests(request: Any, _scene: Scene) -> Iterable[Remark]:
         yield finding(f"it is {request.state}, and is sent all the same", **about)
 
 
+def approvals(approval: Any, _scene: Scene) -> Iterable[Remark]:
+    """What two persons decided is in the log as they did, each by name, and both on the same hash."""
+    said = [("requested", approval.asked, approval.asked_record, approval.initiator)]
+    if approval.state != "open":
+        said.append((approval.state, approval.decided, approval.decided_record, approval.decider))
+    for what, kind, record, person in said:
+        if kind != f"approval.{what}" or not _names(record, approval, person):
+            yield finding(f"that it was {what} is not in the log as it stands", approval=approval.id)
+
+
+def _names(record: bytes | None, approval: Any, person: str | None) -> bool:
+    """Whether a record of the log is of this approval, this hash and this person."""
+    try:
+        read = json.loads(bytes(record or b"{}"))
+        found = (read.get("approval"), read.get("sha256"), read.get("person"))
+    except (ValueError, AttributeError):
+        return False
+    return found == (approval.id, approval.sha256, person)
+
+
 def owed(message: Any, scene: Scene) -> Iterable[Remark]:
     """What is owed as a whole is a stored message of ours whose answer is awaited, and a lease of it ends soon."""
     about = {"message": message.message_id}

@@ -56,7 +56,7 @@ async def revocations(tx: db.ReadTx) -> dict[str, datetime]:
 
 
 def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every transfer with its events, its statements, its claims, who agreed to resume it, and the messages it names.
+    """Every transfer with its events, its statements, its claims, what two persons decided, and the messages it names.
 
     A statement is [entry, hash, text]; the text only of those that name others, and of an answer. ``held`` is how many
     of the units it claims the book shows as held at its source. OFFSET 0 has claims looked up by transfer and messages
@@ -71,8 +71,10 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           (SELECT jsonb_object_agg(s.step, jsonb_build_array(s.entry_id, encode(s.sha256, 'hex'),
                                    CASE WHEN s.step = ANY(CAST(:read AS text[])) THEN s.item END))
              FROM transfer_step s WHERE s.transfer_id = t.id) AS steps,
-          (SELECT jsonb_agg(jsonb_build_array(r.version, r.person)) FROM resumption r
-             WHERE r.transfer_id = t.id) AS resumptions,
+          CASE WHEN EXISTS (SELECT FROM transfer_event e WHERE e.transfer_id = t.id AND e.event = 'resumed') THEN
+            (SELECT jsonb_agg(CAST(a.canonical AS jsonb) -> 'parameters' -> 'version') FROM approval a
+             WHERE a.kind = 'transfer.resume' AND a.state = 'approved'
+               AND CAST(a.canonical AS jsonb) -> 'parameters' ->> 'transfer' = t.id) END AS resumptions,
           (SELECT jsonb_agg(jsonb_build_array(u.registry, u.series, c.first, c.last, c.released_by IS NULL))
              FROM claim c JOIN unit_series u ON u.id = c.series_id WHERE c.transfer_id = t.id) AS claims,
           (SELECT jsonb_object_agg(m.message_id, jsonb_build_array(m.entry_id, m.peer, m.type))
@@ -332,6 +334,21 @@ def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
                (SELECT array_agg(sha256(convert_to(r.item, 'UTF8'))) FROM action_record r
                 WHERE r.message_id = m.message_id) AS kept
         FROM message m WHERE m.direction = 'out' AND m.type = 'action.record' ORDER BY m.entry_id
+        """,
+        FEW,
+    )
+
+
+def approvals(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every approval, with the entries that record that it was asked for and decided."""
+    return _stream(
+        tx,
+        """
+        SELECT CAST(a.id AS text) AS id, a.state, encode(a.sha256, 'hex') AS sha256, a.initiator, a.decider,
+               asked.kind AS asked, ar.record AS asked_record, decided.kind AS decided, dr.record AS decided_record
+        FROM approval a LEFT JOIN log_entry asked ON asked.id = a.requested_by
+        LEFT JOIN log_record ar ON ar.entry_id = a.requested_by LEFT JOIN log_entry decided ON decided.id = a.decided_by
+        LEFT JOIN log_record dr ON dr.entry_id = a.decided_by ORDER BY a.id
         """,
         FEW,
     )

@@ -102,6 +102,7 @@ _ERRORS = {
     4015: "the acquiring account is of a type that holds units",
     4017: "a transfer leads from one system to another",
     4018: "the quantity does not exceed what is held there",
+    4021: "the link has not used up what it may propose in a day",
     5101: "the unit is authorised",
     5132: "the units have not been first transferred before",
     5133: "units that must be ITMOs are authorised and first transferred",

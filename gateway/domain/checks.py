@@ -73,8 +73,12 @@ def transferring_4001(proposal: Proposal, facts: Facts) -> list[Finding]:
 
 
 def acquiring_4002(proposal: Proposal, facts: Facts) -> list[Finding]:
-    """The acquiring registry is known and its link is active."""
-    return _link(4002, proposal.acquiring.registry, facts)
+    """The acquiring registry is known, its link is active and may be used for transfers in."""
+    registry = proposal.acquiring.registry
+    known = facts.registries.get(registry)
+    if known is not None and known.barred:
+        return [Finding(4002, (), f"the link with {registry} is not to be used for transfers in")]
+    return _link(4002, registry, facts)
 
 
 def books_4011(proposal: Proposal, facts: Facts) -> list[Finding]:

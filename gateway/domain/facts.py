@@ -25,13 +25,14 @@ class Books:
     """A registry: which link speaks for it, of what kind and in which state, and whose units it keeps.
 
     ``party`` is None where it keeps the books of every Party. The international registry is one link with a registry,
-    its section, per Party.
+    its section, per Party. ``barred`` is a link over which no units come in though its kind of registry takes some.
     """
 
     link: LinkCode
     kind: RegistryKind
     state: LinkState
     party: PartyCode | None
+    barred: bool = False
 
     def keeps(self, party: PartyCode) -> bool:
         """Whether it has books of this Party."""

@@ -6,8 +6,10 @@ by sending the same bytes again or by asking, never by assuming. ``send`` theref
 happens on the network; an exception out of it is a fault of the program.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from gateway.domain.identifiers import RegistryCode
@@ -34,6 +36,18 @@ class Capability(StrEnum):
     TRANSFER_OUT = "transfer_out"
     RECORD = "record"
     RECONCILE = "reconcile"
+
+
+_ALL = frozenset(Capability)
+#: What a registry of each kind can do: nothing returns to one that issues, and one alone takes records of actions.
+USUAL: Mapping[RegistryKind, frozenset[Capability]] = MappingProxyType(
+    {
+        RegistryKind.MECHANISM: _ALL - {Capability.TRANSFER_IN, Capability.RECORD},
+        RegistryKind.INTERNATIONAL: _ALL,
+        RegistryKind.PARTY: _ALL - {Capability.RECORD},
+        RegistryKind.SERVICES: _ALL - {Capability.TRANSFER_IN, Capability.RECORD},
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

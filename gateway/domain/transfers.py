@@ -101,6 +101,9 @@ class Event(StrEnum):
     CHECKS_FAILED = "checks-failed"
     HELD_BY_RECONCILIATION = "held-by-reconciliation"
     RECONCILIATION_OVER = "reconciliation-over"
+    #: It is not the time of the day at which the source's link takes transfers up; and then it is.
+    OUTSIDE_WINDOW = "outside-window"
+    WINDOW_OPENED = "window-opened"
     #: The acquirer's answer to an offer of ours.
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -192,6 +195,8 @@ TRANSITIONS: Mapping[tuple[State, Event], Cell] = MappingProxyType(
         (State.PROPOSED, Event.CHECKS_FAILED): State.ENDING,
         (State.PROPOSED, Event.HELD_BY_RECONCILIATION): State.DELAYED,
         (State.DELAYED, Event.RECONCILIATION_OVER): State.PROPOSED,
+        (State.PROPOSED, Event.OUTSIDE_WINDOW): State.DELAYED,
+        (State.DELAYED, Event.WINDOW_OPENED): State.PROPOSED,
         (State.CHECKED, Event.ACCEPTED): State.ACCEPTED,
         (State.CHECKED, Event.REJECTED): State.ENDING,
         (State.CHECKED, Event.CLOSED_HERE): State.ENDING,

@@ -1,15 +1,17 @@
 """Establishes links: an operator registers a system and its keys; the system's own signed word makes it active.
 
-``register`` writes a link in state *requested*. ``activate`` handles the registry's ``link.activate``, which
-brings the opening balance of its holdings into the book, in one message or in parts, and with the last takes the
-link to *active*, once; if any position of a message cannot be taken, none of it is and the link stays as it was.
-A message of any type over a link that is not active is refused by ``require_open`` (1002, 1003), but what is
-committed drains over a suspended link. ``add_keys`` and ``revoke_key`` change which keys vouch for a system; what
-a revocation does to messages is ``signing.trust.judge``'s to say; ``restored`` does both for a registry that came
-back from a backup. Each change is one entry of the log.
+``register`` writes a link in state *requested*, over which nothing is received until two persons have put it to the
+test (``changing``). ``activate`` handles the registry's ``link.activate``, which brings the opening balance of its
+holdings into the book, in one message or in parts, and with the last takes the link to *active*, once; if any position
+of a message cannot be taken, none of it is and the link stays as it was. A message of any type over a link whose state
+or capabilities do not allow it is refused by ``require_open`` (1002, 1003, 1010), but what is committed drains over a
+suspended link. ``add_keys`` and ``revoke_key`` change which keys vouch for a system; what a revocation does to messages
+is ``signing.trust.judge``'s to say; ``restored`` does both for a registry that came back from a backup. Each change is
+one entry of the log.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,18 +20,17 @@ from gateway.audit import log
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import parse_link_code, parse_party, parse_registry_code
-from gateway.domain.registry import RegistryKind
+from gateway.domain.registry import Capability, RegistryKind
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
-from gateway.links import store
+from gateway.links import changing, store
+from gateway.links.lifecycle import State, sound, usual
 from gateway.links.store import Link
 from gateway.messages.inbox import Inbound, Together
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.trust import PeerKey, Revocation
 
-#: The longest time limit of a transfer: acceptance may take a ministry more than a week, but not without end.
-MAX_HOURS = 240
 #: Most messages an opening balance may be divided into.
 MAX_PARTS = 10_000
 #: What may still pass over a suspended link: everything from the acceptance on, so that nothing stays half done, and
@@ -38,19 +39,36 @@ DRAINS = frozenset(
     {"transfer.answer", "transfer.released", "transfer.voided", "transfer.credited", "receipt", "refusal"}
     | {"status.query", "status.answer", "time.query"}
 )
+#: What is received over a link that is tested; ``link.activate`` beside it, which looks at the state itself.
+TESTS = frozenset({"time.query"})
+#: What a link must be usable for, for a message of this type to be received over it.
+NEEDED: Mapping[str, Capability] = {"transfer.propose": Capability.TRANSFER_OUT}
+#: Most keys that are registered at once.
+MAX_KEYS = 10
 T = TypeVar("T")
 Applied = Callable[[db.Tx, Node, Inbound], Awaitable[T]]
 
 
 async def register(
-    tx: db.Tx, node: Node, link: Link, parties: Mapping[str, str | None], jwks: Sequence[Mapping[str, Any]]
+    tx: db.Tx,
+    node: Node,
+    link: Link,
+    parties: Mapping[str, str | None],
+    jwks: Sequence[Mapping[str, Any]],
+    by: Sequence[str] = (),
 ) -> list[str]:
     """Register a system: its code, kind, address, registries (with their Parties) and public keys; the key ids.
 
-    Raises MALFORMED for a code, an address or a key that is none and for sections that cannot be, CONFLICT when the
-    link exists, a registry is behind another link, a Party has its section elsewhere, or a key is another's.
+    It is *requested*, and may be used for what a registry of its kind can do. Raises MALFORMED for a kind, code, field
+    or key that is none and for sections that cannot be, CONFLICT when the link exists, a registry is behind another
+    link, a Party has its section elsewhere, or a key is another's.
     """
     parse_link_code(link.code)
+    if link.kind not in set(RegistryKind):
+        kinds = ", ".join(RegistryKind)
+        raise GatewayError(Kind.MALFORMED, f"no connector is of kind {link.kind!r}; there are {kinds}", code=2014)
+    for field in ("url", "time_limit_hours"):
+        sound(link.kind, field, link.fields[field])
     node.reach.check(link.url)
     for registry in link.registries:
         parse_registry_code(registry)
@@ -58,16 +76,17 @@ async def register(
         parse_party(party)
     await store.register_alone(tx)
     if await store.state(tx, link.code) is not None:
-        raise GatewayError(Kind.CONFLICT, f"a link with {link.code} is registered already")
+        raise GatewayError(Kind.CONFLICT, f"a link with {link.code} is registered already", code=3002)
     for code, other in (await store.taken(tx, [link.code, *link.registries])).items():
-        raise GatewayError(Kind.CONFLICT, f"the code {code} belongs to {other} already")
+        raise GatewayError(Kind.CONFLICT, f"the code {code} belongs to {other} already", code=3002)
     if link.kind == RegistryKind.INTERNATIONAL:
         await _require_sections(tx, link, parties)
     now = node.clock()
     keys = await _new_keys(tx, link.code, jwks, now, None)
-    record = {"link": link.code, "kind": link.kind, "url": link.url, "keys": [k.kid for k in keys]}
+    record = {"link": link.code, "kind": link.kind, "url": link.url, "keys": [k.kid for k in keys], **_named(by)}
     [entry_id] = await log.append(tx, [log.draft("link.registered", now, record)])
-    await store.add(tx, link, dict(parties), entry_id)
+    made = replace(link, state=State.REQUESTED, capabilities=usual(link.kind))
+    await store.add(tx, made, dict(parties), entry_id)
     await store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
 
@@ -75,15 +94,15 @@ async def register(
 async def _require_sections(tx: db.Tx, link: Link, parties: Mapping[str, str | None]) -> None:
     """An international registry keeps sections, at most one for a Party, and is itself no registry of an address."""
     if not link.registries or link.code in link.registries:
-        raise GatewayError(Kind.MALFORMED, f"{link.code} keeps sections, and its own code is none of them")
+        raise GatewayError(Kind.MALFORMED, f"{link.code} keeps sections, and its own code is none of them", code=2011)
     elsewhere = await store.sections(tx)
     seen: set[str] = set()
     for registry in link.registries:
         party = parties.get(registry)
         if party is None:
-            raise GatewayError(Kind.MALFORMED, f"section {registry} is no Party's")
+            raise GatewayError(Kind.MALFORMED, f"section {registry} is no Party's", code=2010)
         if party in seen:
-            raise GatewayError(Kind.MALFORMED, f"{party} would have two sections")
+            raise GatewayError(Kind.MALFORMED, f"{party} would have two sections", code=2010)
         if party in elsewhere:
             other = elsewhere[party]
             raise GatewayError(Kind.CONFLICT, f"{party} has its section already: {other.registry} of {other.link}")
@@ -92,83 +111,72 @@ async def _require_sections(tx: db.Tx, link: Link, parties: Mapping[str, str | N
 
 async def add_keys(
     tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], *, now: datetime, not_before: datetime,
-    not_after: datetime | None,
+    not_after: datetime | None, by: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Register further keys for ``code``, good for ``not_before <= sent_at < not_after``; their ids.
 
     Raises NOT_FOUND without such a link, MALFORMED for a key or window that is none, CONFLICT when a key is
     registered already, for this link or another.
     """
-    await _require_link(tx, code)
-    if not_after is not None and not_after <= not_before:
-        raise GatewayError(Kind.MALFORMED, "a key that ends before it begins is never valid")
-    keys = await _new_keys(tx, code, jwks, not_before, not_after)
+    keys = await new_keys(tx, code, jwks, not_before, not_after)
     window = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat() if not_after else None}
-    record = {"link": code, "keys": [k.kid for k in keys], **window}
+    record = {"link": code, "keys": [k.kid for k in keys], **window, **_named(by)}
     [entry_id] = await log.append(tx, [log.draft("key.registered", now, record)])
     await store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
 
 
 async def revoke_key(
-    tx: db.Tx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None
+    tx: db.Tx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None, by: Sequence[str] = ()
 ) -> None:
     """Let a key of ``code`` count no longer: from ``since`` on, which is not in the future, or from now.
 
     Raises NOT_FOUND without such a key, CONFLICT when it was revoked before, MALFORMED for a time to come.
     """
-    if since is not None and since > now:
-        raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time")
+    await require_revocable(tx, code, kid, now=now, since=since)
     compromised_since = since if reason is Revocation.COMPROMISED else None
     revoked_at = now if reason is Revocation.COMPROMISED else since or now
     if not await store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
-        if any(key.kid == kid for key in await store.keys(tx, [code])):
-            raise GatewayError(Kind.CONFLICT, f"key {kid} of {code} was revoked before")
-        raise GatewayError(Kind.NOT_FOUND, f"no key {kid} is registered for {code}")
-    record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat()}
+        raise _revoked_before(code, kid)
+    record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat(), **_named(by)}
     await log.append(tx, [log.draft("key.revoked", now, record)])
 
 
-async def restored(tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], *, now: datetime) -> list[str]:
+async def require_revocable(
+    tx: db.Tx | db.ReadTx, code: str, kid: str, *, now: datetime, since: datetime | None
+) -> None:
+    """Raise as ``revoke_key`` does, unless that key can be revoked now."""
+    if since is not None and since > now:
+        raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time", code=2014)
+    found = next((key for key in await keys(tx, code) if key.kid == kid), None)
+    if found is None:
+        raise GatewayError(Kind.NOT_FOUND, f"no key {kid} is registered for {code}", code=3001)
+    if found.revoked_at is not None:
+        raise _revoked_before(code, kid)
+
+
+def _revoked_before(code: str, kid: str) -> GatewayError:
+    return GatewayError(Kind.CONFLICT, f"key {kid} of {code} was revoked before", code=3002)
+
+
+async def restored(
+    tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], *, now: datetime, by: Sequence[str] = ()
+) -> list[str]:
     """Take note that a registry was restored to an earlier state: from now on only these new keys of it count (R16).
 
     What it said before and has not arrived by now never will. Returns the key ids; raises as ``add_keys`` does.
     """
     earlier = [key for key in await keys(tx, code) if key.revoked_at is None]
-    added = await add_keys(tx, code, jwks, now=now, not_before=now, not_after=None)
+    added = await add_keys(tx, code, jwks, now=now, not_before=now, not_after=None, by=by)
     for key in earlier:
-        await revoke_key(tx, code, key.kid, Revocation.RESTORED, now=now, since=None)
+        await revoke_key(tx, code, key.kid, Revocation.RESTORED, now=now, since=None, by=by)
     return added
 
 
 async def keys(tx: db.Tx | db.ReadTx, code: str) -> list[PeerKey]:
     """Every key ever registered for ``code``; raises NOT_FOUND without such a link."""
-    await _require_link(tx, code)
+    await changing.require(tx, code)
     return await store.keys(tx, [code])
-
-
-async def limit_time(tx: db.Tx, node: Node, code: str, hours: int) -> None:
-    """Set how long transfers proposed over a link from now on may take to reach a commit: 1 to 240 hours."""
-    if not 1 <= hours <= MAX_HOURS:
-        raise GatewayError(Kind.MALFORMED, f"a time limit is 1 to {MAX_HOURS} hours")
-    await _require_link(tx, code)
-    record = {"link": code, "time_limit_hours": hours}
-    [entry_id] = await log.append(tx, [log.draft("link.time-limited", node.clock(), record)])
-    await store.limit_time(tx, code, hours, entry_id)
-
-
-async def readdress(tx: db.Tx, node: Node, code: str, url: str) -> None:
-    """Note where a registered system is reached now; its keys, not its address, are what is trusted.
-
-    Raises MALFORMED for an address that the gateway may not call.
-    """
-    node.reach.check(url)
-    row = await store.find(tx, code)
-    if row is None:
-        raise GatewayError(Kind.NOT_FOUND, f"no link with {code} is registered")
-    if row.url != url:
-        [entry_id] = await log.append(tx, [log.draft("link.readdressed", node.clock(), {"link": code, "url": url})])
-        await store.readdress(tx, code, url, entry_id)
 
 
 async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
@@ -191,7 +199,9 @@ async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
 
 
 def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:
-    """The same functions behind the state of the sender's link: 1002 before it is active, 1003 once it no longer is."""
+    """The same functions behind the sender's link: 1002 before it is active, 1003 once it no longer is, 1010 beyond its
+    capabilities.
+    """
 
     def behind(kind: str, handler: Applied[T]) -> Applied[T]:
         async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> T:
@@ -217,14 +227,26 @@ def require_open_together(handlers: Mapping[str, Together]) -> dict[str, Togethe
 
 
 async def _open_for(tx: db.Tx, kind: str, inbound: Inbound) -> None:
-    state = await store.state(tx, inbound.message.sender)
-    if state != "active" and not (state in ("suspended", "closed") and kind in DRAINS):
+    state, capabilities = await store.standing(tx, inbound.message.sender) or (None, frozenset())
+    if state is not State.ACTIVE and kind not in _RECEIVED.get(state, frozenset()):
         raise _not_open(state)
+    if (needed := NEEDED.get(kind)) is not None and needed not in capabilities:
+        detail = f"the link is not to be used for {needed.replace('_', ' ')}"
+        raise GatewayError(Kind.FORBIDDEN, detail, code=1010)
 
 
-def _not_open(state: str | None) -> GatewayError:
+#: What is received in the states that are not *active*.
+_RECEIVED: Mapping[State | None, frozenset[str]] = {
+    State.TESTING: TESTS,
+    State.SUSPENDED: DRAINS,
+    State.CLOSED: DRAINS,
+}
+
+
+def _not_open(state: State | None) -> GatewayError:
     """The refusal for the state of a link: no verdict on the message, because a link may become active (again)."""
-    return GatewayError(Kind.FORBIDDEN, f"the link is {state}", code=1002 if state in (None, "requested") else 1003)
+    code = 1003 if state in (State.SUSPENDED, State.CLOSED) else 1002
+    return GatewayError(Kind.FORBIDDEN, f"the link is {state}", code=code)
 
 
 def _part(body: object) -> tuple[int, int]:
@@ -241,29 +263,49 @@ def _part(body: object) -> tuple[int, int]:
 async def _not_next(tx: db.Tx, code: str, part: int) -> GatewayError:
     """Why a part is not taken now. One that comes before its turn may have overtaken another: that is no verdict."""
     link = await store.find(tx, code)
-    if link is None or link.state in ("suspended", "closed"):
+    if link is None or link.state not in (State.TESTING, State.ACTIVE):
         return _not_open(link.state if link else None)
-    if link.state == "requested" and part > link.opening_parts + 1:
+    if link.state is State.TESTING and part > link.opening_parts + 1:
         return GatewayError(Kind.FORBIDDEN, f"part {link.opening_parts + 1} comes first", code=3002)
-    what = "the link was activated" if link.state == "active" else f"part {part} of the balance was recorded"
+    what = "the link was activated" if link.state is State.ACTIVE else f"part {part} of the balance was recorded"
     return GatewayError(Kind.CONFLICT, f"{what} before", code=3002)
 
 
 async def _new_keys(
-    tx: db.Tx, code: str, jwks: Sequence[Mapping[str, Any]], not_before: datetime, not_after: datetime | None
+    tx: db.Tx | db.ReadTx,
+    code: str,
+    jwks: Sequence[Mapping[str, Any]],
+    not_before: datetime,
+    not_after: datetime | None,
 ) -> list[PeerKey]:
     """The keys of a set; a key vouches for one system, so one that is registered already is refused."""
+    if len(jwks) > MAX_KEYS:
+        raise GatewayError(Kind.LIMIT, f"at most {MAX_KEYS} keys are registered at once", code=2001)
     keys = [PeerKey.from_jwk(code, jwk, not_before=not_before, not_after=not_after) for jwk in jwks]
     kids = [key.kid for key in keys]
     if not keys or len(set(kids)) < len(kids):
-        raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice")
+        raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice", code=2001)
     owners = await store.key_owners(tx, kids)
     if owners:
         kid, owner = next(iter(owners.items()))
-        raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already")
+        raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already", code=3002)
     return keys
 
 
-async def _require_link(tx: db.Tx | db.ReadTx, code: str) -> None:
-    if await store.state(tx, code) is None:
-        raise GatewayError(Kind.NOT_FOUND, f"no link with {code} is registered")
+async def new_keys(
+    tx: db.Tx | db.ReadTx,
+    code: str,
+    jwks: Sequence[Mapping[str, Any]],
+    not_before: datetime,
+    not_after: datetime | None,
+) -> list[PeerKey]:
+    """Further keys of a link, as they would be registered; raises as ``add_keys`` does."""
+    await changing.require(tx, code)
+    if not_after is not None and not_after <= not_before:
+        raise GatewayError(Kind.MALFORMED, "a key that ends before it begins is never valid", code=2014)
+    return await _new_keys(tx, code, jwks, not_before, not_after)
+
+
+def _named(by: Sequence[str]) -> dict[str, list[str]]:
+    """Who decided, for a record of the log; nothing where nobody at the gateway did."""
+    return {"by": list(by)} if by else {}

@@ -7,15 +7,18 @@ with a registry, its section, per Party.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Text, insert, update
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel, col
+from sqlalchemy import Column, DateTime, Text, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlmodel import Field, SQLModel
 
 from gateway import db
 from gateway.domain.callers import Sight
+from gateway.domain.registry import Capability
+from gateway.errors import invariant
+from gateway.links.lifecycle import State, Window
 from gateway.signing.trust import PeerKey, Revocation
 
 
@@ -30,6 +33,7 @@ class LinkRow(SQLModel, table=True):
     state: str
     time_limit_hours: int = 24
     opening_parts: int = 0
+    capabilities: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     changed_by: int
 
 
@@ -63,14 +67,31 @@ class PeerKeyRow(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link and the registries behind it."""
+    """A link and the registries behind it; of the limits None is no limit."""
 
     code: str
     kind: str
     url: str
-    state: str
+    state: State
     time_limit_hours: int
     registries: tuple[str, ...]
+    capabilities: frozenset[Capability] = frozenset()
+    messages_per_second: int | None = None
+    blocks_per_day: int | None = None
+    window: Window | None = None
+    opening_parts: int = 0
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What persons may change of it (``lifecycle.CHANGEABLE``), as it is written."""
+        return {
+            "url": self.url,
+            "time_limit_hours": self.time_limit_hours,
+            "capabilities": [one.value for one in Capability if one in self.capabilities],
+            "messages_per_second": self.messages_per_second,
+            "blocks_per_day": self.blocks_per_day,
+            "window": str(self.window) if self.window else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,7 @@ class Behind:
     kind: str
     state: str
     party: str | None
+    capabilities: frozenset[Capability]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +113,69 @@ class Section:
     link: str
 
 
+#: A link ``l`` whose transfer window is closed at ``:minute`` of the day (UTC); a window may reach over midnight.
+CLOSED_NOW = """
+(l.window_opens IS NOT NULL AND NOT CASE WHEN l.window_opens < l.window_closes
+  THEN CAST(:minute AS integer) >= l.window_opens AND CAST(:minute AS integer) < l.window_closes
+  ELSE CAST(:minute AS integer) >= l.window_opens OR CAST(:minute AS integer) < l.window_closes END)
+"""
+_LINKS = """
+SELECT l.code, l.kind, l.url, l.state, l.time_limit_hours, l.opening_parts, l.capabilities, l.messages_per_second,
+  l.blocks_per_day, l.window_opens, l.window_closes,
+  ARRAY(SELECT r.registry FROM link_registry r WHERE r.link = l.code ORDER BY r.registry) AS registries
+FROM link l
+"""
+
+
 async def links(tx: db.Tx | db.ReadTx, sight: Sight) -> list[Link]:
     """The links seen, by code: one's own, or the one behind which one's own registry is."""
     found = await db.rows(
         tx,
-        """
-        SELECT l.code, l.kind, l.url, l.state, l.time_limit_hours,
-               coalesce(array_agg(r.registry ORDER BY r.registry) FILTER (WHERE r.registry IS NOT NULL), '{}')
-                 AS registries
-        FROM link l LEFT JOIN link_registry r ON r.link = l.code
-        WHERE CAST(:sight AS text) IS NULL OR l.code = :sight
-           OR l.code = (SELECT o.link FROM link_registry o WHERE o.registry = :sight)
-        GROUP BY l.code ORDER BY l.code
+        f"""
+        {_LINKS} WHERE CAST(:sight AS text) IS NULL OR l.code = :sight
+          OR l.code = (SELECT o.link FROM link_registry o WHERE o.registry = :sight)
+        ORDER BY l.code
         """,
         {"sight": sight.code},
     )
-    return [Link(r.code, r.kind, r.url, r.state, r.time_limit_hours, tuple(r.registries)) for r in found]
+    return [_link(r) for r in found]
 
 
-async def find(tx: db.Tx | db.ReadTx, code: str) -> LinkRow | None:
-    """The row of the link ``code``, or nothing."""
-    found = await db.one(
-        tx,
-        """
-        SELECT code, kind, url, state, time_limit_hours, opening_parts, changed_by FROM link WHERE code = :code
-        """,
-        {"code": code},
-    )
-    return LinkRow(**found._mapping) if found else None
+async def find(tx: db.Tx | db.ReadTx, code: str) -> Link | None:
+    """The link ``code``, or nothing."""
+    found = await db.one(tx, f"{_LINKS} WHERE l.code = :code", {"code": code})
+    return _link(found) if found else None
+
+
+def _link(r: Any) -> Link:
+    window = Window(r.window_opens, r.window_closes) if r.window_opens is not None else None
+    return Link(
+        r.code, r.kind, r.url, State(r.state), r.time_limit_hours, tuple(r.registries),
+        frozenset(map(Capability, r.capabilities)), r.messages_per_second, r.blocks_per_day, window, r.opening_parts,
+    )  # fmt: skip
+
+
+async def lock(tx: db.Tx, code: str) -> None:
+    """Let nobody else change this link, nor count a part of its balance, until ``tx`` ends."""
+    await db.rows(tx, "SELECT 1 FROM link WHERE code = :code FOR UPDATE", {"code": code})
+
+
+async def standing(tx: db.Tx, code: str) -> tuple[State, frozenset[Capability]] | None:
+    """What of a link decides what is received over it."""
+    found = await db.one(tx, "SELECT state, capabilities FROM link WHERE code = :code", {"code": code})
+    return (State(found.state), frozenset(map(Capability, found.capabilities))) if found else None
 
 
 async def state(tx: db.Tx | db.ReadTx, code: str) -> str | None:
     """The state of the link ``code``, or nothing when there is none."""
     found = await db.one(tx, "SELECT state FROM link WHERE code = :code", {"code": code})
     return str(found.state) if found else None
+
+
+async def rate(tx: db.Tx, code: str) -> int | None:
+    """How many messages a second a link may send; nothing when there is no limit."""
+    found = await db.one(tx, "SELECT messages_per_second FROM link WHERE code = :code", {"code": code})
+    return found.messages_per_second if found else None
 
 
 async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
@@ -156,13 +207,14 @@ async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, 
     found = await db.rows(
         tx,
         """
-        SELECT r.registry, r.party, l.code, l.kind, l.state
+        SELECT r.registry, r.party, l.code, l.kind, l.state, l.capabilities
         FROM link_registry r JOIN link l ON l.code = r.link
         WHERE r.registry = ANY(CAST(:registries AS text[]))
         """,
         {"registries": list(registries)},
     )
-    return {r.registry: Behind(r.code, r.kind, r.state, r.party) for r in found}
+    can = {r.registry: frozenset(map(Capability, r.capabilities)) for r in found}
+    return {r.registry: Behind(r.code, r.kind, r.state, r.party, can[r.registry]) for r in found}
 
 
 async def register_alone(tx: db.Tx) -> None:
@@ -193,12 +245,12 @@ async def sections(tx: db.Tx | db.ReadTx) -> dict[str, Section]:
 
 
 async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:
-    """The registries whose link was activated, be it suspended or closed since, but for those of the link ``code``."""
+    """The registries whose link was ever activated, whatever its state is now, but for those of the link ``code``."""
     found = await db.rows(
         tx,
         """
         SELECT r.registry FROM link_registry r JOIN link l ON l.code = r.link
-        WHERE l.state <> 'requested' AND l.code <> :code
+        WHERE l.activated_by IS NOT NULL AND l.code <> :code
         """,
         {"code": code},
     )
@@ -210,7 +262,7 @@ async def change_keys_alone(tx: db.Tx) -> None:
     await db.rows(tx, "SELECT pg_advisory_xact_lock(7, 0)")
 
 
-async def key_owners(tx: db.Tx, kids: Sequence[str]) -> dict[str, str]:
+async def key_owners(tx: db.Tx | db.ReadTx, kids: Sequence[str]) -> dict[str, str]:
     """Whose each of these keys is, the gateway's own included; one that is nobody's is left out."""
     found = await db.rows(
         tx,
@@ -245,6 +297,7 @@ async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: i
             url=link.url,
             state=link.state,
             time_limit_hours=link.time_limit_hours,
+            capabilities=link.fields["capabilities"],
             changed_by=entry_id,
         )
     )
@@ -273,16 +326,57 @@ async def add_keys(tx: db.Tx, new: Sequence[PeerKey], entry_id: int) -> None:
     )
 
 
-async def readdress(tx: db.Tx, code: str, url: str, entry_id: int) -> None:
-    """Change the address of a link."""
-    await tx.execute(update(LinkRow).where(col(LinkRow.code) == code).values(url=url, changed_by=entry_id))
-
-
-async def limit_time(tx: db.Tx, code: str, hours: int, entry_id: int) -> None:
-    """Change the time limit of a link."""
-    await tx.execute(
-        update(LinkRow).where(col(LinkRow.code) == code).values(time_limit_hours=hours, changed_by=entry_id)
+async def move(tx: db.Tx, code: str, begins: Sequence[State], after: State, entry_id: int) -> None:
+    """Take a link that the caller has locked to its next state."""
+    moved = await db.execute(
+        tx,
+        """
+        UPDATE link SET state = :after, changed_by = :entry
+        WHERE code = :code AND state = ANY(CAST(:begins AS text[]))
+        """,
+        {"code": code, "after": after.value, "entry": entry_id, "begins": [state.value for state in begins]},
     )
+    invariant(moved.rowcount == 1, f"the link with {code} was locked and has moved all the same")
+
+
+async def change(tx: db.Tx, code: str, values: Mapping[str, Any], entry_id: int) -> None:
+    """Write every field of a link that may be changed, as ``Link.fields`` gives them."""
+    window = Window.parse(values["window"]) if values["window"] else None
+    await db.execute(
+        tx,
+        """
+        UPDATE link SET url = :url, time_limit_hours = :time_limit_hours, changed_by = :entry,
+          capabilities = CAST(:capabilities AS text[]), messages_per_second = :messages_per_second,
+          blocks_per_day = :blocks_per_day, window_opens = :opens, window_closes = :closes
+        WHERE code = :code
+        """,
+        {
+            **values,
+            "code": code,
+            "entry": entry_id,
+            "opens": window.opens if window else None,
+            "closes": window.closes if window else None,
+        },
+    )
+
+
+async def use_day(tx: db.Tx, code: str, day: date) -> int:
+    """How many blocks a link has proposed on a day, which nobody else counts until ``tx`` ends."""
+    await db.execute(
+        tx,
+        "INSERT INTO link_day (link, day, blocks) VALUES (:code, :day, 0) ON CONFLICT DO NOTHING",
+        {"code": code, "day": day},
+    )
+    statement = "SELECT blocks FROM link_day WHERE link = :code AND day = :day FOR UPDATE"
+    found = await db.one(tx, statement, {"code": code, "day": day})
+    assert found is not None  # it was inserted, or was there
+    return int(found.blocks)
+
+
+async def note_day(tx: db.Tx, code: str, day: date, blocks: int) -> None:
+    """Write how many blocks that are, now."""
+    statement = "UPDATE link_day SET blocks = :blocks WHERE link = :code AND day = :day"
+    await db.execute(tx, statement, {"code": code, "day": day, "blocks": blocks})
 
 
 async def revoke_key(
@@ -305,8 +399,9 @@ async def take_part(tx: db.Tx, code: str, *, part: int, last: bool, entry_id: in
     done = await db.execute(
         tx,
         """
-        UPDATE link SET opening_parts = :part, state = CASE WHEN :last THEN 'active' ELSE state END, changed_by = :entry
-        WHERE code = :code AND state = 'requested' AND opening_parts = CAST(:part AS integer) - 1
+        UPDATE link SET opening_parts = :part, state = CASE WHEN :last THEN 'active' ELSE state END,
+          activated_by = CASE WHEN :last THEN CAST(:entry AS bigint) END, changed_by = :entry
+        WHERE code = :code AND state = 'testing' AND opening_parts = CAST(:part AS integer) - 1
         """,
         {"code": code, "part": part, "last": last, "entry": entry_id},
     )

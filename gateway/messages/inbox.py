@@ -56,6 +56,8 @@ Handler = Callable[[db.Tx, Node, Inbound], Awaitable[Sequence[ItemReceipt]]]
 Together = Callable[[db.Tx, Node, Sequence[Inbound]], Awaitable[Sequence[Sequence[ItemReceipt]]]]
 #: Every key ever registered for a claimed sender, with windows and revocations.
 KeysOf = Callable[[db.Tx, Sequence[str]], Awaitable[Sequence[PeerKey]]]
+#: Whether a sender may send one message more now.
+Admits = Callable[[db.Tx, str], Awaitable[bool]]
 #: What is done in the transaction that applies an answer, once it is applied.
 Then = Callable[[db.Tx, VerifiedMessage], Awaitable[None]]
 Query = Callable[[db.Tx, Node, Inbound], Awaitable[Draft]]
@@ -92,12 +94,14 @@ class Inbox:
         handlers: Mapping[str, Handler],
         queries: Mapping[str, Query],
         together: Mapping[str, Together],
+        admits: Admits,
     ) -> None:
         self._db = database
         self._node = node
         self._keys_of = keys_of
         self._handlers = handlers
         self._queries = queries
+        self._admits = admits
         self._grouped = {
             kind: Groups(partial(self._receive_together, handler), self._receive_alone, _size)
             for kind, handler in together.items()
@@ -162,7 +166,9 @@ class Inbox:
         except EnvelopeError as error:
             if error.origin is None:
                 raise
+            await self._admit(tx, error.origin.sender)
             return await self._refuse_envelope(tx, error, error.origin, now)
+        await self._admit(tx, message.sender)
         if message.in_reply_to is not None:
             return await self._refuse_answer(tx, message, now)
         earlier = await self._take(tx, message)
@@ -178,6 +184,13 @@ class Inbox:
             await store.keep_answers(tx, [(message.sender, message.id, answer.entry_id)])
         return Answer(answer.message.body, answer.message.content_type)
 
+    async def _admit(self, tx: db.Tx, sender: str) -> None:
+        """Raise UNAVAILABLE 9003 for a sender beyond its limit: nothing is kept, and it may come again."""
+        if not await self._admits(tx, sender):
+            context = {"retry_after_seconds": 1}
+            detail = "this is more than the link may send at a time"
+            raise GatewayError(Kind.UNAVAILABLE, detail, code=9003, context=context)
+
     async def _answer_together(
         self, tx: db.Tx, handler: Together, group: Sequence[Unverified]
     ) -> Sequence[Answer | None]:
@@ -185,7 +198,7 @@ class Inbox:
         keys = await self._keys_of(tx, [group[0].claimed_sender])
         sound: dict[str, VerifiedMessage] = {}
         for message in (self._sound(unverified, keys, now) for unverified in group):
-            if message is not None:
+            if message is not None and await self._admits(tx, message.sender):  # the others are told so, each alone
                 sound.setdefault(message.id, message)  # the second of an id is a repetition, or worse
         named = [(m.sender, m.id, compact.decode(m.sha256)) for m in sound.values()]
         fresh = await store.take_new_keys(tx, named)

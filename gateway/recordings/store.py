@@ -87,7 +87,7 @@ async def ready(tx: db.Tx | db.ReadTx, now: datetime) -> list[str]:
             SELECT r.entry_id FROM action_record r WHERE r.link = l.code AND r.message_id IS NULL
             ORDER BY r.id LIMIT :most) AS u
         ) AS w
-        WHERE l.kind = 'international' AND w.number > 0 AND (
+        WHERE l.kind = 'international' AND l.state = 'active' AND 'record' = ANY(l.capabilities) AND w.number > 0 AND (
           w.number = :most OR (SELECT e.at FROM log_entry e WHERE e.id = w.oldest) <= CAST(:now AS timestamptz) - (
             SELECT CASE count(*) WHEN 0 THEN interval '0' ELSE
               least(power(2, least(count(*), 16) - 1) * interval '1 second', :longest) END

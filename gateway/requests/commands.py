@@ -5,7 +5,7 @@ with other content is a conflict. The request is a signed message with an id of 
 proposes at most once for it. Only the people of the registry that the units leave may ask, or of its link, and the
 gateway's own administrators. Raises ``GatewayError``: MALFORMED with the code of what is wrong in the request,
 FORBIDDEN 8001 for a registry that is not the caller's, NOT_FOUND 4001 for one without an active link, CONFLICT 2004
-for a key reused.
+for a key reused, UNAVAILABLE 9002 while the gateway is halted.
 """
 
 import hashlib
@@ -17,8 +17,10 @@ from gateway.domain import wire
 from gateway.domain.callers import Caller
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Address
+from gateway.domain.registry import Capability
 from gateway.domain.transfers import Purpose
 from gateway.errors import GatewayError, Kind
+from gateway.halts import commands as halts
 from gateway.links import store as links
 from gateway.messages import outbox
 from gateway.messages.outbox import Draft, Node
@@ -57,8 +59,12 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: Caller, idempotency_
         if earlier.sha256 != digest:
             raise GatewayError(Kind.CONFLICT, "this Idempotency-Key was used for another request", code=2004)
         return earlier
-    if source is None or source.state != "active":
-        raise GatewayError(Kind.NOT_FOUND, f"no active link with {wish.transferring.registry}", code=4001)
+    await halts.require_none(tx)
+    source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
+    if source is None or source.state != "active" or Capability.TRANSFER_OUT not in source.capabilities:
+        raise GatewayError(
+            Kind.NOT_FOUND, f"no active link for transfers out of {wish.transferring.registry}", code=4001
+        )
     request_id = new_message_id()
     item = dumps({"kind": "request", "request": request_id, **content})
     [stored] = await outbox.store(tx, node, [Draft(source.code, "transfer.request", items=[item])])

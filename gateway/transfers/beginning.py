@@ -1,7 +1,7 @@
 """How a transfer's row begins: what it says of itself, and the claim on its units."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from gateway import db
 from gateway.domain import checks
@@ -11,7 +11,8 @@ from gateway.domain.transfers import Proposal
 from gateway.domain.units import UnitRange
 from gateway.holdings import claims
 from gateway.holdings.claims import Claim
-from gateway.links.store import Behind
+from gateway.links import store as links
+from gateway.links.store import Behind, Link
 from gateway.signing.envelope import Item
 from gateway.transfers.judge import judge
 from gateway.transfers.store import New
@@ -48,6 +49,25 @@ def new(
 
 def _address(raw: dict[str, str]) -> tuple[str, str, str]:
     return raw["registry"], raw["party"], raw["account"]
+
+
+async def within_day(tx: db.Tx, link: Link, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:
+    """Count the blocks of sound proposals against what their link may propose today (UTC); the findings of those beyond
+    it. Proposals that are faulty are not counted.
+    """
+    if link.blocks_per_day is None or not sound:
+        return {}
+    day = now.astimezone(UTC).date()
+    used = await links.use_day(tx, link.code, day)
+    beyond: dict[str, tuple[Finding, ...]] = {}
+    for proposal in sound:
+        if used + len(proposal.blocks) <= link.blocks_per_day:
+            used += len(proposal.blocks)
+        else:
+            detail = f"{link.code} may propose {link.blocks_per_day} blocks a day"
+            beyond[str(proposal.transfer)] = (Finding(4021, detail=detail),)
+    await links.note_day(tx, link.code, day, used)
+    return beyond
 
 
 async def claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:

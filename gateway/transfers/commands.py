@@ -24,6 +24,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import claims
 from gateway.keys import commands as keys
 from gateway.links import store as links
+from gateway.links.store import Link
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -78,13 +79,17 @@ async def propose_together(tx: db.Tx, node: Node, inbounds: Sequence[Inbound]) -
     if len(inbounds) > 1 and len({p.id for p in mine}) < len(mine):
         raise GatewayError(Kind.CONFLICT, "two messages are about one transfer")
     await withdrawals.beside(tx, sender)
-    fresh, faults = await _begin(tx, sender, mine)
+    link = await links.find(tx, sender)
+    assert link is not None  # or its message would not have been verified
+    fresh, faults = await _begin(tx, link, mine)
     faults |= {p.id: p.parsed.findings for p in fresh if isinstance(p.parsed, FaultyProposal)}
     faults |= _overlaps(fresh)
     rows = await store.lock(tx, [p.id for p in mine])
     withdrawn = await withdrawals.of(tx, [p.id for p in fresh])
     ended = faults.keys() | withdrawn.keys()
     sound = [p.parsed for p in fresh if isinstance(p.parsed, Proposal) and p.id not in ended]
+    faults |= await beginning.within_day(tx, link, sound, inbounds[0].at)
+    sound = [p for p in sound if str(p.transfer) not in faults]
     faults |= await beginning.claim(tx, sender, sound, inbounds[0].at)
     entry_of = {p.id: p.inbound.entry_id for p in mine}
     for entry_id in {entry_of[transfer] for transfer in faults}:
@@ -256,7 +261,7 @@ def _endings(
 
 
 async def _begin(
-    tx: db.Tx, sender: str, mine: Sequence[_Proposed]
+    tx: db.Tx, link: Link, mine: Sequence[_Proposed]
 ) -> tuple[list[_Proposed], dict[str, tuple[Finding, ...]]]:
     """Insert the rows that are new and keep their statements; the new ones, and those that nobody asked for.
 
@@ -264,16 +269,14 @@ async def _begin(
     """
     reached = await links.behind(tx, [*(str(p.item.value["acquiring"]["registry"]) for p in mine)])
     requests_named = [p.parsed.request for p in mine if p.parsed.request]
-    asked = await requested.open_of(tx, sender, requests_named) if requests_named else set()
-    link = await links.find(tx, sender)
-    assert link is not None  # or its message would not have been verified
+    asked = await requested.open_of(tx, link.code, requests_named) if requests_named else set()
     limit = timedelta(hours=link.time_limit_hours)
     new, unasked = [], set()
     for p in mine:
         request = p.parsed.request if p.parsed.request in asked else None
         asked.discard(str(request))
         deadline = p.inbound.at + limit
-        new.append(beginning.new(sender, p.item, p.parsed, reached, request, deadline, p.inbound.entry_id))
+        new.append(beginning.new(link.code, p.item, p.parsed, reached, request, deadline, p.inbound.entry_id))
         if request != p.parsed.request:
             unasked.add(p.id)
     progress = begin(Event.PROPOSED)

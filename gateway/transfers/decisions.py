@@ -5,19 +5,24 @@ if that fails one by one, so that no row waits for a faulty one. What is to be r
 transfer waits for it. Nothing is sent here.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from gateway import db
+from gateway.audit import log as audit
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, Event, State, advance
 from gateway.errors import GatewayError, Kind
+from gateway.halts import store as halts
+from gateway.links import store as links
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
 from gateway.recordings import commands as recordings
 from gateway.recordings import store as recorded
+from gateway.signing.compact import encode
 from gateway.transfers import leases, steps, store, viewers
 from gateway.transfers.judge import judge
 from gateway.transfers.statements import SAID
@@ -28,14 +33,40 @@ log = structlog.get_logger()
 
 #: Locks what is due for a decision, at most so many rows; decides on them.
 Due = Callable[[db.Tx, datetime, int], Awaitable[list[Row]]]
-Decided = list[tuple[Row, Event, tuple[Finding, ...]]]
+Decided = list[Taken]
 Act = Callable[[db.Tx, Sequence[Row], datetime], Awaitable[Decided]]
 
 
 async def end_overdue(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
     """End what has not reached a commit in its time (3005)."""
     late = (Finding(3005, detail="the time for reaching a commit is over"),)
-    return [(row, Event.TIME_OVER, late) for row in rows]
+    return _taken((row, Event.TIME_OVER, late) for row in rows)
+
+
+async def delay(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
+    """Let proposals wait for the transfer window of their source's link to open."""
+    sources = {row.source: await links.find(tx, row.source) for row in rows}
+    windows = {source: link.window for source, link in sources.items() if link and link.window}
+    opening = {source: opens for source, window in windows.items() if (opens := window.opening(now.astimezone(UTC)))}
+    held = [row for row in rows if row.source in opening]
+    entry_id = await _noted(tx, held, "transfers.delayed", now)
+    taken = _taken((row, Event.OUTSIDE_WINDOW, ()) for row in held)
+    return [replace(t, entry_id=entry_id, next_at=opening[t.row.source]) for t in taken]
+
+
+async def reopen(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
+    """Let proposals be checked that waited for a window."""
+    entry_id = await _noted(tx, rows, "transfers.taken-up", now)
+    return [replace(t, entry_id=entry_id) for t in _taken((row, Event.WINDOW_OPENED, ()) for row in rows)]
+
+
+async def _noted(tx: db.Tx, rows: Sequence[Row], kind: str, now: datetime) -> int | None:
+    """One entry for what is decided and said to nobody; it names the proposals by hash."""
+    if not rows:
+        return None
+    kept = await store.steps(tx, [row.id for row in rows], ("propose",))
+    [entry_id] = await audit.append(tx, [audit.draft(kind, now, {"items": [encode(s.sha256) for s in kept.values()]})])
+    return entry_id
 
 
 async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
@@ -45,19 +76,40 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     judged = list(zip(rows, await judge(tx, proposals, now), strict=True))
     await viewers.add(tx, [(row.id, party) for row, verdict in judged for party in verdict.first_transferred_by])
     passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
-    return [(row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in judged]
+    return _taken((row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in judged)
 
 
 async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
     """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
-    return [(row, Event.COMMIT_STORED, ()) for row in rows]
+    return _taken((row, Event.COMMIT_STORED, ()) for row in rows)
+
+
+def _taken(decided: Iterable[tuple[Row, Event, tuple[Finding, ...]]]) -> Decided:
+    """The steps of what is decided, where it is one from where the row stands."""
+    steps = ((row, event, advance(row.progress, event), findings) for row, event, findings in decided)
+    return [Taken(row, event, after, findings) for row, event, after, findings in steps if after is not None]
+
+
+async def _free(tx: db.Tx, state: State, now: datetime, limit: int) -> list[Row]:
+    """Lock what is due in a state that a halt holds up; during one it waits, and says why, until that is lifted or its
+    own time is over. Looked for before any row is locked: who lifts a halt waits for us, and then wants the rows.
+    """
+    reason = await halts.halted(tx)
+    rows = await store.lock_due(tx, state, now, limit)
+    if reason is None:
+        return rows
+    until = now + timedelta(seconds=LONGEST_WAIT_SECONDS)
+    await leases.hold(tx, rows, until, f"{leases.HALTED}{reason}")
+    return []
 
 
 #: What is decided in each turn, in this order: which rows are due for it, and what it is.
 DECISIONS: tuple[tuple[Due, Act], ...] = (
     (lambda tx, now, limit: store.lock_overdue(tx, CANCELLABLE, now, limit), end_overdue),
-    (lambda tx, now, limit: store.lock_due(tx, State.PROPOSED, now, limit), check),
-    (lambda tx, now, limit: store.lock_due(tx, State.ACCEPTED, now, limit), commit),
+    (lambda tx, now, limit: store.lock_due(tx, State.DELAYED, now, limit), reopen),
+    (store.lock_outside, delay),
+    (lambda tx, now, limit: _free(tx, State.PROPOSED, now, limit), check),
+    (lambda tx, now, limit: _free(tx, State.ACCEPTED, now, limit), commit),
 )
 
 
@@ -77,7 +129,8 @@ class Decisions:
         async with self._db.reading() as tx:
             found = await leases.look(tx, CANCELLABLE, SAID, now)
             self.to_record = bool(await recorded.ready(tx, now))
-        there = (found.overdue, found.proposed, found.accepted)
+        proposed = found.proposed or found.delayed
+        there = (found.overdue, found.delayed, found.outside and proposed, proposed, found.accepted)
         wanted = [(due, act) for (due, act), is_there in zip(DECISIONS, there, strict=True) if is_there]
         decided = any([await self._decide(due, act) for due, act in wanted])
         self.to_send = decided or found.unsent
@@ -116,7 +169,7 @@ class Decisions:
                 raise
             until = self._node.clock() + timedelta(seconds=LONGEST_WAIT_SECONDS)
             why = f"the gateway cannot {act.__name__.replace('_', ' ')} this one: {error!r}"[:500]
-            await self._db.run(lambda tx: store.put_off(tx, seen[0], until, why), "put-off")
+            await self._db.run(lambda tx: leases.put_off(tx, seen[0], until, why), "put-off")
             log.error("transfer-put-off", transfer=seen[0].id, act=act.__name__, error=repr(error)[:500])
         return bool(seen)
 
@@ -125,11 +178,7 @@ class Decisions:
         rows = await due(tx, now, limit)
         if seen is not None:
             seen[:] = rows
-        taken = []
-        for row, event, findings in await act(tx, rows, now) if rows else []:
-            after = advance(row.progress, event)
-            if after is not None:
-                taken.append(Taken(row, event, after, findings))
+        taken = await act(tx, rows, now) if rows else []
         await steps.take(tx, self._node, taken, now, cause_entry=None)
         return rows
 

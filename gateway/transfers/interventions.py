@@ -2,10 +2,11 @@
 
 Only the source's people may, and the gateway's own administrators. Neither moves units. An ending begins only while no
 commit is stored (R2) and is final when the source confirms it; from the commit on only the registries' signed words
-count. Out of ``attention`` two different persons together may lead back to where the transfer waited, so that the same
-statement is sent again (protocol.md, section 9). Each act is a log entry that names who decided it. Raises
+count. Out of ``attention`` two persons of the transferring registry, one who asks and one who approves, may lead back
+to where the transfer waited, so that the same statement is sent again (protocol.md, section 9): what they decide names
+the version of the row, so it counts for one stay there. Each act is a log entry that names the persons. Raises
 ``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to who sees everything;
-CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a name or reason that is none.
+CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a reason that is none.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from gateway import db
+from gateway.approvals.commands import Act
 from gateway.audit import log
-from gateway.domain.callers import Caller
+from gateway.domain.callers import EVERYTHING, Caller, Sight
 from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, FINAL, Event, State, advance
 from gateway.errors import GatewayError, Kind
@@ -23,44 +25,50 @@ from gateway.transfers import steps, store, viewers
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
 
-#: Persons who must agree before a transfer in ``attention`` is resumed.
-RESUMING_PERSONS = 2
 #: Longest name or reason taken.
 MAX_NAME, MAX_REASON = 64, 500
+#: The act of letting a transfer ask again, as persons approve it.
+RESUME = "transfer.resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """Where the transfer stands after it, and how many more persons must agree before anything happens."""
+    """Where the transfer stands after it."""
 
     transfer: str
     state: State
-    awaited: int
 
 
 async def end(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, reason: str) -> Intervention:
     """End a transfer that has no commit yet; the source confirms, and the acquirer is told."""
     _require_text("reason", reason, MAX_REASON)
-    row = await _lock(tx, transfer, caller)
+    row = await _lock(tx, transfer, caller.sight)
     if row.state not in CANCELLABLE:
         raise _not_now(row, "only a transfer without a commit can be ended; now the source's signed word decides")
     return await _intervene(tx, node, row, Event.OPERATOR_ENDED, caller.id, (Finding(5901, detail=reason),))
 
 
-async def resume(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, person: str) -> Intervention:
-    """Agree that a transfer in ``attention`` asks again; it does once two persons have agreed at its version."""
-    _require_text("person", person, MAX_NAME)
-    row = await _lock(tx, transfer, caller)
+async def resumption(tx: db.Tx | db.ReadTx, caller: Caller, transfer: str) -> Act:
+    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it."""
+    row = await _of_source(tx, transfer, caller.sight)
+    _require_resumable(row)
+    return Act(RESUME, row.transferring_registry, {"transfer": row.id, "version": row.version})
+
+
+async def resume(tx: db.Tx, node: Node, transfer: str, version: int, *, by: tuple[str, str]) -> Intervention:
+    """Let a transfer in ``attention`` ask again, as two persons have decided of it at this version."""
+    row = await _lock(tx, transfer, EVERYTHING)
+    _require_resumable(row)
+    if row.version != version:
+        raise _not_now(row, "it has moved on and come back since it was asked for")
+    return await _intervene(tx, node, row, Event.RESUMED, " and ".join(by), ())
+
+
+def _require_resumable(row: Row) -> None:
     if row.state is not State.ATTENTION:
         raise _not_now(row, "only a transfer that waits for persons can be resumed")
     if row.commit_id is None:
         raise _not_now(row, "this gateway has lost what it said; the registry's own word, said again, leads on")
-    now = node.clock()
-    entry_id = await _logged(tx, row, "transfer.resume-agreed", person, now)
-    agreed = await store.agree(tx, row, " ".join(person.casefold().split()), entry_id, now)
-    if agreed < RESUMING_PERSONS:
-        return Intervention(row.id, row.state, RESUMING_PERSONS - agreed)
-    return await _intervene(tx, node, row, Event.RESUMED, person, ())
 
 
 async def _intervene(
@@ -70,7 +78,7 @@ async def _intervene(
     assert after is not None  # the states were looked at, under the row's lock
     entry_id = await _logged(tx, row, f"transfer.{event}", person, now)
     await steps.take(tx, node, [Taken(row, event, after, findings)], now, cause_entry=entry_id)
-    return Intervention(row.id, after.state, 0)
+    return Intervention(row.id, after.state)
 
 
 def _require_text(name: str, text: str, longest: int) -> None:
@@ -78,9 +86,15 @@ def _require_text(name: str, text: str, longest: int) -> None:
         raise GatewayError(Kind.MALFORMED, f"a {name} is a printable text of 1 to {longest} characters", code=2014)
 
 
-async def _lock(tx: db.Tx, transfer: str, caller: Caller) -> Row:
-    if not await viewers.of_source(tx, transfer, caller.sight):
-        raise caller.sight.absent(f"there is no transfer {transfer}", 3001)
+async def _of_source(tx: db.Tx | db.ReadTx, transfer: str, sight: Sight) -> Row:
+    row = await store.find(tx, transfer) if await viewers.of_source(tx, transfer, sight) else None
+    if row is None:
+        raise sight.absent(f"there is no transfer {transfer}", 3001)
+    return row
+
+
+async def _lock(tx: db.Tx, transfer: str, sight: Sight) -> Row:
+    await _of_source(tx, transfer, sight)
     return (await store.lock(tx, [transfer]))[transfer]
 
 

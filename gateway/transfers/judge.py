@@ -16,7 +16,7 @@ from gateway.domain.identifiers import (
     parse_party,
     parse_registry_code,
 )
-from gateway.domain.registry import RegistryKind
+from gateway.domain.registry import USUAL, Capability, RegistryKind
 from gateway.domain.transfers import Proposal
 from gateway.holdings import book, claims
 from gateway.holdings.claims import Claim
@@ -66,6 +66,7 @@ def _books(found: Mapping[str, links.Behind]) -> dict[RegistryCode, Books]:
             RegistryKind(behind.kind),
             _LINK_STATES.get(behind.state, LinkState.UNKNOWN),
             parse_party(behind.party) if behind.party else None,
+            barred=Capability.TRANSFER_IN in USUAL[RegistryKind(behind.kind)] - behind.capabilities,
         )
         for registry, behind in found.items()
     }

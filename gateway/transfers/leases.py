@@ -11,17 +11,24 @@ from datetime import datetime
 
 from gateway import db
 from gateway.domain.transfers import State
+from gateway.links.store import CLOSED_NOW
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Wait
 from gateway.transfers import store
+
+#: What waits for nobody but the gateway itself, and what its rows say while that is halted, before the reason.
+WAITING_FOR_US = (State.PROPOSED, State.ACCEPTED)
+HALTED = "the gateway is halted: "
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look without a lock finds to be done: rows that may be overdue, proposals to be checked, acceptances to be
-    committed, statements or whole messages to be sent.
+    """What a look without a lock finds to be done: rows that may be overdue, some that may be outside their window or
+    whose window opens, proposals to be checked, acceptances to be committed, statements or whole messages to be sent.
     """
 
     overdue: bool
+    outside: bool
+    delayed: bool
     proposed: bool
     accepted: bool
     unsent: bool
@@ -35,12 +42,19 @@ async def look(tx: db.ReadTx, cancellable: Iterable[State], speaking: Iterable[S
         f"""
         SELECT EXISTS (SELECT FROM transfer WHERE state = ANY(CAST(:states AS text[])) AND deadline <= :now
                          AND next_at IS NOT NULL AND (leased_until IS NULL OR leased_until <= :now)) AS overdue,
+               EXISTS (SELECT FROM link l WHERE {CLOSED_NOW}) AS outside,
+               EXISTS (SELECT FROM transfer WHERE state = 'delayed' AND {free}) AS delayed,
                EXISTS (SELECT FROM transfer WHERE state = 'proposed' AND {free}) AS proposed,
                EXISTS (SELECT FROM transfer WHERE state = 'accepted' AND {free}) AS accepted,
                EXISTS (SELECT FROM transfer WHERE state = ANY(CAST(:speaking AS text[])) AND {free})
                  OR EXISTS (SELECT FROM owed WHERE {free}) AS unsent
         """,
-        {"states": [s.value for s in cancellable], "speaking": [s.value for s in speaking], "now": now},
+        {
+            "states": [s.value for s in cancellable],
+            "speaking": [s.value for s in speaking],
+            "now": now,
+            "minute": store.minute(now),
+        },
     )
     assert found is not None  # EXISTS always says something
     return Look(**found._mapping)
@@ -146,4 +160,44 @@ async def take_over(tx: db.Tx, states: Sequence[State], now: datetime) -> None:
           AND leased_by <> ALL({db.ALIVE})
         """,
         {"now": now, "states": [s.value for s in states]},
+    )
+
+
+async def hold(tx: db.Tx, rows: Sequence[store.Row], until: datetime, why: str) -> None:
+    """Leave rows that the caller has locked alone until then, and say why; they were not tried."""
+    await db.execute(
+        tx,
+        "UPDATE transfer SET next_at = :until, waiting = :why WHERE id = ANY(CAST(:ids AS text[]))",
+        {"ids": [row.id for row in rows], "until": until, "why": why},
+    )
+
+
+async def wake_halted(tx: db.Tx, now: datetime) -> None:
+    """Let what waits for the end of a halt go on at once."""
+    await db.execute(
+        tx,
+        "UPDATE transfer SET next_at = :now, waiting = NULL"
+        " WHERE state = ANY(CAST(:states AS text[])) AND next_at IS NOT NULL AND waiting LIKE :halted",
+        {"now": now, "states": [s.value for s in WAITING_FOR_US], "halted": f"{HALTED}%"},
+    )
+
+
+async def wake_delayed(tx: db.Tx, source: str, now: datetime) -> None:
+    """Let what waits for a source's transfer window be looked at again: that has changed."""
+    await db.execute(
+        tx,
+        "UPDATE transfer SET next_at = :now WHERE source = :source AND state = 'delayed' AND next_at IS NOT NULL",
+        {"source": source, "now": now},
+    )
+
+
+async def put_off(tx: db.Tx, row: store.Row, until: datetime, why: str) -> None:
+    """Leave a row alone until then: a decision on it failed, and no other row shall wait for it."""
+    await db.execute(
+        tx,
+        """
+        UPDATE transfer SET leased_until = :until, next_at = :until, attempts = attempts + 1, waiting = :why
+        WHERE id = :id AND version = :version
+        """,
+        {"id": row.id, "version": row.version, "until": until, "why": why},
     )

@@ -47,7 +47,8 @@ class Taken:
 
     ``messages`` are those of ours that the row names from now on beside what is said in this step, by column: shown
     by a registry to a gateway that has lost them. ``begins`` is a row that has just been inserted where it stands.
-    ``entry_id`` is the log entry behind the step where that is not the one all the steps are taken for.
+    ``entry_id`` is the log entry behind the step where that is not the one all the steps are taken for, ``next_at`` is
+    when the row is looked at again where that is not at once.
     """
 
     row: Row
@@ -58,6 +59,7 @@ class Taken:
     messages: dict[str, str] = field(default_factory=dict)
     begins: bool = False
     entry_id: int | None = None
+    next_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -197,7 +199,7 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
         t.event,
         t.after,
         entry_id,
-        next_at=None if idle else now,
+        next_at=None if idle else t.next_at or now,
         findings=statements.findings_to_wire(t.findings),
         messages={**t.messages, **{s.said.column: s.message_id for s in mine}},
     )

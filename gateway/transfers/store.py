@@ -8,12 +8,13 @@ whatever message brings it. All functions take lists and use a fixed number of s
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
 from gateway import db
 from gateway.domain.transfers import Event, Outcome, Progress, State
+from gateway.links.store import CLOSED_NOW
 
 #: What one message may carry at most: the protocol's limits on transfers and on blocks.
 MAX_TRANSFERS = 1_000
@@ -27,6 +28,7 @@ class Row:
     id: str
     source: str
     acquirer: str | None
+    transferring_registry: str
     acquiring_registry: str
     quantity: int
     block_count: int
@@ -103,8 +105,8 @@ class Step:
 
 #: What is selected of a transfer ``t`` to make a ``Row`` of it.
 COLUMNS = """
-  t.id, t.source, t.acquirer, t.acquiring_registry, t.quantity, t.block_count, t.state, t.version, t.outcome,
-  CAST(t.findings AS text) AS findings, t.deadline, CAST(t.offer_id AS text) AS offer_id,
+  t.id, t.source, t.acquirer, t.transferring_registry, t.acquiring_registry, t.quantity, t.block_count, t.state,
+  t.version, t.outcome, CAST(t.findings AS text) AS findings, t.deadline, CAST(t.offer_id AS text) AS offer_id,
   CAST(t.commit_id AS text) AS commit_id, CAST(t.cancel_id AS text) AS cancel_id,
   CAST(t.settle_id AS text) AS settle_id,
   CAST(t.closed_source_id AS text) AS closed_source_id, CAST(t.closed_acquirer_id AS text) AS closed_acquirer_id,
@@ -139,6 +141,16 @@ async def lock_due(tx: db.Tx, state: State, now: datetime, limit: int = MAX_TRAN
     )
 
 
+async def lock_outside(tx: db.Tx, now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
+    """Lock proposals that are due while the transfer window of their source's link is closed, as ``lock_due`` does."""
+    return await _lock_where(
+        tx,
+        "t.state = 'proposed' AND t.next_at <= :now AND (t.leased_until IS NULL OR t.leased_until <= :now)"
+        f" AND EXISTS (SELECT FROM link l WHERE l.code = t.source AND {CLOSED_NOW})",
+        {"now": now, "minute": minute(now), "limit": limit},
+    )
+
+
 async def lock_overdue(tx: db.Tx, states: Iterable[State], now: datetime, limit: int = MAX_TRANSFERS) -> list[Row]:
     """Lock rows of ``states`` whose time for reaching a commit is over, as ``lock_due`` does."""
     return await _lock_where(
@@ -161,16 +173,10 @@ async def _lock_where(tx: db.Tx, condition: str, parameters: db.Parameters) -> l
     return [row for nr, (row, blocks) in enumerate(zip(rows, reach, strict=True)) if nr == 0 or blocks <= MAX_BLOCKS]
 
 
-async def put_off(tx: db.Tx, row: Row, until: datetime, why: str) -> None:
-    """Leave a row alone until then: a decision on it failed, and no other row shall wait for it."""
-    await db.execute(
-        tx,
-        """
-        UPDATE transfer SET leased_until = :until, next_at = :until, attempts = attempts + 1, waiting = :why
-        WHERE id = :id AND version = :version
-        """,
-        {"id": row.id, "version": row.version, "until": until, "why": why},
-    )
+def minute(now: datetime) -> int:
+    """The minute of the day (UTC)."""
+    at = now.astimezone(UTC)
+    return at.hour * 60 + at.minute
 
 
 async def find(tx: db.Tx | db.ReadTx, transfer: str) -> Row | None:
@@ -332,25 +338,6 @@ async def steps(tx: db.Tx | db.ReadTx, ids: Iterable[str], names: Sequence[str])
     )
     kept = (Step(*values) for values in map(list[Any], found))
     return {(step.transfer, step.step): step for step in kept}
-
-
-async def agree(tx: db.Tx, row: Row, person: str, entry_id: int, now: datetime) -> int:
-    """Note that a person agrees to resume a row as it stands; how many different persons have."""
-    await db.execute(
-        tx,
-        """
-        INSERT INTO resumption (transfer_id, version, person, at, entry_id)
-        VALUES (:id, :version, :person, :now, :entry) ON CONFLICT DO NOTHING
-        """,
-        {"id": row.id, "version": row.version, "person": person, "now": now, "entry": entry_id},
-    )
-    found = await db.one(
-        tx,
-        "SELECT count(*) AS persons FROM resumption WHERE transfer_id = :id AND version = :version",
-        {"id": row.id, "version": row.version},
-    )
-    assert found is not None  # a count always has a row
-    return int(found.persons)
 
 
 async def tell(tx: db.Tx, ids: Sequence[str], *, source: bool, now: datetime) -> None:

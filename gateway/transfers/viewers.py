@@ -38,7 +38,7 @@ async def add(tx: db.Tx, first_transferred: Sequence[tuple[str, PartyCode]]) -> 
     )
 
 
-async def of_source(tx: db.Tx, transfer: str, sight: Sight) -> bool:
+async def of_source(tx: db.Tx | db.ReadTx, transfer: str, sight: Sight) -> bool:
     """Whether there is such a transfer and ``sight`` is that of its source's people, or everything."""
     found = await db.one(
         tx,

@@ -6,17 +6,20 @@ request asks the source registry, which alone can propose. What is watched, and 
 ``watching``; who may call, in ``tokens`` and ``principals``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
 from gateway.access.endpoint import Endpoint
+from gateway.approvals.commands import Executor
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
 from gateway.domain.proposals import parse_purpose
 from gateway.domain.transfers import State
+from gateway.halts import store as halts
 from gateway.holdings import actions
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
@@ -25,20 +28,36 @@ from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
 from gateway.web import principals, problems, schemas, tokens
+from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
 from gateway.web.guard import MAX_BODY, Guard
+from gateway.web.halting import halting
 from gateway.web.keys import keys
+from gateway.web.linking import linking
 from gateway.web.watching import stepping_in, watching
 
 
-def app(database: db.Database, node: Node, inbox: Inbox, callers: Callers, endpoint: Endpoint | None = None) -> FastAPI:
-    """The application that faces operators; ``callers`` tells who they are, ``endpoint`` gives them tokens."""
+def app(
+    database: db.Database,
+    node: Node,
+    inbox: Inbox,
+    callers: Callers,
+    executors: Mapping[str, Executor],
+    endpoint: Endpoint | None = None,
+) -> FastAPI:
+    """The application that faces operators: ``callers`` tells who they are, ``executors`` does what two approve, and
+    ``endpoint`` gives tokens.
+    """
+    four_eyes = FourEyes(database, node, executors)
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
     application.state.callers = callers
     application.include_router(_health(database))
     for router in (
         _transfers(database, node),
-        stepping_in(database, node),
+        stepping_in(database, node, four_eyes),
+        linking(database, node, four_eyes),
+        halting(database, node, four_eyes),
+        approving(database, node, four_eyes),
         watching(database),
         _books(database, inbox),
         keys(database, node),
@@ -63,10 +82,11 @@ def _health(database: db.Database) -> APIRouter:
 
     @router.get("/readyz")
     async def ready() -> dict[str, str]:
-        """The process can do its work: the database answers and its schema is there."""
+        """The process can do its work: the database answers and its schema is there. During a halt it says so."""
         async with database.reading() as tx:
             await db.one(tx, "SELECT 1 FROM transfer LIMIT 1")
-        return {"status": "ready"}
+            halt = await halts.now(tx)
+        return {"status": "halted" if halt else "ready"}
 
     return router
 
@@ -85,8 +105,10 @@ def _transfers(database: db.Database, node: Node) -> APIRouter:
         edge = str(parse_transfer_id(before)) if before is not None else None
         async with database.reading() as tx:
             found = await view.listing(tx, caller.sight, state=state.value if state else None, limit=limit, before=edge)
+            halt = await halts.now(tx)
         following = found[-1].id if len(found) == limit else None
-        return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following)
+        halted = halt.reason if halt else None
+        return schemas.TransferPage(transfers=[_shown(row) for row in found], next=following, halted=halted)
 
     @router.get("/transfers/{transfer}")
     async def show(transfer: str, caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)]) -> schemas.TransferCourse:

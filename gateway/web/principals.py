@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway import db
@@ -13,6 +13,9 @@ from gateway.access.store import Principal
 from gateway.domain.callers import Caller, Role, Scope
 from gateway.messages.outbox import Node
 from gateway.web.auth import needs
+
+#: The most that one call lists.
+MAX_PAGE = 500
 
 Administrator = Annotated[Caller, needs(Scope.ACCESS_ADMIN)]
 Jwks = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_KEYS)]
@@ -64,6 +67,13 @@ class Listed(BaseModel):
     keys: list[Key]
 
 
+class ListedPage(BaseModel):
+    """Some of them, and the name to go on after, if any is left."""
+
+    listed: list[Listed]
+    next: str | None
+
+
 class Added(BaseModel):
     """Who was added or changed: the id is what they call by, and what the log names them by."""
 
@@ -111,11 +121,16 @@ def _administering(database: db.Database, node: Node, *, person: bool) -> APIRou
     router = APIRouter()
 
     @router.get("")
-    async def listing(caller: Administrator) -> list[Listed]:
+    async def listing(
+        caller: Administrator,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+        after: Annotated[str | None, Query(max_length=64, pattern=r"^[\x20-\x7e]*$")] = None,
+    ) -> ListedPage:
         """Those bound to what the caller administers, by name."""
         async with database.reading() as tx:
-            found = await store.listing(tx, caller.sight, person=person)
-        return [_listed(principal, keys) for principal, keys in found]
+            found = await store.listing(tx, caller.sight, person=person, after=after, limit=limit)
+        following = found[-1][0].name if len(found) == limit else None
+        return ListedPage(listed=[_listed(principal, keys) for principal, keys in found], next=following)
 
     @router.post("/{name}/revoke")
     async def revoke(name: str, caller: Administrator) -> Added:

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.web.schemas import Problem
 
 CONTENT_TYPE = "application/problem+json"
-#: When to come again after a refusal for overload or a missing database.
+#: When to come again after a refusal for overload or a missing database that does not say it better.
 RETRY_AFTER_SECONDS = 2
 
 STATUS: dict[Kind, int] = {
@@ -55,7 +55,8 @@ def problem(error: GatewayError) -> JSONResponse:
     if error.kind is Kind.INVARIANT:
         log.error("invariant-broken", detail=error.detail)
         return document(500, "Internal fault", "an internal rule does not hold; nothing was changed", 9999)
-    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.kind is Kind.UNAVAILABLE else {}
+    after = error.context.get("retry_after_seconds", RETRY_AFTER_SECONDS)
+    headers = {"retry-after": str(after)} if error.kind is Kind.UNAVAILABLE else {}
     if "challenge" in error.context:
         headers["www-authenticate"] = error.context["challenge"]
     reason = error.context.get("fault")

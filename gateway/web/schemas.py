@@ -3,7 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from gateway.links import store
+from gateway.links.lifecycle import State
+from gateway.signing.trust import Revocation
 
 
 class Problem(BaseModel):
@@ -124,10 +128,11 @@ class TransferCourse(BaseModel):
 
 
 class TransferPage(BaseModel):
-    """A page of transfers, newest first; ``next`` continues after its last."""
+    """A page of transfers, newest first; ``next`` continues after its last, ``halted`` is why the gateway is halted."""
 
     transfers: list[Transfer]
     next: str | None
+    halted: str | None
 
 
 class Ending(BaseModel):
@@ -138,20 +143,64 @@ class Ending(BaseModel):
     reason: str = Field(max_length=500)
 
 
-class Agreement(BaseModel):
-    """Agree that a transfer in ``attention`` asks again: in whose name."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    person: str = Field(max_length=64)
-
-
 class Intervention(BaseModel):
-    """Where the transfer stands now; ``awaited`` is how many more persons must agree before it asks again."""
+    """Where the transfer stands now."""
 
     transfer: str
     state: str
-    awaited: int
+
+
+class Approval(BaseModel):
+    """What one person has asked for and another decides on: ``canonical`` says it exactly, ``sha256`` is its hash.
+
+    ``result`` is what came of it once it is *approved*; ``reason`` is why it is *declined* or *void*.
+    """
+
+    id: str
+    kind: str
+    registry: str | None
+    canonical: str
+    sha256: str
+    initiator: str
+    requested_at: datetime
+    expires_at: datetime
+    state: str
+    decider: str | None
+    decided_at: datetime | None
+    reason: str | None
+    result: dict[str, Any] | None
+
+
+class ApprovalPage(BaseModel):
+    """A page of approvals, newest first; ``next`` continues after its last."""
+
+    approvals: list[Approval]
+    next: str | None
+
+
+class Consent(BaseModel):
+    """Approve what has this hash, in hexadecimal, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Halt(BaseModel):
+    """Whether the gateway is halted, and if it is, why, by whom and since when."""
+
+    halted: bool
+    reason: str | None
+    by: str | None
+    since: datetime | None
+
+
+class Refusal(BaseModel):
+    """Say why: something is declined, or the gateway halted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field(max_length=500)
 
 
 class Alarm(BaseModel):
@@ -200,14 +249,101 @@ class RecordPage(BaseModel):
 
 
 class Link(BaseModel):
-    """A link, how long its transfers may take to reach a commit, and how many alarms it has raised."""
+    """A link: what it may be used for, its limits (null is none) and how many alarms it has raised.
+
+    ``time_limit_hours`` is how long its transfers may take to reach a commit; ``window`` is when in a day (UTC) its
+    proposals are taken up.
+    """
 
     code: str
     kind: str
     state: str
     url: str
+    registries: list[str]
+    capabilities: list[str]
     time_limit_hours: int
+    messages_per_second: int | None
+    blocks_per_day: int | None
+    window: str | None
     alarms: int
+
+
+class NewLink(BaseModel):
+    """Register a system: ``parties`` names each registry behind it with its Party, if it is one Party's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    code: str = Field(max_length=5, examples=["KOR01"])
+    kind: str = Field(max_length=20, examples=["party"])
+    url: str = Field(max_length=500)
+    parties: dict[str, str | None] = Field(max_length=500)
+    keys: list[dict[str, Any]] = Field(max_length=10)
+    time_limit_hours: int = 24
+
+    def link(self) -> store.Link:
+        """The link as it is to be registered."""
+        registries = tuple(self.parties)
+        return store.Link(self.code, self.kind, self.url, State.REQUESTED, self.time_limit_hours, registries)
+
+
+class RegisteredLink(BaseModel):
+    """A link as it was registered, with the ids of its keys."""
+
+    link: str
+    state: str
+    keys: list[str]
+
+
+class LinkChange(BaseModel):
+    """What is to be different of a link; what is not named stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    url: str | None = None
+    time_limit_hours: int | None = None
+    capabilities: list[str] | None = None
+    messages_per_second: int | None = None
+    blocks_per_day: int | None = None
+    window: str | None = Field(None, max_length=11, examples=["08:00-18:00"])
+
+
+class LinkKey(BaseModel):
+    """A key that vouches for a system, or did; good for ``not_before <= sent_at < not_after``."""
+
+    kid: str
+    alg: str
+    not_before: datetime
+    not_after: datetime | None
+    revoked: str | None
+    since: datetime | None
+
+
+class NewKeys(BaseModel):
+    """Public keys (JWK) and their window."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[dict[str, Any]] = Field(max_length=10)
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+
+
+class KeyRevocation(BaseModel):
+    """Why a key counts no longer, and since when."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Revocation
+    since: AwareDatetime | None = None
+
+
+class Restoration(BaseModel):
+    """The new public keys (JWK) of a registry that came back, and when its backup was made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[dict[str, Any]] = Field(max_length=10)
+    since: AwareDatetime
 
 
 class RegistryTotals(BaseModel):

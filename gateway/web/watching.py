@@ -13,7 +13,9 @@ from gateway.messages.outbox import Node
 from gateway.recordings import store as records
 from gateway.transfers import interventions
 from gateway.web import schemas
+from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
+from gateway.web.linking import shown
 
 
 def watching(database: db.Database) -> APIRouter:
@@ -52,18 +54,12 @@ def watching(database: db.Database) -> APIRouter:
         """The caller's link, or every link, and how many alarms it has raised."""
         async with database.reading() as tx:
             found, raised = await links.links(tx, caller.sight), await alarms.counts(tx, caller.sight)
-        return [
-            schemas.Link(
-                code=x.code, kind=x.kind, state=x.state, url=x.url, time_limit_hours=x.time_limit_hours,
-                alarms=raised.get(x.code, 0),
-            )
-            for x in found
-        ]  # fmt: skip
+        return [shown(link, raised.get(link.code, 0)) for link in found]
 
     return router
 
 
-def stepping_in(database: db.Database, node: Node) -> APIRouter:
+def stepping_in(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter:
     """End a transfer, or let one ask again."""
     router = APIRouter(tags=["transfers"])
 
@@ -76,21 +72,13 @@ def stepping_in(database: db.Database, node: Node) -> APIRouter:
         done = await database.run(
             lambda tx: interventions.end(tx, node, known, caller=caller, reason=wanted.reason), "end"
         )
-        return await _shown(done)
-
-    @router.post("/transfers/{transfer}/resume")
-    async def resume(
-        transfer: str, wanted: schemas.Agreement, caller: Annotated[Caller, needs(Scope.TRANSFERS_REQUEST)]
-    ) -> schemas.Intervention:
-        """Agree that a transfer in ``attention`` asks again; it does when two different persons have agreed."""
-        known = str(parse_transfer_id(transfer))
-        done = await database.run(
-            lambda tx: interventions.resume(tx, node, known, caller=caller, person=wanted.person), "resume"
-        )
-        return await _shown(done)
-
-    async def _shown(done: interventions.Intervention) -> schemas.Intervention:
         await database.ring()
         return schemas.Intervention.model_validate(done, from_attributes=True)
+
+    @router.post("/transfers/{transfer}/resume", status_code=202)
+    async def resume(transfer: str, caller: Annotated[Caller, needs(Scope.TRANSFERS_REQUEST)]) -> schemas.Approval:
+        """Ask that a transfer in ``attention`` asks again; it does when another person approves that."""
+        known = str(parse_transfer_id(transfer))
+        return await four_eyes.ask(caller, lambda tx: interventions.resumption(tx, caller, known))
 
     return router

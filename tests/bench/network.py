@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,9 +266,19 @@ def _link(network: Network, member: Member) -> None:
     for registry, party in member.books.items() if member.sections else ():
         command += ["--section", f"{registry}={party}"]
     environment = {**os.environ, **network.programs["serve"].environment}
-    subprocess.run([sys.executable, "-m", "gateway", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
+    _run(environment, *command)
+    asked = json.loads(_run(environment, "links", "test", member.code, "--by", "administrator-1"))
+    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "administrator-2"]
+    _run(environment, *approve)
     if not network.admin(member.code, "POST", "activate")["receipted"]:
         raise RuntimeError(f"{member.code} got no receipt for its link.activate")
+
+
+def _run(environment: Mapping[str, str], *command: str) -> bytes:
+    """Run a command of the gateway; what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *command], check=True, env=environment, stdout=subprocess.PIPE
+    ).stdout
 
 
 def _jwks(folder: Path, code: str) -> Path:

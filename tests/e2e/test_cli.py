@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -220,9 +221,11 @@ def test_links_are_registered_once_and_listed(migrated: Installation, tmp_path: 
     assert refused.returncode == 2 and str(broken) in only_line(refused.stderr)
     listed = run("links", "list", "--json", **migrated.settings)
     assert json.loads(listed.stdout) == [
-        {"code": "KOR01", "kind": "party", "state": "requested", "url": "http://127.0.0.1:9", "time_limit_hours": 24,
-         "alarms": 0}
-    ]  # fmt: skip
+            {"code": "KOR01", "kind": "party", "state": "requested", "registries": ["KOR01"],
+             "url": "http://127.0.0.1:9", "time_limit_hours": 24,
+             "capabilities": ["view", "transfer_in", "transfer_out", "reconcile"],
+             "messages_per_second": None, "blocks_per_day": None, "window": None, "alarms": 0}
+        ]  # fmt: skip
 
 
 def test_the_international_registry_is_registered_with_a_section_for_each_party(
@@ -264,17 +267,25 @@ def test_keys_of_a_link_are_added_listed_and_revoked(migrated: Installation, tmp
     made = ["--kind", "party", "--url", "http://127.0.0.1:9/[/KOR01]", "--keys", key_set("first", first)]
     assert links("add", "JPN01", *made).returncode == 0
     window = ["--not-before", "2026-03-01T12:00:00+01:00", "--not-after", "2027-03-01T00:00Z"]
-    added = links("keys", "add", "JPN01", "--keys", key_set("second", second), *window)
-    assert json.loads(added.stdout) == {"link": "JPN01", "keys": [second.kid]}, added.stderr
+
+    def decided(*arguments: str | Path) -> dict[str, Any]:
+        asked = json.loads(links(*arguments, "--by", "one").stdout)
+        approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "two"]
+        done = run(*approve, **migrated.settings)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout)["result"])
+
+    added = decided("keys", "add", "JPN01", "--keys", key_set("second", second), *window)
+    assert added == {"link": "JPN01", "keys": [second.kid]}
     for name in ("first", "second"):
-        again = links("keys", "add", "JPN01", "--keys", tmp_path / name)
+        again = links("keys", "add", "JPN01", "--keys", tmp_path / name, "--by", "one")
         assert again.returncode == 2 and "JPN01" in only_line(again.stderr)
     revoke = ["keys", "revoke", "JPN01", first.kid, "--reason", "compromised"]
     naive = links(*revoke, "--since", "2026-03-01T12:00:00")
     assert naive.returncode == 2 and "2026-03-01T12:00:00" in only_line(naive.stderr)
-    revoked = links(*revoke, "--since", "2026-03-02T00:00Z")
-    assert json.loads(revoked.stdout) == {"link": "JPN01", "key": first.kid, "revoked": "compromised"}, revoked.stderr
-    again = links(*revoke)
+    revoked = decided(*revoke, "--since", "2026-03-02T00:00Z")
+    assert revoked == {"link": "JPN01", "key": first.kid, "revoked": "compromised"}
+    again = links(*revoke, "--by", "one")
     assert again.returncode == 2 and first.kid in only_line(again.stderr)
     found = {key.pop("kid"): key for key in json.loads(links("keys", "list", "JPN01", "--json").stdout)["keys"]}
     assert found[second.kid] == {

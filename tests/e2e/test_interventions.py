@@ -52,13 +52,45 @@ def refused(there: Installation, *arguments: str | Path) -> str:
     return only_line(done.stderr)
 
 
-def test_a_time_limit_is_given_with_the_link_and_changed(linked: Installation) -> None:
+def decided(there: Installation, *arguments: str | Path) -> dict[str, Any]:
+    """What comes of a command that takes two persons."""
+    asked = told(there, *arguments, "--by", "one")
+    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "two"]
+    return dict(told(there, *approve)["result"])
+
+
+def test_limits_are_given_with_the_link_and_changed_by_two(linked: Installation) -> None:
     [link] = [x for x in told(linked, "links", "list", "--json") if x["code"] == "KOR01"]
-    assert link["time_limit_hours"] == 48
-    assert told(linked, "links", "time-limit", "KOR01", "240") == {"link": "KOR01", "time_limit_hours": 240}
-    for hours in ("0", "241"):
-        assert "1 to 240" in refused(linked, "links", "time-limit", "KOR01", hours)
-    assert "XXX01" in refused(linked, "links", "time-limit", "XXX01", "24")
+    assert (link["time_limit_hours"], link["state"]) == (48, "requested")
+    change = ["links", "change", "KOR01"]
+    assert decided(linked, *change, "--time-limit", "240") == {"link": "KOR01", "time_limit_hours": 240}
+    assert decided(linked, *change, "--window", "08:00-18:00", "--blocks-per-day", "5000") == {
+        "link": "KOR01", "window": "08:00-18:00", "blocks_per_day": 5000,
+    }  # fmt: skip
+    assert decided(linked, *change, "--window", "none", "--blocks-per-day", "none", "--use", "view") == {
+        "link": "KOR01", "window": None, "blocks_per_day": None, "capabilities": ["view"],
+    }  # fmt: skip
+    for wrong, why in (
+        (["--time-limit", "241"], "1 to 240"),
+        (["--window", "8-18"], "HH:MM"),
+        (["--window", "08:00-08:00"], "two different ends"),
+        (["--messages-per-second", "some"], "whole number or none"),
+        (["--use", "record"], "a party registry cannot record"),
+        (["--url", "ftp://x"], "http or https"),
+        ([], "nothing"),
+    ):
+        assert why in refused(linked, *change, *wrong, "--by", "one")
+    assert "XXX01" in refused(linked, "links", "change", "XXX01", "--time-limit", "24", "--by", "one")
+    assert "[8001]" in refused(linked, *change, "--time-limit", "24")  # nobody in particular asks
+
+
+def test_a_link_is_tested_and_closed_by_two(linked: Installation) -> None:
+    for wrong in ("suspend", "reactivate"):
+        assert "[3002]" in refused(linked, "links", wrong, "KOR01", "--by", "one")
+    waiting = told(linked, "links", "test", "KOR01", "--by", "one")
+    assert "http://127.0.0.1:9" in waiting["canonical"]
+    assert decided(linked, "links", "test", "KOR01") == {"link": "KOR01", "state": "testing"}
+    assert "[3002]" in refused(linked, "links", "test", "KOR01", "--by", "one")
 
 
 def test_of_a_restored_registry_the_new_key_counts_and_its_open_transfers_are_named(
@@ -69,27 +101,62 @@ def test_of_a_restored_registry_the_new_key_counts_and_its_open_transfers_are_na
     jwks = tmp_path / "new.jwks"
     jwks.write_text(json.dumps({"keys": [new.public_jwk()]}))
     since = ["--since", "2026-01-01T00:00:00Z"]
-    found = told(linked, "links", "restored", "KOR01", "--keys", jwks, *since)
+    found = decided(linked, "links", "restored", "KOR01", "--keys", jwks, *since)
     assert {"transfer": transfer, "state": "committing"} in found["transfers"]
     keys = {key["kid"]: key["revoked"] for key in told(linked, "links", "keys", "list", "KOR01", "--json")["keys"]}
     assert keys.pop(new.kid) is None
     assert set(keys.values()) == {"restored"}
     # The same key cannot be new a second time, and nothing is revoked by the attempt.
-    assert new.kid in refused(linked, "links", "restored", "KOR01", "--keys", jwks, *since)
-    refused(linked, "links", "restored", "KOR01", "--keys", jwks, "--since", "yesterday")
+    assert new.kid in refused(linked, "links", "restored", "KOR01", "--keys", jwks, *since, "--by", "one")
+    refused(linked, "links", "restored", "KOR01", "--keys", jwks, "--since", "yesterday", "--by", "one")
 
 
 def test_two_persons_resume_and_one_does_not(linked: Installation, tmp_path: Path) -> None:
     transfer = planted(linked, "attention")
     resume = ["transfers", "resume", transfer, "--by"]
-    for person in ("one", "two", "three"):
-        public = tmp_path / f"{person}.jwks"
-        public.write_text(json.dumps({"keys": [SoftwareKey.generate().public_jwk()]}))
-        told(linked, "people", "add", person, "--all", "--role", "operator", "--keys", public)
-    assert told(linked, *resume, "one")["awaited"] == 1
-    assert told(linked, *resume, "one")["state"] == "attention"
-    assert told(linked, *resume, "two") == {"transfer": transfer, "state": "committing", "awaited": 0}
+    assert "[8001]" in refused(linked, *resume[:-1])  # whoever has the password is no person
+    waiting = told(linked, *resume, "one")
+    assert (waiting["state"], told(linked, *resume, "two")["id"]) == ("open", waiting["id"])
+    shown = run("approvals", "show", waiting["id"], **linked.settings)
+    assert f"sha256 {waiting['sha256']}" in shown.stdout
+    assert waiting["id"] in run("approvals", "list", "--state", "open", **linked.settings).stdout
+    approve = ["approvals", "approve", waiting["id"], "--sha256", waiting["sha256"], "--by"]
+    assert "[8001]" in refused(linked, *approve, "one")
+    assert told(linked, *approve, "two")["result"] == {"transfer": transfer, "state": "committing"}
+    assert "[3003]" in refused(linked, *approve, "three")
     assert "[3002]" in refused(linked, *resume, "three")
+    assert told(linked, "approvals", "list", "--json")["approvals"][0]["decider"] == "two"
+
+
+def test_what_was_asked_for_is_declined_with_a_reason(linked: Installation) -> None:
+    transfer = planted(linked, "attention")
+    waiting = told(linked, "transfers", "resume", transfer, "--by", "one")
+    decline = ["approvals", "decline", waiting["id"], "--by", "two", "--reason"]
+    assert "[2014]" in refused(linked, *decline, " ")
+    declined = told(linked, *decline, "not yet")
+    assert (declined["state"], declined["reason"]) == ("declined", "not yet")
+    assert "[3003]" in refused(linked, *decline, "again")
+
+
+def test_a_halt_is_said_and_lifted_by_two(linked: Installation) -> None:
+    assert told(linked, "halt")["halted"] is False
+    assert told(linked, "halt", "a drill", "--by", "one")["reason"] == "a drill"
+    assert "a drill [3002]" in refused(linked, "halt", "another")
+    assert told(linked, "transfers", "list", "--json")["halted"] == "a drill"
+    assert "The gateway is halted: a drill" in run("transfers", "list", **linked.settings).stdout
+    assert "without a reason" in refused(linked, "halt", "why", "--lift", "--by", "one")
+    assert decided(linked, "halt", "--lift")["lifted"] is True
+    assert told(linked, "halt")["halted"] is False
+    assert "[3002]" in refused(linked, "halt", "--lift", "--by", "one")
+
+
+def test_an_approval_that_is_none_is_refused(linked: Installation) -> None:
+    nothing = "00000000-0000-4000-8000-000000000000"
+    assert "[2001]" in refused(linked, "approvals", "show", "x")
+    assert "[3001]" in refused(linked, "approvals", "show", nothing)
+    assert "[2001]" in refused(linked, "approvals", "approve", nothing, "--sha256", "zz", "--by", "one")
+    assert "[3001]" in refused(linked, "approvals", "approve", nothing, "--sha256", "0" * 64, "--by", "one")
+    assert "[2001]" in refused(linked, "approvals", "list", "--state", "lost")
 
 
 def test_a_transfer_is_ended_before_its_commit_and_not_after(linked: Installation) -> None:

@@ -21,10 +21,10 @@ import psycopg
 
 from gateway import wiring
 from gateway.domain.addresses import LOOPBACK
-from gateway.links import commands
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from tests import deciding
 from tests import stage as staging
 from tests.bearer import Bearer, introduced
 from tests.faults import members
@@ -39,12 +39,18 @@ PATIENCE_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
+#: How a command ends that was refused.
+REFUSED = 2
 
 T = TypeVar("T")
 
 
 class Unavailable(Exception):
     """A registry cannot do it now: its books, or the gateway it must ask, are out of reach."""
+
+
+class Refused(AssertionError):
+    """A command was refused, for what it was given or for how things stand."""
 
 
 @dataclass(repr=False)
@@ -336,7 +342,7 @@ async def _link(network: Network, *codes: str) -> None:
         sections = {members.section(one): one for one in SECTIONS} if kind == "international" else {}
         books: dict[str, str | None] = {**sections} or {code: party or None}
         link, jwks = Link(code, kind, network.parts[code].url, "requested", 24, tuple(books)), keys.json()["keys"]
-        registering = partial(commands.register, node=gateway.node, link=link, parties=books, jwks=jwks)
+        registering = partial(deciding.establish, node=gateway.node, link=link, parties=books, jwks=jwks)
         await gateway.database.run(registering, "links.register")
     await gateway.close()
     made = await asyncio.gather(*(network.admin(code, "POST", "activate") for code in codes))
@@ -345,7 +351,7 @@ async def _link(network: Network, *codes: str) -> None:
 
 async def run(network: Network, *arguments: str, armed: str = "", **settings: str) -> tuple[int, str]:
     """Run a command of the gateway to its end: its exit code, and what it said."""
-    log = network.folder / f"{'-'.join(arguments[:3])}.log".replace("/", "")
+    log = _log(network, arguments)
     environment = {**network.parts["serve"].environment, **settings}
     command = Part(arguments[0], ["tests.faults.program", *arguments], log, environment)
     command.start(armed)
@@ -353,6 +359,26 @@ async def run(network: Network, *arguments: str, armed: str = "", **settings: st
     await asyncio.to_thread(command.process.join)
     assert command.process.exitcode is not None
     return command.process.exitcode, command.last_words()
+
+
+async def decided(network: Network, *arguments: str) -> dict[str, Any]:
+    """Run a command that takes two persons: one asks, another approves; what came of it."""
+    asked = await told(network, *arguments, "--by", "operator-1")
+    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "operator-2"]
+    return dict((await told(network, *approve))["result"])
+
+
+async def told(network: Network, *arguments: str) -> dict[str, Any]:
+    """Run a command that succeeds, or raise what it was refused for; the JSON it prints."""
+    ended, said = await run(network, *arguments)
+    if ended == REFUSED:
+        raise Refused(said)
+    assert ended == 0, said
+    return dict(json.loads(_log(network, arguments).read_text().splitlines()[-1]))
+
+
+def _log(network: Network, arguments: Sequence[str]) -> Path:
+    return network.folder / f"{'-'.join(arguments[:3])}.log".replace("/", "")
 
 
 def _jwks(folder: Path, code: str) -> Path:

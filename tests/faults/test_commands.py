@@ -7,8 +7,8 @@ given once more: it succeeds, or says that it was done before.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -30,7 +30,8 @@ KILLED = -9
 class Command:
     """A command, what it writes (as a table with a condition), and how the last of three calls ends."""
 
-    arguments: Callable[[Path], tuple[str, ...]]
+    #: Of a file of keys, and of the approval that waits, where one does.
+    arguments: Callable[[Path, dict[str, Any]], tuple[str, ...]]
     written: str
     again: int = 0
 
@@ -51,26 +52,23 @@ COMMANDS = {
         again=2,
     ),
     "links.register": Command(
-        lambda keys: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=https://x", f"--keys={keys}"),
+        lambda keys, _: ("links", "add", "JPN01", "--kind=party", "--party=JPN", "--url=https://x", f"--keys={keys}"),
         "link WHERE code = 'JPN01'",
         again=2,
     ),
-    "links.limit-time": Command(
-        lambda keys: ("links", "time-limit", "KOR01", "48"), "link WHERE code = 'KOR01' AND time_limit_hours = 48"
+    "approvals.request": Command(
+        lambda keys, _: ("links", "keys", "add", "KOR01", f"--keys={keys}", "--by=one"),
+        "approval WHERE kind = 'link.keys-add' AND state = 'open'",
     ),
-    "links.add-keys": Command(
-        lambda keys: ("links", "keys", "add", "KOR01", f"--keys={keys}"),
-        "(SELECT FROM peer_key WHERE link = 'KOR01' OFFSET 1) AS more",
+    "approvals.approve": Command(
+        lambda _, w: ("approvals", "approve", w["id"], f"--sha256={w['sha256']}", "--by=two"),
+        "peer_key WHERE link = 'KOR01' AND revoked_at IS NOT NULL",
         again=2,
     ),
-    "links.revoke-key": Command(
-        lambda keys: ("links", "keys", "revoke", "KOR01", kid(keys), "--reason=compromised"),
-        "peer_key WHERE revoked_at IS NOT NULL",
-        again=2,
-    ),
-    "links.restored": Command(
-        lambda keys: ("links", "restored", "MEC01", f"--keys={keys}", f"--since={datetime.now(UTC).isoformat()}"),
-        "peer_key WHERE link = 'MEC01' AND revoked_at IS NOT NULL",
+    "halt": Command(lambda *_: ("halt", "a drill"), "halt WHERE lifted_by IS NULL", again=2),
+    "approvals.decline": Command(
+        lambda _, w: ("approvals", "decline", w["id"], "--reason=not now", "--by=two"),
+        "approval WHERE state = 'declined'",
         again=2,
     ),
 }
@@ -78,23 +76,28 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_a_command_that_dies_has_done_all_or_nothing(network: Network, name: str, tmp_path: Path) -> None:
-    command, keys = COMMANDS[name], tmp_path / "keys.jwks"
+    command, keys, waiting = COMMANDS[name], tmp_path / "keys.jwks", {}
     keys.write_text(json.dumps(play.Party("KOR01").jwks()))
-    if name == "links.revoke-key":
-        ended, said = await networks.run(network, "links", "keys", "add", "KOR01", f"--keys={keys}")
-        assert ended == 0, said
     if name.startswith("keys."):
         SoftwareKey.generate().save(keys.with_suffix(".pem"))
     if name in ("keys.retire", "keys.revoke"):
         ended, said = await networks.run(network, "keys", "announce", str(keys.with_suffix(".pem")))
         assert ended == 0, said
         await network.settle()
-    arguments = command.arguments(keys)
+    if name == "approvals.approve":
+        [spare] = (await networks.decided(network, "links", "keys", "add", "KOR01", f"--keys={keys}"))["keys"]
+        revoke = ("links", "keys", "revoke", "KOR01", spare, "--reason=compromised", "--by=one")
+        waiting = await networks.told(network, *revoke)
+    if name == "approvals.decline":
+        waiting = await networks.told(network, "links", "suspend", "KOR01", "--by=one")
+    arguments = command.arguments(keys, waiting)
     for moment, written in (("before", 0), ("after", 1)):
         ended, said = await networks.run(network, *arguments, armed=f"{name}.{moment}-commit")
         assert (ended, await network.count(command.written)) == (KILLED, written), said
     ended, said = await networks.run(network, *arguments)
     assert (ended, await network.count(command.written)) == (command.again, 1), said
+    if name == "halt":  # or nothing after it would come to its end
+        assert (await networks.decided(network, "halt", "--lift"))["lifted"]
     await healthy(network)
 
 
@@ -118,7 +121,3 @@ async def test_a_migration_that_dies_has_made_the_whole_schema_or_nothing(networ
 
 async def test_every_point_of_a_command_is_tried() -> None:
     assert set(crash.COMMANDS) == {*COMMANDS, "migrate"}
-
-
-def kid(keys: Path) -> str:
-    return str(json.loads(keys.read_text())["keys"][0]["kid"])

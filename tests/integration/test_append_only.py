@@ -35,7 +35,6 @@ APPEND_ONLY = {
     "itmo_series",
     "link_registry",
     "alarm",
-    "resumption",
     "transfer_viewer",
     "early_withdrawal",
 }
@@ -46,6 +45,8 @@ KEPT = {
     "replay_key": {"answer"},
     "own_key": {"retired_at", "retired_by", "revoked_at", "revoked_reason", "revoked_by"},
     "own_key_told": {"receipted_by"},
+    "approval": {"state", "decider", "decided_at", "decided_by", "reason", "result"},
+    "halt": {"lifted_by"},
     "action_record": {"message_id", "state", "findings", "answered_by"},
     "principal": {"revoked_by"},
     "principal_key": {"revoked_by"},
@@ -58,7 +59,11 @@ KEPT = {
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
 CHANGING = {
-    "link": {"url", "state", "time_limit_hours", "opening_parts", "changed_by"},
+    "link": {
+        *("url", "state", "time_limit_hours", "opening_parts", "changed_by", "activated_by", "capabilities"),
+        *("messages_per_second", "blocks_per_day", "window_opens", "window_closes"),
+    },
+    "link_day": {"blocks"},
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings"},
@@ -81,9 +86,12 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     await course.issue(block(1, 10))
     [transfer] = await course.complete(course.proposal(block(1, 4)))
     await stage.rows(f"INSERT INTO alarm VALUES (DEFAULT, now(), 'MEC01', '{transfer}', 3002, 'planted', 1)")
-    await stage.rows(f"INSERT INTO resumption VALUES ('{transfer}', 1, 'planted', now(), 1)")
     await stage.rows("INSERT INTO principal_key VALUES ('planted', 'root', '{}', NULL, 1)")
     await stage.rows("INSERT INTO assertion VALUES ('root', 'planted', now())")
+    await stage.rows(
+        "INSERT INTO approval SELECT gen_random_uuid(), 'x', NULL, 'y', sha256('y'::bytea), 'one', now(),"
+        " now() + interval '1 d', 1; INSERT INTO halt (reason, by, at, entry_id) VALUES ('x', 'one', now(), 1)"
+    )
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from joserfc.jwk import KeySet
 
-from gateway.links import commands
 from gateway.links.store import Link
 from gateway.signing.faults import Fault
+from tests import deciding
 from tests.integration.test_sandbox_play import Party, read, stamp, text, uuid7
 from tests.played import NOWHERE, Course, Played, block
 from tests.refusals import (
@@ -45,7 +45,7 @@ async def registered(stage: Stage, code: str) -> Played:
     """A played registry that has not activated its link."""
     played = Played(stage, Party(code), await gateway_keys(stage))
     link, keys = Link(code, "mechanism", NOWHERE, "requested", 24, (code,)), played.party.jwks()["keys"]
-    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {code: None}, keys))
+    await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, {code: None}, keys))
     return played
 
 
@@ -89,8 +89,15 @@ async def test_nothing_passes_before_the_link_is_active_and_everything_after(sta
     source = await registered(stage, "MEC01")
     course = Course(stage, source, source)
     made = await everything(course)
-    for kind, body in made.values():
+    await set_state(stage, "MEC01", "requested")
+    opening = source.compose("link.activate", [text(position(1, 100))])
+    for kind, body in (*made.values(), opening):
         await refused(source, kind, body, 1002)
+    await set_state(stage, "MEC01", "testing")
+    for name, (kind, body) in made.items():
+        if name != "time.query":
+            await refused(source, kind, body, 1002)
+    assert (await source.say("time.query", [], body={})).type == "time.answer"
     assert (await source.say("link.activate", [position(1, 100)])).items[0]["state"] == "recorded"
     # The refusals were no verdicts: the same bytes are taken now.
     for name, (kind, body) in made.items():
@@ -148,7 +155,7 @@ async def test_an_opening_balance_that_is_none_is_refused_whole(stage: Stage) ->
         await refused(source, *source.compose("link.activate", [text(i) for i in items]), 2001)
     await refused(source, *source.compose("link.activate", [text(position(1, 2**53))]), 2001)
     await refused(source, *source.compose("link.activate", [text(whole)], body={"positions": 1}), 2001)
-    assert await stage.count("link WHERE state = 'requested'") == 1
+    assert await stage.count("link WHERE state = 'testing'") == 1
 
 
 async def test_two_units_with_one_identifier_are_not_taken_from_one_balance(stage: Stage) -> None:
@@ -265,7 +272,7 @@ async def test_no_bad_vector_of_another_program_is_taken(stage: Stage) -> None:
 async def test_a_registry_with_sections_that_proposes_for_itself_is_answered(stage: Stage) -> None:
     played = Played(stage, Party("INT01"), await gateway_keys(stage))
     link, keys = Link("INT01", "party", NOWHERE, "requested", 24, ("GHA01",)), played.party.jwks()["keys"]
-    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, {"GHA01": "GHA"}, keys))
+    await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, {"GHA01": "GHA"}, keys))
     assert (await played.say("link.activate", [])).type == "receipt"
     item = Course(stage, played, played).proposal(block(1, 5), transfer=f"INT01-{uuid7()}")
     assert [v.state for v in verdicts(await played.say("transfer.propose", [item]))] == ["ending"]

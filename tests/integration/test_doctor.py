@@ -149,7 +149,7 @@ async def test_a_revocation_that_reaches_back_does_not_make_wrong_what_was_store
             [key] = await commands.keys(tx, "MEC01")
         await copy.database.run(
             lambda tx: commands.revoke_key(tx, "MEC01", key.kid, Revocation.COMPROMISED, now=now, since=yesterday),
-            "links.revoke-key",
+            "approvals.approve",
         )
         assert found(await copy.examined()) == []
         # As if it had been entered before those messages came.

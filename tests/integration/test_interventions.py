@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.deciding import TWO, approved, asked
 from tests.integration.test_alarms import at
 from tests.integration.test_answers import receipt, sent
 from tests.integration.test_sandbox_play import uuid7
@@ -37,7 +38,7 @@ async def in_attention(course: Course) -> str:
 async def test_an_operator_ends_what_has_no_commit_and_the_source_confirms(course: Course, state: str) -> None:
     transfer = await at(course, state)
     done = await act(course.stage, transfer, "end", reason="asked for by the ministry")
-    assert (done.status_code, done.json()) == (200, {"transfer": transfer, "state": "ending", "awaited": 0})
+    assert (done.status_code, done.json()) == (200, {"transfer": transfer, "state": "ending"})
     [(cancel,)] = await course.stage.rows("SELECT item FROM transfer_step WHERE step = 'cancel'")
     assert '"code":5901' in cancel
     assert "asked for by the ministry" in cancel
@@ -61,11 +62,13 @@ async def test_nobody_ends_what_has_a_commit(course: Course, state: str, code: i
 async def test_two_persons_let_a_transfer_ask_again_with_the_same_bytes(course: Course) -> None:
     transfer = await in_attention(course)
     [before] = await course.stage.rows("SELECT commit_id, version FROM transfer")
-    assert (await act(course.stage, transfer, "resume", person="one")).json()["awaited"] == 1
-    assert (await act(course.stage, transfer, "resume", person="one")).json()["awaited"] == 1
+    first = await asked(course.stage, f"transfers/{transfer}/resume")
+    assert (first.status_code, first.json()["state"]) == (202, "open")
+    again = await asked(course.stage, f"transfers/{transfer}/resume", by=TWO)  # asks for it, and approves nothing
+    assert again.json() == first.json()
     assert await course.stage.states([transfer]) == ["attention"]
-    resumed = (await act(course.stage, transfer, "resume", person="two")).json()
-    assert resumed == {"transfer": transfer, "state": "committing", "awaited": 0}
+    resumed = (await approved(course.stage, first.json())).json()
+    assert resumed["result"] == {"transfer": transfer, "state": "committing"}
     [after] = await course.stage.rows("SELECT commit_id, version FROM transfer")
     assert (after[0], after[1]) == (before[0], before[1] + 1)
     assert await course.stage.count("message WHERE type = 'transfer.commit'") == 1
@@ -74,22 +77,38 @@ async def test_two_persons_let_a_transfer_ask_again_with_the_same_bytes(course: 
     assert await course.stage.states([transfer]) == ["completed"]
 
 
-async def test_an_agreement_counts_for_one_stay_in_attention_only(course: Course) -> None:
+async def test_an_approval_counts_for_one_stay_in_attention_only(course: Course) -> None:
     transfer = await in_attention(course)
-    await act(course.stage, transfer, "resume", person="one")
-    await act(course.stage, transfer, "resume", person="two")
+    early = (await asked(course.stage, f"transfers/{transfer}/resume")).json()
+    [(version,)] = await course.stage.rows("SELECT version FROM transfer")
+    assert (await approved(course.stage, early)).status_code == 200
     commit = await sent(course.stage, "transfer.commit")
-    again = receipt(course.source, commit, transfer, "unknown-here")
-    await course.stage.gateway.inbox.absorb(again, commit)
+    await course.stage.gateway.inbox.absorb(receipt(course.source, commit, transfer, "unknown-here"), commit)
     assert await course.stage.states([transfer]) == ["attention"]
-    assert (await act(course.stage, transfer, "resume", person="two")).json()["awaited"] == 1
+    again = await approved(course.stage, early)
+    assert (again.status_code, again.json()["code"]) == (409, 3003)
+    late = (await asked(course.stage, f"transfers/{transfer}/resume")).json()
+    assert late["id"] != early["id"]
+    assert json.loads(late["canonical"])["parameters"] == {"transfer": transfer, "version": version + 2}
+
+
+async def test_an_approval_of_what_has_moved_on_is_void(course: Course) -> None:
+    transfer = await in_attention(course)
+    waiting = (await asked(course.stage, f"transfers/{transfer}/resume")).json()
+    await course.void([transfer])  # the registry's own word leads out of it meanwhile
+    late = await approved(course.stage, waiting)
+    assert (late.status_code, late.json()["code"]) == (409, 3002)
+    assert "the transfer is cancelled" in late.json()["detail"]
+    shown = (await course.stage.api.get(f"/api/v1/approvals/{waiting['id']}")).json()
+    assert (shown["state"], shown["decider"], shown["result"]) == ("void", TWO.id, None)
+    assert await course.stage.states([transfer]) == ["cancelled"]
 
 
 async def test_only_what_waits_for_persons_is_resumed(course: Course) -> None:
     transfer = await at(course, "committing")
-    refused = await act(course.stage, transfer, "resume", person="one")
+    refused = await asked(course.stage, f"transfers/{transfer}/resume")
     assert (refused.status_code, refused.json()["code"]) == (409, 3002)
-    assert await course.stage.count("resumption") == 0
+    assert await course.stage.count("approval WHERE kind = 'transfer.resume'") == 0
 
 
 @pytest.mark.parametrize(
@@ -100,10 +119,6 @@ async def test_only_what_waits_for_persons_is_resumed(course: Course) -> None:
         ("end", {}, 422, 2001),
         ("end", {"reason": "x" * 501}, 422, 2001),
         ("end", {"person": "in another's name", "reason": "x"}, 422, 2001),
-        ("resume", {"person": ""}, 400, 2014),
-        ("resume", {"person": 1}, 422, 2001),
-        ("resume", {"person": "x", "more": 1}, 422, 2001),
-        ("resume", {"person": "\u202e"}, 400, 2014),
     ],
 )
 async def test_a_name_or_a_reason_that_is_none_is_refused(
@@ -114,6 +129,6 @@ async def test_a_name_or_a_reason_that_is_none_is_refused(
 
 
 async def test_a_transfer_that_is_not_there_is_not_found(course: Course) -> None:
-    missing = await act(course.stage, f"MEC01-{uuid7()}", "resume", person="one")
+    missing = await asked(course.stage, f"transfers/MEC01-{uuid7()}/resume")
     assert (missing.status_code, missing.json()["code"]) == (404, 3001)
-    assert (await act(course.stage, "MEC01-x", "resume", person="one")).status_code == 400
+    assert (await asked(course.stage, "transfers/MEC01-x/resume")).status_code == 400

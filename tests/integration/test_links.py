@@ -64,7 +64,7 @@ async def test_parts_of_a_balance_come_in_order_and_the_last_activates(stage: St
     bad = await source.post(*part(source, 3, 3, position(200, 250), position(301, 350)))
     assert verdicts(bad) == [Verdict("refused", [4007]), Verdict("refused", [3006])]
     assert effects(before, await counts(stage)) == {}
-    assert await link(stage) == ("requested", 2)
+    assert await link(stage) == ("testing", 2)
     assert verdicts(await source.post(*part(source, 3, 3, position(201, 250)))) == [Verdict("recorded", [])]
     assert await link(stage) == ("active", 3)
     await refused(source, *part(source, 4, 4), 3002)
@@ -88,7 +88,7 @@ async def test_parts_of_a_balance_come_in_order_and_the_last_activates(stage: St
 async def test_a_part_that_is_none_is_refused(stage: Stage, body: dict[str, Any]) -> None:
     source = await registered(stage, "MEC01")
     await refused(source, *source.compose("link.activate", [], body=body), 2001)
-    assert await link(stage) == ("requested", 0)
+    assert await link(stage) == ("testing", 0)
 
 
 async def test_a_registry_with_more_positions_than_a_message_holds_is_linked(stage: Stage) -> None:

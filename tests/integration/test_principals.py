@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway import embedded, wiring
-from gateway.access import store
+from gateway.access import commands, store
 from gateway.domain.callers import EVERYTHING, ROLES, Caller, Role, Scope, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
@@ -102,7 +102,7 @@ async def test_of_what_is_anothers_an_administrator_hears_what_they_hear_of_noth
             refusals = [await korea.post(f"/api/v1/{noun}/{name}/{act}", json=body) for name in names]
             assert {(r.status_code, r.content) for r in refusals} == {(403, refusals[0].content)}
         assert await rows(stage) == before
-        listed = (await korea.get(f"/api/v1/{noun}")).json()
+        listed = (await korea.get(f"/api/v1/{noun}")).json()["listed"]
         assert own["name"] in {one["name"] for one in listed} and {one["registry"] for one in listed} == {"KOR01"}
     assert (await korea.get("/api/v1/token-keys")).status_code == 403
     assert (await korea.post("/api/v1/token-keys/absent/revoke")).status_code == 403
@@ -136,6 +136,31 @@ async def test_a_caller_is_bound_to_a_registry_a_section_or_a_system(
     async with stage.gateway.database.reading() as tx:
         found = await store.caller(tx, made["id"])
     assert found == Caller(made["id"], False, Sight(code, party), frozenset({Scope.BOOKS_READ}))
+
+
+async def test_they_are_listed_page_by_page(stage: Stage) -> None:
+    for noun in CALLS:
+        names = [(await add(stage.api, noun, None)).json()["name"] for _ in range(3)]
+        whole = [one["name"] for one in (await stage.api.get(f"/api/v1/{noun}")).json()["listed"]]
+        assert set(names) <= set(whole) and whole == sorted(whole)
+        found: list[str] = []
+        query: dict[str, Any] = {"limit": 2}
+        while query:
+            page = (await stage.api.get(f"/api/v1/{noun}", params=query)).json()
+            found += [one["name"] for one in page["listed"]]
+            query = {"limit": 2, "after": page["next"]} if page["next"] else {}
+        assert found == whole
+
+
+async def test_no_more_keys_count_than_may(stage: Stage) -> None:
+    one = (await add(stage.api, "clients", None)).json()
+    at, most = f"/api/v1/clients/{one['name']}/keys", commands.MAX_KEYS
+    more = [SoftwareKey.generate().public_jwk() for _ in range(most)]
+    refused = await stage.api.post(at, json={"keys": more})
+    assert (refused.status_code, refused.json()["code"]) == (409, 2004) and "keys" in refused.text
+    assert (await stage.api.post(at, json={"keys": more[1:]})).status_code == 201
+    assert (await stage.api.post(f"{at}/{one['keys'][0]}/revoke")).status_code == 200
+    assert (await stage.api.post(at, json={"keys": more[:1]})).status_code == 201
 
 
 async def test_without_the_scope_nobody_administers(stage: Stage) -> None:

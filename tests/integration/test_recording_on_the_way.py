@@ -14,11 +14,11 @@ import pytest
 
 from gateway import wiring
 from gateway.domain.addresses import LOOPBACK
-from gateway.links import commands
 from gateway.links.store import Link
 from gateway.messages import owed
 from gateway.messages.outbox import Lease
 from gateway.settings import Settings
+from tests import deciding
 from tests.stage import Stage
 
 SECTIONS = ("MMR", "KOR", "THA")
@@ -187,7 +187,7 @@ async def test_what_it_refuses_is_shown_and_not_repeated(stage: Stage) -> None:
     keys = (await stage.http.get(f"{registry.url}/keys")).json()["keys"]
     link = Link("INT01", "international", registry.url, "requested", 24, ("MMR99", "JPN99"))
     books: dict[str, str | None] = {"MMR99": "MMR", "JPN99": "JPN"}
-    await stage.run(lambda tx: commands.register(tx, stage.gateway.node, link, books, keys))
+    await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
     assert (await registry.post("activate"))["receipted"]
     stage.registries["INT01"] = registry
     await stage.issue(1_000, omge_percent=0)

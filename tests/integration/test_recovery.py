@@ -13,6 +13,7 @@ import pytest
 
 from gateway.links import commands
 from gateway.transfers import interventions, view
+from tests.deciding import decided
 from tests.stage import ROOT, Stage
 
 A_WHILE = timedelta(seconds=40)
@@ -209,11 +210,8 @@ async def test_a_source_that_forgot_its_proposal_waits_for_persons_and_then_goes
     assert shown["findings"][0]["detail"] == "MEC01 does not know the transfer it proposed"
     assert len(await alarms(stage)) == 2
     await come_back(stage, "MEC01", since - timedelta(minutes=1))
-    for person in ("one", "two"):
-        for waiting in (transfer, other):
-            await stage.run(
-                lambda tx, w=waiting, p=person: interventions.resume(tx, stage.gateway.node, w, caller=ROOT, person=p)  # type: ignore[misc]
-            )
+    for waiting in (transfer, other):
+        await decided(stage, f"transfers/{waiting}/resume")
     await until(stage, reached(stage, transfer, "completed"))
     await until(stage, reached(stage, other, "completed"))
     await until(stage, lambda: _told(stage))

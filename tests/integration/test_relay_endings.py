@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.links import commands as links
 from tests import handmade
+from tests.deciding import decided
 from tests.stage import AUTHORISATION, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,12 +182,11 @@ async def has_sent_everything(stage: Stage, code: str) -> bool:
 @asynccontextmanager
 async def out_of_reach(stage: Stage, code: str) -> AsyncIterator[None]:
     """The gateway's address of a registry leads nowhere meanwhile."""
-    gateway, url = stage.gateway, stage.registries[code].url
-    await stage.run(lambda tx: links.readdress(tx, gateway.node, code, NOWHERE))
+    await decided(stage, f"links/{code}", "PATCH", url=NOWHERE)
     try:
         yield
     finally:
-        await stage.run(lambda tx: links.readdress(tx, gateway.node, code, url))
+        await decided(stage, f"links/{code}", "PATCH", url=stage.registries[code].url)
 
 
 def wish(account: str, quantity: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from gateway.links import commands as links
 from gateway.messages import store as messages
 from gateway.signing import compact
 from gateway.transfers import beginning
+from tests.deciding import asked
 from tests.integration.test_alarms import at, released
 from tests.integration.test_answers import receipt, sent
-from tests.integration.test_interventions import act, in_attention
 from tests.integration.test_lost_data import CARRIED, Memory, alarms, ends_completed, until
 from tests.integration.test_sandbox_play import Party, sha, text
 from tests.played import Course, block
@@ -45,7 +45,7 @@ async def test_a_registry_that_repeats_its_word_leads_on_once_the_units_are_free
     who = course.source if word == "released" else course.acquirer
     for _ in range(2):
         assert (await memory.say(who, word)).items[0]["state"] == "attention"
-    refused = await act(course.stage, transfer, "resume", person="one")
+    refused = await asked(course.stage, f"transfers/{transfer}/resume")
     assert (refused.status_code, refused.json()["code"]) == (409, 3002)
     await course.void([rival])
     assert (await memory.say(who, word)).items[0]["state"] == {"released": "released", "credited": "completed"}[word]
@@ -233,12 +233,6 @@ async def test_a_credit_to_no_account_of_units_is_shown_to_persons(course: Cours
     assert await alarms(course.stage) == ["KOR01 says a credited that cannot be taken"]
     await course.credit([transfer])
     assert await course.stage.states([transfer]) == ["completed"]
-
-
-async def test_one_person_under_two_spellings_is_one_person(course: Course) -> None:
-    transfer = await in_attention(course)
-    for spelling in ("Kim Lee", "kim  lee "):
-        assert (await act(course.stage, transfer, "resume", person=spelling)).json()["awaited"] == 1
 
 
 async def test_a_release_after_an_early_withdrawal_is_followed_and_shown_to_persons(course: Course) -> None:

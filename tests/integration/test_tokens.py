@@ -18,6 +18,7 @@ import pytest_asyncio
 from gateway import embedded, wiring
 from gateway.access import limits
 from gateway.access.tokens import Authority
+from gateway.domain.callers import Scope
 from gateway.settings import Settings
 from gateway.signing import jwt
 from gateway.signing.keys import SoftwareKey
@@ -213,6 +214,15 @@ async def test_a_token_of_ours_that_says_something_else_is_refused(stage: Stage,
     assert (await books(stage, jwt.sign(signer, "at+jwt", claims))).status_code == 200
     changed = {name: value for name, value in {**claims, **changes}.items() if value is not None}
     assert (await books(stage, jwt.sign(signer, "at+jwt", changed))).status_code == 401
+
+
+async def test_a_token_gives_no_more_than_its_owner_has(stage: Stage) -> None:
+    client, signer = await made(stage, "books:read"), SoftwareKey.load(stage.folder / "tokens.pem")
+    generous = Authority(ISSUER, signer).token(client.id, frozenset(Scope), stage.clock())
+    assert (await books(stage, generous)).status_code == 200
+    headers = {"authorization": f"Bearer {generous}"}
+    refused = await stage.http.get(f"{stage.operator_url}/api/v1/transfers", headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, 8001)
 
 
 async def test_a_token_ends_after_ten_minutes(stage: Stage) -> None:

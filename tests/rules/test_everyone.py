@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROJECT = Path(__file__).parents[2]
 SAID = ("offer", "commit", "settle", "closed-source", "closed-acquirer")
 #: What the gateway forgets beside the row when it deletes a transfer.
-KEPT_OF_A_TRANSFER = ("transfer_step", "transfer_event", "claim", "resumption")
+KEPT_OF_A_TRANSFER = ("transfer_step", "transfer_event", "claim")
 
 
 async def test_R22_a_commit_and_what_follows_never_expire(world: World) -> None:

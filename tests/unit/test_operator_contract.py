@@ -26,7 +26,9 @@ def served() -> dict[str, Any]:
     settings = Settings(database_url="postgresql://nobody@localhost/none", key=key, token_key=token_key)
     gateway = wiring.build(settings)
     endpoint = wiring.token_endpoint(settings, gateway)
-    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, endpoint).openapi()
+    return operator.app(
+        gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
+    ).openapi()
 
 
 async def test_the_operator_api_is_the_one_published() -> None:

@@ -7,7 +7,7 @@ ended: retired in good order, or revoked. What is stored as sent is signed by a 
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

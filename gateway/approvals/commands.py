@@ -1,0 +1,153 @@
+"""Four eyes: a person asks for an act, another person of the same registry approves it, and then it is done.
+
+The act is one canonical text, and its hash is what the approver gives back: nobody approves what they have not seen.
+An approval is bound to the registry of its act, waits at most a day, is decided once, and what it allows is done in the
+transaction that decides. If the act cannot be done as things stand by then, the approval is *void* and says why: it
+would be another act by the time it could, and is to be asked for again. A fault or an overload leaves it open. Who
+asked, who decided, when and on what hash are entries of the log.
+
+Raises ``GatewayError``: FORBIDDEN 8001 for a machine, for who asked for it, and for what may not be seen; NOT_FOUND
+3001; CONFLICT 2004 for another hash, 3003 for what was decided before; LIMIT for too much that waits.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from gateway import db
+from gateway.approvals import store
+from gateway.approvals.store import Approval, Decision, State
+from gateway.audit import log
+from gateway.domain.callers import Caller, Scope, hidden
+from gateway.errors import GatewayError, Kind
+from gateway.messages.outbox import Node
+
+#: How long a decision may take: a working day and the night after it. What is right today may not be next week.
+WAITS = timedelta(hours=24)
+#: The longest act: some keys, or a list of fields. And how many may wait at a time: persons read them all.
+MAX_TEXT, MAX_OPEN = 64 * 1024, 1_000
+#: The longest reason of a refusal.
+MAX_REASON = 500
+#: What a refusal of an act says of the state of things; anything else is of this moment or of this program.
+_BY_STATE = frozenset({Kind.MALFORMED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.CONFLICT, Kind.REJECTED, Kind.LIMIT})
+
+Parameters = Mapping[str, Any]
+#: Does an act in the name of (who asked for it, who approved it); what came of it, as JSON.
+Executor = Callable[[db.Tx, Node, Parameters, tuple[str, str]], Awaitable[Parameters]]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What is to be done: its kind, the registry or link whose people decide (None: all of the gateway), and how."""
+
+    kind: str
+    registry: str | None
+    parameters: Parameters
+
+    @property
+    def canonical(self) -> str:
+        """The one text of this act: JSON with sorted keys and no spaces."""
+        whole = {"v": 1, "act": self.kind, "registry": self.registry, "parameters": self.parameters}
+        return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+async def request(tx: db.Tx, node: Node, caller: Caller, act: Act) -> Approval:
+    """Ask that another person approves ``act``; an act that waits already is given back as it is.
+
+    The caller MUST have been found to be bound to the act's registry or link, and the act to be possible now.
+    """
+    if not caller.person:
+        raise GatewayError(Kind.FORBIDDEN, "this takes two persons; a machine cannot be one of them", code=8001)
+    await expire(tx, node)
+    text, now = act.canonical, node.clock()
+    if len(text.encode()) > MAX_TEXT:
+        raise GatewayError(Kind.LIMIT, f"what is to be approved has at most {MAX_TEXT} bytes", code=2001)
+    await store.ask_alone(tx)
+    waiting = await store.waiting(tx, text)
+    if waiting is not None:
+        return waiting
+    if await store.count_open(tx) >= MAX_OPEN:
+        raise GatewayError(Kind.LIMIT, f"{MAX_OPEN} acts wait for a decision; decide on those first", code=9003)
+    made = Approval.of(str(uuid4()), act.kind, act.registry, text, caller.id, now, now + WAITS)
+    record = {"approval": made.id, "act": act.kind, "registry": act.registry, "sha256": made.sha256}
+    entry = log.draft("approval.requested", now, {**record, "person": caller.id})
+    [entry_id] = await log.append(tx, [entry])
+    await store.insert(tx, made, entry_id)
+    return made
+
+
+async def approve(
+    tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: str, executors: Mapping[str, Executor]
+) -> Approval:
+    """Approve what was asked for, and do it; the approval as it is then: *approved*, or *void* or *expired*."""
+    found = await _decidable(tx, node, caller, approval)
+    if found.initiator == caller.id:
+        raise GatewayError(Kind.FORBIDDEN, "nobody approves what they have asked for", code=8001)
+    if found.sha256 != sha256:
+        raise GatewayError(Kind.CONFLICT, f"what waits here has the hash {found.sha256}, not that one", code=2004)
+    if found.state is State.EXPIRED:
+        return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
+    try:
+        async with tx.begin_nested():
+            act = executors[found.kind]
+            result = await act(tx, node, found.parameters, (found.initiator, caller.id))
+    except GatewayError as error:
+        if error.kind not in _BY_STATE:
+            raise
+        code = f" [{error.code}]" if error.code else ""
+        return await _decide(tx, node, found, Decision(State.VOID, caller.id, f"{error.detail}{code}"))
+    return await _decide(tx, node, found, Decision(State.APPROVED, caller.id, result=dict(result)))
+
+
+async def decline(tx: db.Tx, node: Node, caller: Caller, approval: str, reason: str) -> Approval:
+    """Decline what was asked for, or, as who asked for it, take it back; nothing is done."""
+    if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+        detail = f"a reason is a printable text of 1 to {MAX_REASON} characters"
+        raise GatewayError(Kind.MALFORMED, detail, code=2014)
+    found = await _decidable(tx, node, caller, approval)
+    if found.state is State.EXPIRED:
+        return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
+    return await _decide(tx, node, found, Decision(State.DECLINED, caller.id, reason))
+
+
+async def expire(tx: db.Tx, node: Node) -> None:
+    """Note of what nobody decided on in time that it has expired."""
+    for found in await store.overdue(tx, node.clock()):
+        await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
+
+
+async def show(tx: db.Tx | db.ReadTx, node: Node, caller: Caller, approval: str) -> Approval:
+    """One approval that the caller may see; raises ``hidden``, or NOT_FOUND to who may see all."""
+    found = await store.find(tx, approval, node.clock())
+    return _seen(caller, found, approval)
+
+
+async def _decidable(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Approval:
+    """The approval, locked, if this caller may decide on it now."""
+    caller.require(Scope.APPROVALS_DECIDE)
+    if not caller.person:
+        raise GatewayError(Kind.FORBIDDEN, "only persons decide", code=8001)
+    found = _seen(caller, await store.lock(tx, approval, node.clock()), approval)
+    if found.state not in (State.OPEN, State.EXPIRED) or found.decided_at is not None:
+        raise GatewayError(Kind.CONFLICT, f"this was decided before: it is {found.state}", code=3003)
+    return found
+
+
+def _seen(caller: Caller, found: Approval | None, approval: str) -> Approval:
+    if found is None and caller.sight.code is None:
+        raise GatewayError(Kind.NOT_FOUND, f"there is no approval {approval}", code=3001)
+    if found is None or caller.sight.code not in (None, found.registry):  # of no registry: seen by all of the gateway
+        raise hidden()
+    return found
+
+
+async def _decide(tx: db.Tx, node: Node, found: Approval, decision: Decision) -> Approval:
+    now = node.clock()
+    record = {"approval": found.id, "act": found.kind, "registry": found.registry, "sha256": found.sha256}
+    said = {"person": decision.person, "reason": decision.reason}
+    entry = log.draft(f"approval.{decision.state}", now, {**record, **{n: v for n, v in said.items() if v is not None}})
+    [entry_id] = await log.append(tx, [entry])
+    return await store.decide(tx, found, decision, now, entry_id)

@@ -1,0 +1,170 @@
+"""The links over HTTP: register a system, and ask for changes of a link and of the keys that vouch for it.
+
+Registering makes a link over which nothing is received yet. Everything that changes what is believed or passed on
+takes two persons: it is answered 202 with an approval that says it exactly.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+
+from gateway import db
+from gateway.alarms import store as alarms
+from gateway.approvals.commands import Act
+from gateway.domain.callers import Caller, Scope
+from gateway.domain.identifiers import parse_link_code
+from gateway.links import changing, commands
+from gateway.links.lifecycle import Step
+from gateway.links.store import Link
+from gateway.messages.outbox import Node
+from gateway.signing.trust import PeerKey
+from gateway.web import schemas
+from gateway.web.approving import FourEyes
+from gateway.web.auth import needs
+
+#: Says what is to be approved, from what is stored now.
+Wanted = Callable[[db.Tx], Awaitable[dict[str, Any]]]
+Admin = Annotated[Caller, needs(Scope.LINKS_ADMIN)]
+Reader = Annotated[Caller, needs(Scope.LINKS_READ)]
+
+
+def linking(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter:
+    """Links: one as it is, registering one, and what two persons change of one."""
+    router = APIRouter(tags=["links"])
+
+    @router.post("/links", status_code=201)
+    async def register(wanted: schemas.NewLink, caller: Admin) -> schemas.RegisteredLink:
+        """Register a system and its keys. Nothing is received of it until two persons put the link to the test."""
+        caller.require_all()
+        made = wanted.link()
+
+        async def work(tx: db.Tx) -> list[str]:
+            return await commands.register(tx, node, made, wanted.parties, wanted.keys, [caller.id])
+
+        kids = await database.run(work, "links.register")
+        return schemas.RegisteredLink(link=made.code, state=made.state.value, keys=kids)
+
+    @router.get("/links/{code}")
+    async def show(code: str, caller: Reader) -> schemas.Link:
+        """One link: its state, what it may be used for, its limits."""
+        _require(caller, code)
+        async with database.reading() as tx:
+            found, raised = await changing.require(tx, code), await alarms.counts(tx, caller.sight)
+        return shown(found, raised.get(code, 0))
+
+    @router.get("/links/{code}/keys")
+    async def keys(code: str, caller: Reader) -> list[schemas.LinkKey]:
+        """Every key that was ever registered for a link, with its window and revocation."""
+        _require(caller, code)
+        async with database.reading() as tx:
+            return [_key(key) for key in await commands.keys(tx, code)]
+
+    _steps(router, four_eyes)
+    _keys(router, node, four_eyes)
+    return router
+
+
+def _steps(router: APIRouter, four_eyes: FourEyes) -> None:
+    """The states of a link, and its fields."""
+
+    @router.patch("/links/{code}", status_code=202)
+    async def change(code: str, wanted: schemas.LinkChange, caller: Admin) -> schemas.Approval:
+        """Ask for another address, time limit, use, rate, daily quantity or transfer window; null is no limit."""
+        changes = wanted.model_dump(exclude_unset=True)
+        return await _asked(four_eyes, caller, code, "change", lambda tx: changing.change_wanted(tx, code, changes))
+
+    async def step(code: str, caller: Caller, step: Step) -> schemas.Approval:
+        return await _asked(four_eyes, caller, code, step.value, lambda tx: changing.step_wanted(tx, code, step))
+
+    @router.post("/links/{code}/test", status_code=202)
+    async def test(code: str, caller: Admin) -> schemas.Approval:
+        """Ask that a registered link is tested: its registry may then ask for the time, and open the link."""
+        return await step(code, caller, Step.TEST)
+
+    @router.post("/links/{code}/suspend", status_code=202)
+    async def suspend(code: str, caller: Admin) -> schemas.Approval:
+        """Ask that nothing begins over a link any more; what is under way comes to its end."""
+        return await step(code, caller, Step.SUSPEND)
+
+    @router.post("/links/{code}/reactivate", status_code=202)
+    async def reactivate(code: str, caller: Admin) -> schemas.Approval:
+        """Ask that a suspended link is used again."""
+        return await step(code, caller, Step.REACTIVATE)
+
+    @router.post("/links/{code}/close", status_code=202)
+    async def close(code: str, caller: Admin) -> schemas.Approval:
+        """Ask that a link is closed for good; what is under way comes to its end."""
+        return await step(code, caller, Step.CLOSE)
+
+
+def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
+    """The keys that vouch for a link."""
+
+    @router.post("/links/{code}/keys", status_code=202)
+    async def add(code: str, wanted: schemas.NewKeys, caller: Admin) -> schemas.Approval:
+        """Ask that further keys vouch for a system, from ``not_before`` (or the approval) until ``not_after``."""
+
+        async def act(tx: db.Tx) -> dict[str, Any]:
+            begins = wanted.not_before or node.clock()
+            read = await commands.new_keys(tx, code, wanted.keys, begins, wanted.not_after)
+            window = wanted.model_dump(mode="json", include={"not_before", "not_after"})
+            return {"link": code, "keys": [dict(key.jwk) for key in read], **window}
+
+        return await _asked(four_eyes, caller, code, "keys-add", act)
+
+    @router.post("/links/{code}/keys/{kid}/revoke", status_code=202)
+    async def revoke(code: str, kid: str, wanted: schemas.KeyRevocation, caller: Admin) -> schemas.Approval:
+        """Ask that a key counts no longer, since ``since`` or from the approval on. It cannot be undone."""
+
+        async def act(tx: db.Tx) -> dict[str, Any]:
+            await commands.require_revocable(tx, code, kid, now=node.clock(), since=wanted.since)
+            return {"link": code, "key": kid, **wanted.model_dump(mode="json")}
+
+        return await _asked(four_eyes, caller, code, "key-revoke", act)
+
+    @router.post("/links/{code}/restored", status_code=202)
+    async def restored(code: str, wanted: schemas.Restoration, caller: Admin) -> schemas.Approval:
+        """Ask that of a registry that came back from a backup its new keys count alone. Once approved, ``result`` names
+        the transfers since its backup: it must ask about them before it serves again.
+        """
+
+        async def act(tx: db.Tx) -> dict[str, Any]:
+            read = await commands.new_keys(tx, code, wanted.keys, node.clock(), None)
+            return {
+                "link": code,
+                "keys": [dict(k.jwk) for k in read],
+                **wanted.model_dump(mode="json", include={"since"}),
+            }
+
+        return await _asked(four_eyes, caller, code, "restored", act)
+
+
+async def _asked(four_eyes: FourEyes, caller: Caller, code: str, what: str, wanted: Wanted) -> schemas.Approval:
+    """Ask for an act on a link."""
+    _require(caller, code)
+
+    async def act(tx: db.Tx) -> Act:
+        return Act(f"link.{what}", code, await wanted(tx))
+
+    return await four_eyes.ask(caller, act)
+
+
+def _require(caller: Caller, code: str) -> None:
+    """What may not be seen is refused before anything is looked up."""
+    caller.require_for(code)
+    parse_link_code(code)
+
+
+def shown(link: Link, alarms_raised: int) -> schemas.Link:
+    """A link as it is shown."""
+    state = {"code": link.code, "kind": link.kind, "state": link.state.value, "registries": list(link.registries)}
+    return schemas.Link.model_validate({**state, **link.fields, "alarms": alarms_raised})
+
+
+def _key(key: PeerKey) -> schemas.LinkKey:
+    since = key.compromised_since or key.revoked_at
+    return schemas.LinkKey(
+        kid=key.kid, alg=key.alg, not_before=key.not_before, not_after=key.not_after,
+        revoked=key.revoked_reason.value if key.revoked_reason else None, since=since,
+    )  # fmt: skip

@@ -1,0 +1,276 @@
+"""Four eyes: who asks, who decides, on exactly what, once, in time, and what a machine or a stranger cannot.
+
+One stage for all; each test asks for something of its own. All links, persons and keys are synthetic.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from gateway import embedded
+from gateway.approvals import commands
+from gateway.approvals.commands import WAITS, Act
+from gateway.domain.callers import EVERYTHING, ROLES, Caller, Role, Scope, Sight
+from gateway.errors import GatewayError, Kind
+from tests import stage as staging
+from tests.deciding import ONE, TWO, approved, asked, decided
+from tests.integration.test_sandbox_play import Party, uuid7
+from tests.played import Course
+from tests.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMINISTRATOR = ROLES[Role.ADMINISTRATOR]
+KOREAN, SECOND_KOREAN = (Caller(f"korean-{n}", True, Sight("KOR01", "KOR"), ADMINISTRATOR) for n in (1, 2))
+STRANGER = Caller("japanese", True, Sight("JPN01", "JPN"), ADMINISTRATOR)
+MACHINE = Caller("c-machine", False, EVERYTHING, frozenset(Scope))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staging.opened(postgres, tmp_path_factory.mktemp("approvals")) as opened:
+        await Course.begun(opened)
+        yield opened
+
+
+async def limited(stage: Stage, hours: int, *, by: Caller = ONE, code: str = "KOR01") -> dict[str, Any]:
+    """Somebody asks for another time limit."""
+    answer = await asked(stage, f"links/{code}", "PATCH", by=by, time_limit_hours=hours)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+async def hours(stage: Stage, code: str = "KOR01") -> int:
+    [(found,)] = await stage.rows(f"SELECT time_limit_hours FROM link WHERE code = '{code}'")
+    return int(found)
+
+
+def refused(answer: httpx.Response, status: int, code: int) -> str:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    return str(answer.json()["detail"])
+
+
+async def entries(stage: Stage, approval: str) -> list[tuple[str, dict[str, Any]]]:
+    found = await stage.rows(
+        "SELECT kind, convert_from(record, 'UTF8') FROM log_entry JOIN log_record ON id = entry_id "
+        "WHERE kind LIKE 'approval.%' ORDER BY id"
+    )
+    read = [(kind, json.loads(record)) for kind, record in found]
+    return [(kind, record) for kind, record in read if record["approval"] == approval]
+
+
+async def test_one_asks_another_approves_and_both_are_in_the_log_with_the_hash(stage: Stage) -> None:
+    waiting = await limited(stage, 31)
+    said = {
+        "v": 1,
+        "act": "link.change",
+        "registry": "KOR01",
+        "parameters": json.loads(waiting["canonical"])["parameters"],
+    }
+    assert waiting["canonical"] == json.dumps(said, sort_keys=True, separators=(",", ":"))
+    assert waiting["sha256"] == sha256(waiting["canonical"].encode()).hexdigest()
+    assert said["parameters"] == {"link": "KOR01", "changes": {"time_limit_hours": {"from": 24, "to": 31}}}
+    assert await hours(stage) == 24
+    done = (await approved(stage, waiting)).json()
+    assert (done["state"], done["decider"], done["result"]) == (
+        "approved",
+        TWO.id,
+        {"link": "KOR01", "time_limit_hours": 31},
+    )
+    assert await hours(stage) == 31
+    about = {"approval": waiting["id"], "act": "link.change", "registry": "KOR01", "sha256": waiting["sha256"]}
+    assert await entries(stage, waiting["id"]) == [
+        ("approval.requested", {**about, "person": ONE.id}),
+        ("approval.approved", {**about, "person": TWO.id}),
+    ]
+
+
+async def test_nobody_approves_what_they_have_asked_for(stage: Stage) -> None:
+    waiting = await limited(stage, 32)
+    refused(await approved(stage, waiting, by=ONE), 403, 8001)
+    assert await hours(stage) != 32
+    forged = (
+        "UPDATE approval SET state = 'approved', decider = initiator, decided_at = now(), decided_by = 1 "
+        f"WHERE id = '{waiting['id']}'"
+    )
+    with pytest.raises(Exception, match="nobody_approves_what_they_asked_for"):
+        await stage.rows(forged)
+    assert (await approved(stage, waiting)).status_code == 200
+
+
+async def test_what_was_decided_is_not_decided_again(stage: Stage) -> None:
+    waiting = await limited(stage, 33)
+    assert (await approved(stage, waiting)).status_code == 200
+    await decided(stage, "links/KOR01", "PATCH", time_limit_hours=34)
+    refused(await approved(stage, waiting), 409, 3003)
+    refused(await asked(stage, f"approvals/{waiting['id']}/decline", by=TWO, reason="late"), 409, 3003)
+    assert await hours(stage) == 34
+
+
+async def test_of_two_who_approve_at_one_moment_one_does(stage: Stage) -> None:
+    waiting = await limited(stage, 35)
+    third = Caller("administrator-3", True, EVERYTHING, frozenset(Scope))
+    answers = await asyncio.gather(*(approved(stage, waiting, by=by) for by in (TWO, third)))
+    assert sorted(a.status_code for a in answers) == [200, 409]
+    assert len(await entries(stage, waiting["id"])) == 2
+
+
+async def test_another_hash_approves_nothing(stage: Stage) -> None:
+    waiting, other = await limited(stage, 36), await limited(stage, 37)
+    swapped = {**waiting, "sha256": other["sha256"]}
+    assert waiting["sha256"] in refused(await approved(stage, swapped), 409, 2004)
+    assert (await asked(stage, f"approvals/{waiting['id']}/approve", by=TWO, sha256="x")).status_code == 422
+    assert await hours(stage) not in (36, 37)
+    assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested"]
+
+
+async def test_a_change_that_was_overtaken_is_void(stage: Stage) -> None:
+    first, second = await limited(stage, 38), await limited(stage, 39)
+    assert (await approved(stage, first)).status_code == 200
+    assert "changed meanwhile" in refused(await approved(stage, second), 409, 3002)
+    assert await hours(stage) == 38
+    refused(await approved(stage, second), 409, 3003)
+    [(_, _), (kind, record)] = await entries(stage, second["id"])
+    assert kind == "approval.void"
+    assert "changed meanwhile" in record["reason"]
+
+
+async def test_what_waits_longer_than_a_day_has_expired(stage: Stage) -> None:
+    waiting = await limited(stage, 40)
+    stage.clock.ahead = WAITS - timedelta(minutes=1)
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET")).json()["state"] == "open"
+    stage.clock.ahead = WAITS
+    try:
+        assert (await asked(stage, f"approvals/{waiting['id']}", "GET")).json()["state"] == "expired"
+        refused(await approved(stage, waiting), 409, 3005)
+        assert await hours(stage) != 40
+        assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested", "approval.expired"]
+        again = await limited(stage, 40)
+        assert again["id"] != waiting["id"]
+        assert (await approved(stage, again)).status_code == 200
+    finally:
+        stage.clock.ahead = timedelta()
+
+
+async def test_a_machine_neither_asks_nor_decides(stage: Stage) -> None:
+    refused(await asked(stage, "links/KOR01", "PATCH", by=MACHINE, time_limit_hours=41), 403, 8001)
+    waiting = await limited(stage, 41)
+    refused(await approved(stage, waiting, by=MACHINE), 403, 8001)
+    refused(await asked(stage, f"approvals/{waiting['id']}/decline", by=MACHINE, reason="no"), 403, 8001)
+    assert await hours(stage) != 41
+
+
+async def test_a_registrys_own_people_decide_and_anothers_see_nothing(stage: Stage) -> None:
+    waiting = await limited(stage, 42, by=KOREAN)
+    missing = f"approvals/{uuid4()}"
+    for method, act, body in (
+        ("GET", "", {}),
+        ("POST", "/approve", {"sha256": "0" * 64}),
+        ("POST", "/decline", {"reason": "x"}),
+    ):
+        hidden = await asked(stage, f"approvals/{waiting['id']}{act}", method, by=STRANGER, **body)
+        absent = await asked(stage, f"{missing}{act}", method, by=STRANGER, **body)
+        refused(hidden, 403, 8001)
+        assert hidden.content == absent.content
+    refused(await asked(stage, missing, "GET"), 404, 3001)
+    refused(await asked(stage, "links/KOR01", "PATCH", by=STRANGER, time_limit_hours=43), 403, 8001)
+    assert (await approved(stage, waiting, by=SECOND_KOREAN)).status_code == 200
+    seen = [
+        (await asked(stage, "approvals?limit=500", "GET", by=by)).json()["approvals"] for by in (KOREAN, STRANGER, ONE)
+    ]
+    assert {one["registry"] for one in seen[0]} == {"KOR01"}
+    assert seen[1] == []
+    assert len(seen[2]) > len(seen[0])
+
+
+async def test_what_is_of_the_whole_gateway_is_decided_by_its_own_administrators(stage: Stage) -> None:
+    act = Act("of.all", None, {"n": 1})
+    waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, ONE, act))
+    with pytest.raises(GatewayError) as raised:
+        await stage.run(lambda tx: commands.approve(tx, stage.gateway.node, KOREAN, waiting.id, waiting.sha256, {}))
+    assert (raised.value.kind, raised.value.code) == (Kind.FORBIDDEN, 8001)
+
+
+async def test_without_the_scope_nobody_decides_or_asks(stage: Stage) -> None:
+    waiting = await limited(stage, 44)
+    viewer = Caller("viewer", True, EVERYTHING, ROLES[Role.VIEWER])
+    refused(await approved(stage, waiting, by=viewer), 403, 8001)
+    refused(await asked(stage, "links/KOR01", "PATCH", by=viewer, time_limit_hours=45), 403, 8001)
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET", by=viewer)).status_code == 200
+
+
+async def test_who_asked_takes_it_back_and_others_decline(stage: Stage) -> None:
+    for by in (ONE, TWO):
+        waiting = await limited(stage, 46)
+        done = await asked(stage, f"approvals/{waiting['id']}/decline", by=by, reason="not now")
+        assert (done.status_code, done.json()["state"], done.json()["reason"]) == (200, "declined", "not now")
+        refused(await approved(stage, waiting), 409, 3003)
+    assert await hours(stage) != 46
+
+
+@pytest.mark.parametrize("reason", ["", " ", "x\ny", "\u202e", "\ud800"], ids=repr)
+async def test_a_reason_that_is_none_is_refused(stage: Stage, reason: str) -> None:
+    waiting = await limited(stage, 47)
+    body = json.dumps({"reason": reason}).encode()
+    headers = {"authorization": f"Bearer {await stage.callers.token(TWO)}", "content-type": "application/json"}
+    url = f"{stage.operator_url}/api/v1/approvals/{waiting['id']}/decline"
+    answer = await stage.http.post(url, content=body, headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET")).json()["state"] == "open"
+
+
+async def test_what_is_asked_for_twice_waits_once_and_pages_lead_on(stage: Stage) -> None:
+    both = await asyncio.gather(limited(stage, 48), limited(stage, 48, by=TWO))
+    assert both[0]["id"] == both[1]["id"]
+    await limited(stage, 49)
+    first = (await asked(stage, "approvals?limit=1&state=open", "GET")).json()
+    following = (await asked(stage, f"approvals?limit=1&state=open&before={first['next']}", "GET")).json()
+    assert following["approvals"][0]["id"] == both[0]["id"] != first["approvals"][0]["id"]
+
+
+async def test_a_fault_leaves_it_open(stage: Stage) -> None:
+    act = Act("fails", None, {"n": 2})
+    waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, ONE, act))
+
+    async def fails(*_: object) -> dict[str, Any]:
+        raise GatewayError(Kind.UNAVAILABLE, "not now", code=9002)
+
+    with pytest.raises(GatewayError, match="not now"):
+        await stage.run(
+            lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, {"fails": fails})
+        )
+    assert (await asked(stage, f"approvals/{waiting.id}", "GET")).json()["state"] == "open"
+
+
+async def test_too_long_an_act_is_refused(stage: Stage) -> None:
+    with pytest.raises(GatewayError) as raised:
+        await stage.run(
+            lambda tx: commands.request(tx, stage.gateway.node, ONE, Act("x", None, {"x": "y" * commands.MAX_TEXT}))
+        )
+    assert raised.value.kind is Kind.LIMIT
+
+
+async def test_keys_are_added_and_revoked_by_two(stage: Stage) -> None:
+    party = Party("KOR01")
+    keys, kid = party.jwks()["keys"], party.key.thumbprint()
+    waiting = (await asked(stage, "links/KOR01/keys", keys=keys)).json()
+    assert kid in waiting["canonical"]
+    assert (await approved(stage, waiting)).json()["result"] == {"link": "KOR01", "keys": [kid]}
+    refused(await asked(stage, "links/KOR01/keys", keys=keys), 409, 3002)
+    done = await decided(stage, f"links/KOR01/keys/{kid}/revoke", reason="superseded")
+    assert done["result"]["revoked"] == "superseded"
+    refused(await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="superseded"), 409, 3002)
+    refused(await asked(stage, f"links/KOR01/keys/{uuid7()}/revoke", reason="superseded"), 404, 3001)
+    assert (await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="lost")).status_code == 422
+    private = {**keys[0], "d": "x"}
+    refused(await asked(stage, "links/KOR01/keys", keys=[private]), 400, 1007)
+    listed = (await asked(stage, "links/KOR01/keys", "GET")).json()
+    assert [key["revoked"] for key in listed if key["kid"] == kid] == ["superseded"]
