@@ -14,16 +14,18 @@ import httpx
 import pytest
 import pytest_asyncio
 import typer
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Route
 
-from gateway import cli, embedded
+from gateway import cli, embedded, wiring
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.signing.keys import SoftwareKey
 from gateway.web import operator
 from tests import stage as staging
+from tests.bearer import Bearer
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import NOWHERE, Course, block, join
 from tests.stage import Stage
@@ -173,16 +175,20 @@ class Scene:
     """A stage with the transfer that everybody calls about, and a client for every caller there is."""
 
     stage: Stage
+    app: FastAPI
     #: What stands in the paths, by name.
     things: dict[str, str]
-    clients: dict[tuple[Role | Scope, str], httpx.AsyncClient]
+    callers: dict[tuple[Role | Scope, str], Bearer]
 
-    async def call(self, http: httpx.AsyncClient, name: str) -> httpx.Response:
+    async def call(self, name: str, shown: Bearer | dict[str, str]) -> httpx.Response:
+        """What the application answers to an operation in the name of whoever's token is shown."""
         noun = "".join(name.split("/")[3:4])
         method, path = name.format(**self.things, name=f"{noun}-1").split()
         op = TABLE[name]
-        # Each caller calls seldom: a connection kept until then may be closed at that very moment.
-        return await http.request(method, path, json=op.body, headers={**op.headers, "connection": "close"})
+        token = shown if isinstance(shown, dict) else {"authorization": shown.header}
+        transport = httpx.ASGITransport(self.app)  # thousands of calls: over HTTP they would take minutes
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            return await http.request(method, path, json=op.body, headers={**op.headers, **token})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -201,13 +207,22 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
             keys = [SoftwareKey.generate().public_jwk()]
             one = {"name": f"{noun}-1", "registry": "MEC01", "keys": keys, **rights}
             assert (await stage.api.post(f"/api/v1/{noun}", json=one)).status_code == 201
-        clients = {
-            (kind, bound): await stage.calling(caller(kind, bound)) for kind in (*Role, *Scope) for bound in BOUND
+        callers = {
+            (kind, bound): await stage.callers.bearer(caller(kind, bound))
+            for kind in (*Role, *Scope)
+            for bound in BOUND
         }
         [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
         wanted = await stage.api.patch("/api/v1/links/MEC01", json={"time_limit_hours": 12})
         named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
-        yield Scene(stage, named | {"code": "MEC01", "kid": "x" * 43}, clients)
+        yield Scene(stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43}, callers)
+
+
+def application(stage: Stage) -> FastAPI:
+    """The operator API as a process serves it."""
+    gateway = stage.gateway
+    endpoint = Endpoint(gateway.database, gateway.node, Authority("urn:example", SoftwareKey.generate()))
+    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
 
 
 def caller(kind: Role | Scope, bound: str) -> Caller:
@@ -236,7 +251,7 @@ async def test_who_is_not_named_is_refused_and_changes_nothing(scene: Scene) -> 
     before = await state(scene.stage)
     refused = [cell for cell in CELLS if not let_in(TABLE[cell[0]], *cell[1:])]
     for name, kind, bound in refused:
-        answer = await scene.call(scene.clients[kind, bound], name)
+        answer = await scene.call(name, scene.callers[kind, bound])
         if judged_first(TABLE[name], kind, bound):
             assert answer.status_code in (403, 404, 409), (name, kind, bound, answer.text)
             continue
@@ -249,7 +264,7 @@ async def test_who_is_named_is_let_in_and_shown_what_is_theirs(scene: Scene) -> 
         op = TABLE[name]
         if not let_in(op, kind, bound):
             continue
-        answer = await scene.call(scene.clients[kind, bound], name)
+        answer = await scene.call(name, scene.callers[kind, bound])
         assert answer.status_code in op.answers, (name, kind, bound, answer.text)
         if op.shown is not None:
             there = scene.things.get(op.what.strip("{}"), op.what) in answer.text
@@ -260,17 +275,13 @@ async def test_nobody_is_let_in_without_a_token(scene: Scene) -> None:
     before = await state(scene.stage)
     for name, op in TABLE.items():
         for token in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp4"}):
-            async with httpx.AsyncClient(base_url=scene.stage.operator_url, headers=token, trust_env=False) as http:
-                answer = await scene.call(http, name)
+            answer = await scene.call(name, token)
             assert answer.status_code in ((401,) if op.scope else op.answers), (name, token, answer.text)
     assert await state(scene.stage) == before
 
 
 async def test_every_route_is_in_the_table(scene: Scene) -> None:
-    gateway = scene.stage.gateway
-    endpoint = Endpoint(gateway.database, gateway.node, Authority("urn:example", SoftwareKey.generate()))
-    app = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, {}, endpoint)
-    found = list(iter_route_contexts(app.routes))
+    found = list(iter_route_contexts(scene.app.routes))
     assert all(isinstance(route.original_route, Route) for route in found), "what is mounted has routes of its own"
     routes = {f"{method} {route.path}" for route in found for method in route.methods or ()}
     assert {route for route in routes if not route.startswith("HEAD ")} == set(TABLE)
