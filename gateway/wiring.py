@@ -24,7 +24,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
 from gateway.holdings import notices
 from gateway.keys import commands as keys
-from gateway.links import changing, rotation
+from gateway.links import changing, key_store, rotation
 from gateway.links import commands as links
 from gateway.links import store as linked
 from gateway.links.lifecycle import Step
@@ -193,7 +193,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock, settings.reach)
-    inbox = Inbox(database, node, linked.keys, HANDLERS, QUERIES, TOGETHER, Pace().admits)
+    inbox = Inbox(database, node, key_store.keys, HANDLERS, QUERIES, TOGETHER, Pace().admits)
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import db
-from gateway.doctor import store
+from gateway.doctor import book_store
 from gateway.doctor.report import Remark, finding
 from gateway.doctor.scene import Scene
 from gateway.domain.callers import EVERYTHING
@@ -19,7 +19,7 @@ Serials = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A block at a place, as one row of ``store.movements`` has it; members that the row has not are None."""
+    """A block at a place, as one row of ``book_store.movements`` has it; members that the row has not are None."""
 
     what: str
     serials: Serials
@@ -51,7 +51,7 @@ async def movements(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[Movement]:
     """Every entry that moved something in the book, or should have."""
     entry: int | None = None
     gathered: list[Any] = []
-    async for row in store.movements(tx):
+    async for row in book_store.movements(tx):
         if entry is not None and row.entry_id != entry:
             yield _movement(entry, gathered)
             gathered = []

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from gateway import db
-from gateway.doctor import book, grounds, letters, recordings, records, scene, store, transfers, viewers
+from gateway.doctor import book, book_store, grounds, letters, recordings, records, scene, store, transfers, viewers
 from gateway.doctor.report import Remark, Report, Result
 from gateway.doctor.scene import Own, Scene
 from gateway.errors import GatewayError, Kind
@@ -66,7 +66,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.record_messages(tx), (recordings.record_messages,)),
     Walk(lambda tx, _: store.alarms(tx), (records.alarms,)),
     Walk(book.movements, (book.positions,)),
-    Walk(lambda tx, _: store.series(tx), (book.series,)),
+    Walk(lambda tx, _: book_store.series(tx), (book.series,)),
     Walk(book.books, (book.conservation,)),
 )
 

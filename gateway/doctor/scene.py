@@ -16,6 +16,7 @@ from gateway.doctor import store
 from gateway.domain.callers import EVERYTHING
 from gateway.keys import store as own_keys
 from gateway.keys.store import OwnKey
+from gateway.links import key_store
 from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.signing.trust import PeerKey
@@ -73,7 +74,7 @@ def _ours(own: Own, key: OwnKey) -> PeerKey:
 async def at(tx: db.ReadTx, own: Own, now: datetime) -> Scene:
     """The surroundings as the database shows them."""
     keys: dict[str, list[PeerKey]] = defaultdict(list)
-    for key in await links.keys(tx, [link.code for link in await links.links(tx, EVERYTHING)]):
+    for key in await key_store.keys(tx, [link.code for link in await links.links(tx, EVERYTHING)]):
         keys[key.owner].append(key)
     listed = await own_keys.keys(tx)
     keys[own.code] += [_ours(own, key) for key in listed]

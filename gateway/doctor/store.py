@@ -12,7 +12,6 @@ from sqlalchemy import Row, text
 
 from gateway import db
 from gateway.domain.identifiers import AccountType, Standing
-from gateway.holdings.actions import ENTERING
 from gateway.holdings.book import OVERLAP
 
 #: Rows fetched at once where a row may be megabytes (a message, a proposal), and where it is small.
@@ -31,9 +30,10 @@ async def one_moment(tx: db.ReadTx) -> None:
     await tx.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
 
 
-async def _stream(
+async def stream(
     tx: db.ReadTx, statement: str, at_once: int, parameters: db.Parameters | None = None
 ) -> AsyncIterator[Row[Any]]:
+    """The rows of a statement, so many fetched at once."""
     async with tx.stream(text(statement), parameters or {}, execution_options={"yield_per": at_once}) as found:
         async for rows in found.partitions(at_once):
             for row in rows:
@@ -62,7 +62,7 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     of the units it claims the book shows as held at its source. OFFSET 0 has claims looked up by transfer and messages
     by id, whatever the statistics: by the index of live claims or of what was sent, each transfer would walk past all.
     """
-    return _stream(
+    return stream(
         tx,
         f"""
         SELECT t.*, p.item AS proposal,
@@ -99,7 +99,7 @@ def transfers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def viewers(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every transfer that is there or is seen: by whom it is seen, its sides, and what tells whose units they are."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT coalesce(t.id, v.transfer_id) AS id, t.id IS NOT NULL AS there, v.viewers, p.item AS proposed,
@@ -124,7 +124,7 @@ def messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     ``kind`` is that of its log entry (*evidence*: it came only inside another message), ``answered`` holds [hash, leaf
     hash] of each stored message it may answer, ``verdict`` the entry of the answer kept for that message.
     """
-    return _stream(
+    return stream(
         tx,
         """
         WITH kept AS (
@@ -176,7 +176,7 @@ async def kept_steps(tx: db.ReadTx, transfers: Sequence[str]) -> set[tuple[str, 
 
 def entries(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every entry of the log with its record, and the message it records if that is kept."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT e.id, e.kind, e.leaf, e.leaf_hash, r.salt, r.record, m.direction, m.peer, m.type, m.sha256,
@@ -190,7 +190,7 @@ def entries(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def replay_keys(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message id that was ever used, with the answer kept for it and whether its message is kept."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT k.sender, CAST(k.message_id AS text) AS message_id, k.answer, m.direction, m.peer, m.type,
@@ -208,7 +208,7 @@ def streams(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
     ``broken`` holds [first missing, last missing] of gaps, and [number] of a number that two messages have.
     """
-    return _stream(
+    return stream(
         tx,
         f"""
         WITH numbered AS (
@@ -235,12 +235,12 @@ def streams(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def alarms(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every alarm, oldest first."""
-    return _stream(tx, "SELECT link, transfer_id, code, detail, entry_id FROM alarm ORDER BY id", MANY)
+    return stream(tx, "SELECT link, transfer_id, code, detail, entry_id FROM alarm ORDER BY id", MANY)
 
 
 def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every request, where its message is if that is kept, and whether it is owed."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT CAST(q.id AS text) AS id, q.source, q.state, m.type, m.peer, o.message_id IS NOT NULL AS owed
@@ -254,7 +254,7 @@ def requests(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def owed(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message that is owed as a whole, what is stored of it, and whether anything waits for its answer."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT CAST(o.message_id AS text) AS message_id, o.peer, o.next_at, o.leased_until, m.type, m.peer AS addressed,
@@ -271,7 +271,7 @@ def owed(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def actions(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every completed action of a Party that had a section then, and how many units its records say."""
-    return _stream(
+    return stream(
         tx,
         """
         WITH done AS (
@@ -301,7 +301,7 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
     ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one.
     """
-    return _stream(
+    return stream(
         tx,
         """
         SELECT r.*, s.party AS section_party, s.link AS section_link, m.type AS message_type, m.peer AS message_peer,
@@ -327,7 +327,7 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every message of records, and the hashes of the records kept as said in it."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT m.entry_id, CAST(m.message_id AS text) AS message_id, m.body,
@@ -341,7 +341,7 @@ def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 def approvals(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every approval, with the entries that record that it was asked for and decided."""
-    return _stream(
+    return stream(
         tx,
         """
         SELECT CAST(a.id AS text) AS id, a.state, encode(a.sha256, 'hex') AS sha256, a.initiator, a.decider,
@@ -352,68 +352,3 @@ def approvals(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         """,
         FEW,
     )
-
-
-def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every block that an entry opened or closed in the book, or should have, by entry.
-
-    ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *credited* for the
-    units of a transfer that the entry completed (without serials when nothing is known of its claims).
-    """
-    return _stream(
-        tx,
-        """
-        SELECT w.entry_id, w.what, u.registry AS origin, u.series, w.first, w.last, w.registry, w.party,
-               w.account_type, w.transfer
-        FROM (
-          SELECT opened_by AS entry_id, 'opened' AS what, series_id, first, last, registry, party, account_type,
-                 CAST(NULL AS text) AS transfer FROM position
-          UNION ALL
-          SELECT closed_by, 'closed', series_id, first, last, registry, party, account_type, NULL FROM position
-          WHERE closed_by IS NOT NULL
-          UNION ALL
-          SELECT a.entry_id, CASE WHEN a.type = ANY(CAST(:entering AS text[])) THEN 'entered' ELSE 'left' END,
-                 b.series_id, b.first, b.last, a.registry, NULL, b.account_type, NULL
-          FROM action a JOIN action_block b ON b.action_id = a.id
-          UNION ALL
-          SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
-                 t.id
-          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id
-          LEFT JOIN claim c ON c.transfer_id = t.id AND c.released_by = e.entry_id
-          WHERE e.event = 'credited'
-        ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
-        ORDER BY w.entry_id
-        """,
-        MANY,
-        {"entering": list(ENTERING)},
-    )
-
-
-def series(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Each series: units announced, units in live positions, and the first block that overlaps one before it."""
-    return _stream(
-        tx,
-        f"""
-        WITH entered AS (
-          SELECT b.series_id, sum(b.last - b.first + 1) AS units FROM action a JOIN action_block b ON b.action_id = a.id
-          WHERE a.type = ANY(CAST(:entering AS text[])) GROUP BY b.series_id
-        ), positions AS ({_overlaps("position", "closed_by")}), claims AS ({_overlaps("claim", "released_by")})
-        SELECT u.registry, u.series, coalesce(e.units, 0) AS entered, coalesce(p.units, 0) AS live,
-               p.overlap AS position_overlap, c.overlap AS claim_overlap
-        FROM unit_series u LEFT JOIN entered e ON e.series_id = u.id LEFT JOIN positions p ON p.series_id = u.id
-        LEFT JOIN claims c ON c.series_id = u.id ORDER BY u.registry, u.series
-        """,
-        MANY,
-        {"entering": list(ENTERING)},
-    )
-
-
-def _overlaps(table: str, ended_by: str) -> str:
-    """Units of the live rows of ``table`` by series, and the first serial that two of them have."""
-    return f"""
-      SELECT series_id, sum(last - first + 1) AS units, min(first) FILTER (WHERE first <= reach) AS overlap
-      FROM (SELECT series_id, first, last, max(last) OVER (PARTITION BY series_id ORDER BY first, last
-                                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach
-            FROM {table} WHERE {ended_by} IS NULL) AS x
-      GROUP BY series_id
-    """

@@ -21,6 +21,7 @@ from gateway.domain.callers import EVERYTHING
 from gateway.errors import GatewayError, Kind
 from gateway.keys import store
 from gateway.keys.store import OwnKey
+from gateway.links import key_store
 from gateway.links import store as links
 from gateway.links.rotation import MAX_KEYS
 from gateway.messages import outbox, owed
@@ -51,7 +52,7 @@ Debts = Callable[[db.Tx], Awaitable[Sequence[Debt]]]
 
 async def start(tx: db.Tx, node: Node) -> None:
     """Let a process sign with its key; the first that ever starts registers it. Raises CONFLICT where it may not."""
-    await links.change_keys_alone(tx)
+    await key_store.change_keys_alone(tx)
     keys = await store.keys(tx)
     if not keys:
         await _register(tx, node, _own(node, node.signer.public_jwk(), node.clock()), {})
@@ -76,7 +77,7 @@ async def announce(tx: db.Tx, node: Node, jwk: Mapping[str, Any]) -> list[str]:
     await start(tx, node)
     keys = await store.keys(tx)
     new = _own(node, jwk, node.clock())
-    for kid, owner in (await links.key_owners(tx, [new.kid])).items():
+    for kid, owner in (await key_store.key_owners(tx, [new.kid])).items():
         raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already")
     if len(store.usable(keys)) >= MAX_KEYS:
         raise GatewayError(Kind.CONFLICT, f"at most {MAX_KEYS} keys may sign: retire one first")
@@ -91,7 +92,7 @@ async def retire(tx: db.Tx, node: Node, kid: str, debts: Debts) -> list[str]:
     Raises CONFLICT while a link that is not closed has not answered a message this key signed, for the key in use, and
     for one that does not sign.
     """
-    await links.change_keys_alone(tx)
+    await key_store.change_keys_alone(tx)
     _require_signing(await _known(tx, kid))
     if kid == node.signer.kid:
         raise GatewayError(Kind.CONFLICT, f"key {kid} is in use here: start with the one announced, then retire it")
@@ -114,7 +115,7 @@ async def revoke(tx: db.Tx, node: Node, kid: str, reason: Revocation, *, since: 
     Under another key that signs, the links that know this one are told its end. That it is compromised they must hear
     from people: whoever has the key can date back what they sign with it. Raises CONFLICT when it was revoked before.
     """
-    await links.change_keys_alone(tx)
+    await key_store.change_keys_alone(tx)
     key = await _known(tx, kid)
     now = node.clock()
     if reason is Revocation.RESTORED:

@@ -13,7 +13,7 @@ from typing import Any
 from gateway import db
 from gateway.audit import log
 from gateway.errors import GatewayError, Kind
-from gateway.links import store
+from gateway.links import key_store, store
 from gateway.links.lifecycle import STEPS, State, Step, sound
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
@@ -85,5 +85,5 @@ async def _as_it_is(tx: db.Tx | db.ReadTx, link: Link, step: Step) -> dict[str, 
     """What a step is about: before anything is received, everything that will be believed."""
     if step is not Step.TEST:
         return {"link": link.code, "from": link.state.value}
-    keys = sorted(key.kid for key in await store.keys(tx, [link.code]) if key.revoked_at is None)
+    keys = sorted(key.kid for key in await key_store.keys(tx, [link.code]) if key.revoked_at is None)
     return {"link": link.code, "kind": link.kind, "url": link.url, "registries": list(link.registries), "keys": keys}

@@ -23,7 +23,7 @@ from gateway.domain.identifiers import parse_link_code, parse_party, parse_regis
 from gateway.domain.registry import Capability, RegistryKind
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
-from gateway.links import changing, store
+from gateway.links import changing, key_store, store
 from gateway.links.lifecycle import State, sound, usual
 from gateway.links.store import Link
 from gateway.messages.inbox import Inbound, Together
@@ -87,7 +87,7 @@ async def register(
     [entry_id] = await log.append(tx, [log.draft("link.registered", now, record)])
     made = replace(link, state=State.REQUESTED, capabilities=usual(link.kind))
     await store.add(tx, made, dict(parties), entry_id)
-    await store.add_keys(tx, keys, entry_id)
+    await key_store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
 
 
@@ -122,7 +122,7 @@ async def add_keys(
     window = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat() if not_after else None}
     record = {"link": code, "keys": [k.kid for k in keys], **window, **_named(by)}
     [entry_id] = await log.append(tx, [log.draft("key.registered", now, record)])
-    await store.add_keys(tx, keys, entry_id)
+    await key_store.add_keys(tx, keys, entry_id)
     return [key.kid for key in keys]
 
 
@@ -136,7 +136,7 @@ async def revoke_key(
     await require_revocable(tx, code, kid, now=now, since=since)
     compromised_since = since if reason is Revocation.COMPROMISED else None
     revoked_at = now if reason is Revocation.COMPROMISED else since or now
-    if not await store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
+    if not await key_store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
         raise _revoked_before(code, kid)
     record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat(), **_named(by)}
     await log.append(tx, [log.draft("key.revoked", now, record)])
@@ -176,7 +176,7 @@ async def restored(
 async def keys(tx: db.Tx | db.ReadTx, code: str) -> list[PeerKey]:
     """Every key ever registered for ``code``; raises NOT_FOUND without such a link."""
     await changing.require(tx, code)
-    return await store.keys(tx, [code])
+    return await key_store.keys(tx, [code])
 
 
 async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
@@ -285,7 +285,7 @@ async def _new_keys(
     kids = [key.kid for key in keys]
     if not keys or len(set(kids)) < len(kids):
         raise GatewayError(Kind.MALFORMED, f"the key set of {code} is empty or has a key twice", code=2001)
-    owners = await store.key_owners(tx, kids)
+    owners = await key_store.key_owners(tx, kids)
     if owners:
         kid, owner = next(iter(owners.items()))
         raise GatewayError(Kind.CONFLICT, f"key {kid} is registered for {owner} already", code=3002)

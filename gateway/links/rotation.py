@@ -14,7 +14,7 @@ from gateway import db
 from gateway.audit import log
 from gateway.domain import wire
 from gateway.errors import GatewayError, Kind
-from gateway.links import store
+from gateway.links import key_store
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -43,15 +43,15 @@ async def announced(tx: db.Tx, _node: Node, inbound: Inbound) -> Sequence[ItemRe
     """``link.keys``: register the new keys of the sender, and the ends of earlier ones."""
     sender = inbound.message.sender
     said = read(sender, inbound.message.body, inbound.message.sent_at)
-    await store.change_keys_alone(tx)
-    present = {key.kid: key for key in await store.keys(tx, [sender])}
-    taken = await store.key_owners(tx, [key.kid for key in said.keys])
+    await key_store.change_keys_alone(tx)
+    present = {key.kid: key for key in await key_store.keys(tx, [sender])}
+    taken = await key_store.key_owners(tx, [key.kid for key in said.keys])
     judge(said, present, taken)
     if said.keys:
-        await store.add_keys(tx, said.keys, await _note(tx, inbound, _registered(sender, said.keys)))
+        await key_store.add_keys(tx, said.keys, await _note(tx, inbound, _registered(sender, said.keys)))
     for kid, end in said.retire.items():
         await _note(tx, inbound, {"link": sender, "key": kid, "not_after": end.isoformat()}, "key.ended")
-    await store.end_keys(tx, sender, said.retire)
+    await key_store.end_keys(tx, sender, said.retire)
     return ()
 
 

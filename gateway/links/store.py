@@ -7,11 +7,11 @@ with a registry, its section, per Party.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Text, insert
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import Column, Text, insert
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
 from gateway import db
@@ -19,7 +19,6 @@ from gateway.domain.callers import Sight
 from gateway.domain.registry import Capability
 from gateway.errors import invariant
 from gateway.links.lifecycle import State, Window
-from gateway.signing.trust import PeerKey, Revocation
 
 
 class LinkRow(SQLModel, table=True):
@@ -47,22 +46,6 @@ class LinkRegistryRow(SQLModel, table=True):
     link: str = Field(foreign_key="link.code")
     party: str | None = None
     since: int | None = Field(default=None, foreign_key="log_entry.id")
-
-
-class PeerKeyRow(SQLModel, table=True):
-    """A key under which a link's messages are verified."""
-
-    __tablename__ = "peer_key"
-
-    link: str = Field(primary_key=True, foreign_key="link.code")
-    kid: str = Field(primary_key=True)
-    jwk: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    not_before: datetime = Field(sa_type=DateTime(timezone=True))
-    not_after: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    revoked_reason: str | None = None
-    compromised_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    registered_by: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,30 +161,6 @@ async def rate(tx: db.Tx, code: str) -> int | None:
     return found.messages_per_second if found else None
 
 
-async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
-    """Every key ever registered for these links, with windows and revocations."""
-    found = await db.rows(
-        tx,
-        """
-        SELECT link, kid, jwk, not_before, not_after, revoked_at, revoked_reason, compromised_since
-        FROM peer_key WHERE link = ANY(CAST(:codes AS text[])) ORDER BY not_before
-        """,
-        {"codes": list(codes)},
-    )
-    return [
-        PeerKey.from_jwk(
-            r.link,
-            r.jwk,
-            not_before=r.not_before,
-            not_after=r.not_after,
-            revoked_at=r.revoked_at,
-            revoked_reason=Revocation(r.revoked_reason) if r.revoked_reason else None,
-            compromised_since=r.compromised_since,
-        )
-        for r in found
-    ]
-
-
 async def behind(tx: db.Tx | db.ReadTx, registries: Sequence[str]) -> dict[str, Behind]:
     """Which link each of these registries is reached by; a registry that is not linked is left out."""
     found = await db.rows(
@@ -257,37 +216,6 @@ async def activated_beside(tx: db.Tx, code: str) -> frozenset[str]:
     return frozenset(r.registry for r in found)
 
 
-async def change_keys_alone(tx: db.Tx) -> None:
-    """Let nobody else announce keys until ``tx`` ends: of two who bring one key, the second finds the first's."""
-    await db.rows(tx, "SELECT pg_advisory_xact_lock(7, 0)")
-
-
-async def key_owners(tx: db.Tx | db.ReadTx, kids: Sequence[str]) -> dict[str, str]:
-    """Whose each of these keys is, the gateway's own included; one that is nobody's is left out."""
-    found = await db.rows(
-        tx,
-        """
-        SELECT kid, link FROM peer_key WHERE kid = ANY(CAST(:kids AS text[]))
-        UNION ALL SELECT kid, 'this gateway' FROM own_key WHERE kid = ANY(CAST(:kids AS text[])) ORDER BY kid
-        """,
-        {"kids": list(kids)},
-    )
-    return {r.kid: r.link for r in found}
-
-
-async def end_keys(tx: db.Tx, code: str, ends: Mapping[str, datetime]) -> None:
-    """Write until when each of these keys of a link counts."""
-    await db.execute(
-        tx,
-        """
-        UPDATE peer_key k SET not_after = e.not_after
-        FROM unnest(CAST(:kids AS text[]), CAST(:ends AS timestamptz[])) AS e(kid, not_after)
-        WHERE k.link = :code AND k.kid = e.kid
-        """,
-        {"code": code, "kids": list(ends), "ends": list(ends.values())},
-    )
-
-
 async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: int) -> None:
     """Insert a link with its registries (each with its Party, where it is one Party's)."""
     await tx.execute(
@@ -306,24 +234,6 @@ async def add(tx: db.Tx, link: Link, parties: dict[str, str | None], entry_id: i
         [{"code": r, "link": link.code, "party": parties.get(r), "since": entry_id} for r in link.registries],
     )
     await db.execute(tx, "INSERT INTO outgoing_stream (peer) VALUES (:code)", {"code": link.code})
-
-
-async def add_keys(tx: db.Tx, new: Sequence[PeerKey], entry_id: int) -> None:
-    """Register keys for their owners."""
-    await tx.execute(
-        insert(PeerKeyRow),
-        [
-            {
-                "link": key.owner,
-                "kid": key.kid,
-                "jwk": dict(key.jwk),
-                "not_before": key.not_before,
-                "not_after": key.not_after,
-                "registered_by": entry_id,
-            }
-            for key in new
-        ],
-    )
 
 
 async def move(tx: db.Tx, code: str, begins: Sequence[State], after: State, entry_id: int) -> None:
@@ -377,21 +287,6 @@ async def note_day(tx: db.Tx, code: str, day: date, blocks: int) -> None:
     """Write how many blocks that are, now."""
     statement = "UPDATE link_day SET blocks = :blocks WHERE link = :code AND day = :day"
     await db.execute(tx, statement, {"code": code, "day": day, "blocks": blocks})
-
-
-async def revoke_key(
-    tx: db.Tx, code: str, kid: str, at: datetime, reason: Revocation, compromised_since: datetime | None
-) -> bool:
-    """Write a revocation; False when there is no such key, or it was revoked before."""
-    done = await db.execute(
-        tx,
-        """
-        UPDATE peer_key SET revoked_at = :at, revoked_reason = :reason, compromised_since = :since
-        WHERE link = :code AND kid = :kid AND revoked_at IS NULL
-        """,
-        {"code": code, "kid": kid, "at": at, "reason": reason.value, "since": compromised_since},
-    )
-    return done.rowcount == 1
 
 
 async def take_part(tx: db.Tx, code: str, *, part: int, last: bool, entry_id: int) -> bool:

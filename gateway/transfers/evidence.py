@@ -15,7 +15,7 @@ from functools import partial
 from gateway import db
 from gateway.audit import log
 from gateway.domain import wire
-from gateway.links import store as links
+from gateway.links import key_store
 from gateway.messages import store as messages
 from gateway.messages.aside import aside
 from gateway.messages.inbox import LARGE_BODY, Inbound
@@ -84,7 +84,7 @@ async def of(tx: db.Tx, node: Node, inbound: Inbound) -> Evidence:
     items = {item.sha256: item for item in inbound.message.items}
     heavy = len(inbound.message.received) >= LARGE_BODY  # then outside the event loop: somebody else waits for it
     senders = await aside(partial(_senders, carried)) if heavy else _senders(carried)
-    keys = [*await links.keys(tx, sorted(senders)), _own_key(node)]
+    keys = [*await key_store.keys(tx, sorted(senders)), _own_key(node)]
     prove = _Proving(items, keys, node.code, inbound.at)
     return Evidence(inbound, await aside(partial(prove.all, carried)) if heavy else prove.all(carried))
 

@@ -19,7 +19,7 @@ from gateway.links.lifecycle import Step
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.signing.trust import PeerKey
-from gateway.web import schemas
+from gateway.web import link_schemas, schemas
 from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
 
@@ -34,7 +34,7 @@ def linking(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter
     router = APIRouter(tags=["links"])
 
     @router.post("/links", status_code=201)
-    async def register(wanted: schemas.NewLink, caller: Admin) -> schemas.RegisteredLink:
+    async def register(wanted: link_schemas.NewLink, caller: Admin) -> link_schemas.RegisteredLink:
         """Register a system and its keys. Nothing is received of it until two persons put the link to the test."""
         caller.require_all()
         made = wanted.link()
@@ -43,10 +43,10 @@ def linking(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter
             return await commands.register(tx, node, made, wanted.parties, wanted.keys, [caller.id])
 
         kids = await database.run(work, "links.register")
-        return schemas.RegisteredLink(link=made.code, state=made.state.value, keys=kids)
+        return link_schemas.RegisteredLink(link=made.code, state=made.state.value, keys=kids)
 
     @router.get("/links/{code}")
-    async def show(code: str, caller: Reader) -> schemas.Link:
+    async def show(code: str, caller: Reader) -> link_schemas.Link:
         """One link: its state, what it may be used for, its limits."""
         _require(caller, code)
         async with database.reading() as tx:
@@ -54,7 +54,7 @@ def linking(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter
         return shown(found, raised.get(code, 0))
 
     @router.get("/links/{code}/keys")
-    async def keys(code: str, caller: Reader) -> list[schemas.LinkKey]:
+    async def keys(code: str, caller: Reader) -> list[link_schemas.LinkKey]:
         """Every key that was ever registered for a link, with its window and revocation."""
         _require(caller, code)
         async with database.reading() as tx:
@@ -69,7 +69,7 @@ def _steps(router: APIRouter, four_eyes: FourEyes) -> None:
     """The states of a link, and its fields."""
 
     @router.patch("/links/{code}", status_code=202)
-    async def change(code: str, wanted: schemas.LinkChange, caller: Admin) -> schemas.Approval:
+    async def change(code: str, wanted: link_schemas.LinkChange, caller: Admin) -> schemas.Approval:
         """Ask for another address, time limit, use, rate, daily quantity or transfer window; null is no limit."""
         changes = wanted.model_dump(exclude_unset=True)
         return await _asked(four_eyes, caller, code, "change", lambda tx: changing.change_wanted(tx, code, changes))
@@ -102,7 +102,7 @@ def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
     """The keys that vouch for a link."""
 
     @router.post("/links/{code}/keys", status_code=202)
-    async def add(code: str, wanted: schemas.NewKeys, caller: Admin) -> schemas.Approval:
+    async def add(code: str, wanted: link_schemas.NewKeys, caller: Admin) -> schemas.Approval:
         """Ask that further keys vouch for a system, from ``not_before`` (or the approval) until ``not_after``."""
 
         async def act(tx: db.Tx) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
         return await _asked(four_eyes, caller, code, "keys-add", act)
 
     @router.post("/links/{code}/keys/{kid}/revoke", status_code=202)
-    async def revoke(code: str, kid: str, wanted: schemas.KeyRevocation, caller: Admin) -> schemas.Approval:
+    async def revoke(code: str, kid: str, wanted: link_schemas.KeyRevocation, caller: Admin) -> schemas.Approval:
         """Ask that a key counts no longer, since ``since`` or from the approval on. It cannot be undone."""
 
         async def act(tx: db.Tx) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
         return await _asked(four_eyes, caller, code, "key-revoke", act)
 
     @router.post("/links/{code}/restored", status_code=202)
-    async def restored(code: str, wanted: schemas.Restoration, caller: Admin) -> schemas.Approval:
+    async def restored(code: str, wanted: link_schemas.Restoration, caller: Admin) -> schemas.Approval:
         """Ask that of a registry that came back from a backup its new keys count alone. Once approved, ``result`` names
         the transfers since its backup: it must ask about them before it serves again.
         """
@@ -156,15 +156,15 @@ def _require(caller: Caller, code: str) -> None:
     parse_link_code(code)
 
 
-def shown(link: Link, alarms_raised: int) -> schemas.Link:
+def shown(link: Link, alarms_raised: int) -> link_schemas.Link:
     """A link as it is shown."""
     state = {"code": link.code, "kind": link.kind, "state": link.state.value, "registries": list(link.registries)}
-    return schemas.Link.model_validate({**state, **link.fields, "alarms": alarms_raised})
+    return link_schemas.Link.model_validate({**state, **link.fields, "alarms": alarms_raised})
 
 
-def _key(key: PeerKey) -> schemas.LinkKey:
+def _key(key: PeerKey) -> link_schemas.LinkKey:
     since = key.compromised_since or key.revoked_at
-    return schemas.LinkKey(
+    return link_schemas.LinkKey(
         kid=key.kid, alg=key.alg, not_before=key.not_before, not_after=key.not_after,
         revoked=key.revoked_reason.value if key.revoked_reason else None, since=since,
     )  # fmt: skip

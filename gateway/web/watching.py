@@ -12,7 +12,7 @@ from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.recordings import store as records
 from gateway.transfers import interventions
-from gateway.web import schemas
+from gateway.web import link_schemas, schemas
 from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
 from gateway.web.linking import shown
@@ -50,7 +50,7 @@ def watching(database: db.Database) -> APIRouter:
         return schemas.RecordPage(records=shown, counts=counts, next=found[-1].id if len(found) == limit else None)
 
     @router.get("/links")
-    async def linked(caller: Annotated[Caller, needs(Scope.LINKS_READ)]) -> list[schemas.Link]:
+    async def linked(caller: Annotated[Caller, needs(Scope.LINKS_READ)]) -> list[link_schemas.Link]:
         """The caller's link, or every link, and how many alarms it has raised."""
         async with database.reading() as tx:
             found, raised = await links.links(tx, caller.sight), await alarms.counts(tx, caller.sight)

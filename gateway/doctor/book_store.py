@@ -1,0 +1,75 @@
+"""Reads the book for the doctor: every position and claim as it was opened and closed, and what overlaps."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sqlalchemy import Row
+
+from gateway import db
+from gateway.doctor.store import MANY, stream
+from gateway.holdings.actions import ENTERING
+
+
+def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every block that an entry opened or closed in the book, or should have, by entry.
+
+    ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *credited* for the
+    units of a transfer that the entry completed (without serials when nothing is known of its claims).
+    """
+    return stream(
+        tx,
+        """
+        SELECT w.entry_id, w.what, u.registry AS origin, u.series, w.first, w.last, w.registry, w.party,
+               w.account_type, w.transfer
+        FROM (
+          SELECT opened_by AS entry_id, 'opened' AS what, series_id, first, last, registry, party, account_type,
+                 CAST(NULL AS text) AS transfer FROM position
+          UNION ALL
+          SELECT closed_by, 'closed', series_id, first, last, registry, party, account_type, NULL FROM position
+          WHERE closed_by IS NOT NULL
+          UNION ALL
+          SELECT a.entry_id, CASE WHEN a.type = ANY(CAST(:entering AS text[])) THEN 'entered' ELSE 'left' END,
+                 b.series_id, b.first, b.last, a.registry, NULL, b.account_type, NULL
+          FROM action a JOIN action_block b ON b.action_id = a.id
+          UNION ALL
+          SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
+                 t.id
+          FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id
+          LEFT JOIN claim c ON c.transfer_id = t.id AND c.released_by = e.entry_id
+          WHERE e.event = 'credited'
+        ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
+        ORDER BY w.entry_id
+        """,
+        MANY,
+        {"entering": list(ENTERING)},
+    )
+
+
+def series(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Each series: units announced, units in live positions, and the first block that overlaps one before it."""
+    return stream(
+        tx,
+        f"""
+        WITH entered AS (
+          SELECT b.series_id, sum(b.last - b.first + 1) AS units FROM action a JOIN action_block b ON b.action_id = a.id
+          WHERE a.type = ANY(CAST(:entering AS text[])) GROUP BY b.series_id
+        ), positions AS ({_overlaps("position", "closed_by")}), claims AS ({_overlaps("claim", "released_by")})
+        SELECT u.registry, u.series, coalesce(e.units, 0) AS entered, coalesce(p.units, 0) AS live,
+               p.overlap AS position_overlap, c.overlap AS claim_overlap
+        FROM unit_series u LEFT JOIN entered e ON e.series_id = u.id LEFT JOIN positions p ON p.series_id = u.id
+        LEFT JOIN claims c ON c.series_id = u.id ORDER BY u.registry, u.series
+        """,
+        MANY,
+        {"entering": list(ENTERING)},
+    )
+
+
+def _overlaps(table: str, ended_by: str) -> str:
+    """Units of the live rows of ``table`` by series, and the first serial that two of them have."""
+    return f"""
+      SELECT series_id, sum(last - first + 1) AS units, min(first) FILTER (WHERE first <= reach) AS overlap
+      FROM (SELECT series_id, first, last, max(last) OVER (PARTITION BY series_id ORDER BY first, last
+                                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach
+            FROM {table} WHERE {ended_by} IS NULL) AS x
+      GROUP BY series_id
+    """
