@@ -12,13 +12,14 @@ from functools import partial
 import connectors
 from connectors.http import Client
 from gateway import db
+from gateway.access import commands as people
 from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.approvals.commands import Executor, Parameters
 from gateway.domain.addresses import Reach
-from gateway.domain.callers import EVERYTHING, Caller, Scope
+from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
@@ -97,6 +98,22 @@ async def _restored(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str])
     return {"link": code, "keys": kids, "transfers": found}
 
 
+async def _add_person(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    made, kids = await people.add(tx, node, _both(act, by), people.wanted_person(act))
+    return {"id": made.id, "name": made.name, "registry": made.registry, "keys": kids}
+
+
+async def _add_keys_of_person(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
+    name, keys, until = act["name"], act["keys"], _moment(act["not_after"])
+    made, kids = await people.add_keys(tx, node, _both(act, by), name, keys, person=True, not_after=until)
+    return {"id": made.id, "name": made.name, "registry": made.registry, "keys": kids}
+
+
+def _both(act: Parameters, by: tuple[str, str]) -> Caller:
+    """Two administrators of the registry that an act is about, who were both found to be that."""
+    return Caller(" and ".join(by), person=True, sight=Sight(act["registry"]), scopes=frozenset({Scope.ACCESS_ADMIN}))
+
+
 async def _lift(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
     lifted = await halts.lift(tx, node, act, by)
     await leases.wake_halted(tx, node.clock())
@@ -115,6 +132,8 @@ EXECUTORS: dict[str, Executor] = {
     "link.keys-add": _add_keys,
     "link.key-revoke": _revoke_key,
     "link.restored": _restored,
+    "person.add": _add_person,
+    "person.keys-add": _add_keys_of_person,
     halts.LIFT: _lift,
 }
 
@@ -150,7 +169,7 @@ class Local:
     async def of(self, token: str) -> Caller:
         """The one caller there is; raises UNAUTHENTICATED for a person who is not registered."""
         if self._by is None:
-            return Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope))
+            return Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope), at_hand=True)
         async with self._database.reading() as tx:
             found = await access.by_name(tx, self._by)
         if found is None or not found.person:

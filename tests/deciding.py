@@ -48,7 +48,7 @@ async def establish(
 ) -> None:
     """Register a link, and let the two put it to the test, so that its registry can open it."""
     await links.register(tx, node, link, parties, jwks)
-    await decide(tx, node, Act("link.test", link.code, await changing.step_wanted(tx, link.code, Step.TEST)))
+    await decide(tx, node, Act("link.test", None, await changing.step_wanted(tx, link.code, Step.TEST)))
 
 
 async def decide(tx: db.Tx, node: Node, act: Act) -> None:

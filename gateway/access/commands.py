@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _CODE = re.compile(r"[A-Z]{3}[0-9]{2}")
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638: base64url of a SHA-256
 #: What only a person does, whatever a machine is told.
-_FOR_PEOPLE = Scope.APPROVALS_DECIDE
+_FOR_PEOPLE = frozenset({Scope.APPROVALS_DECIDE, Scope.ACCESS_ADMIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,18 @@ class Wanted:
     def person(self) -> bool:
         """Whether it is a person."""
         return self.role is not None
+
+
+def wanted_person(written: Mapping[str, Any]) -> Wanted:
+    """A person as two administrators have decided to add them: ``name``, ``registry``, ``role``, ``keys``, an end."""
+    until = written["not_after"]
+    return Wanted(
+        written["name"],
+        written["registry"],
+        written["keys"],
+        role=Role(written["role"]),
+        not_after=datetime.fromisoformat(until) if until else None,
+    )
 
 
 async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Principal, list[str]]:
@@ -145,8 +157,8 @@ def _require_scopes(wanted: Wanted) -> None:
         return
     if not wanted.scopes:
         raise _malformed("scopes", "a client has at least one")
-    if _FOR_PEOPLE in wanted.scopes:
-        raise _malformed("scopes", f"{_FOR_PEOPLE} is a person's")
+    if theirs := sorted(_FOR_PEOPLE & wanted.scopes):
+        raise _malformed("scopes", f"{theirs[0]} is a person's")
     if wanted.registry is not None and Scope.GATEWAY_HALT in wanted.scopes:
         raise _malformed("scopes", f"{Scope.GATEWAY_HALT} is for those bound to all")
 

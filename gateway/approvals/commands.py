@@ -59,8 +59,7 @@ async def request(tx: db.Tx, node: Node, caller: Caller, act: Act) -> Approval:
 
     The caller MUST have been found to be bound to the act's registry or link, and the act to be possible now.
     """
-    if not caller.person:
-        raise GatewayError(Kind.FORBIDDEN, "this takes two persons; a machine cannot be one of them", code=8001)
+    require_person(caller)
     await expire(tx, node)
     text, now = act.canonical, node.clock()
     if len(text.encode()) > MAX_TEXT:
@@ -77,6 +76,12 @@ async def request(tx: db.Tx, node: Node, caller: Caller, act: Act) -> Approval:
     [entry_id] = await log.append(tx, [entry])
     await store.insert(tx, made, entry_id)
     return made
+
+
+def require_person(caller: Caller) -> None:
+    """Raise FORBIDDEN (8001) for a machine, and for whoever is nobody in particular."""
+    if not caller.person:
+        raise GatewayError(Kind.FORBIDDEN, "this takes two persons; a machine cannot be one of them", code=8001)
 
 
 async def approve(

@@ -26,7 +26,7 @@ _WANTED = {
     "demo-administrator-2": (Role.ADMINISTRATOR, frozenset[Scope]()),
 }
 #: Whoever runs the demo has its database.
-_LOCAL = Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope))
+_LOCAL = Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope), at_hand=True)
 
 
 def key_file(folder: Path, name: str) -> Path:

@@ -28,7 +28,7 @@ class Scope(StrEnum):
     LINKS_ADMIN = "links:admin"
     """Ask for changes of the caller's link and of its keys; others decide on them."""
     ACCESS_ADMIN = "access:admin"
-    """Add and revoke clients and people of the caller's registry."""
+    """Add and revoke clients of the caller's registry, revoke its people, and ask that some are added; persons only."""
     APPROVALS_READ = "approvals:read"
     """See what waits for a decision, and what was decided."""
     APPROVALS_DECIDE = "approvals:decide"
@@ -96,12 +96,16 @@ EVERYTHING = Sight(None)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was authenticated. ``id`` is a pseudonym, the one the log names them by."""
+    """Somebody who was authenticated. ``id`` is a pseudonym, the one the log names them by.
+
+    ``at_hand``: nobody in particular, but whoever has the database's password, and with it everything there is.
+    """
 
     id: str
     person: bool
     sight: Sight
     scopes: frozenset[Scope]
+    at_hand: bool = False
 
     def require(self, scope: Scope) -> None:
         """Raise FORBIDDEN (8001) unless this caller may do this."""

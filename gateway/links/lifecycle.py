@@ -57,6 +57,16 @@ STEPS: Mapping[Step, tuple[frozenset[State], State]] = {
 }
 
 
+#: What the people of a link decide on by themselves: what closes it, and its own keys. What opens it or lifts a limit
+#: is the gateway's to decide, because it is what the gateway is protected by.
+THEIRS = frozenset({Step.SUSPEND.value, Step.CLOSE.value, "keys-add", "key-revoke", "restored"})
+
+
+def decided_by(what: str, code: str) -> str | None:
+    """The link whose people decide on this act of it, or nothing: the gateway's own administrators."""
+    return code if what in THEIRS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When in a day proposals are taken up, from minute ``opens`` until before minute ``closes`` (UTC)."""

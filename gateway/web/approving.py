@@ -31,6 +31,7 @@ class FourEyes:
 
     async def ask(self, caller: Caller, act: Callable[[db.Tx], Awaitable[Act]]) -> schemas.Approval:
         """Ask that another person approves an act, which is put together in the same transaction."""
+        commands.require_person(caller)
 
         async def work(tx: db.Tx) -> Approval:
             return await commands.request(tx, self._node, caller, await act(tx))

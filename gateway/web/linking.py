@@ -16,7 +16,7 @@ from gateway.domain.callers import Caller, Scope, hidden
 from gateway.domain.identifiers import parse_link_code
 from gateway.links import changing, commands
 from gateway.links import store as links
-from gateway.links.lifecycle import Step
+from gateway.links.lifecycle import Step, decided_by
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
 from gateway.signing.trust import PeerKey
@@ -143,9 +143,12 @@ def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
 async def _asked(four_eyes: FourEyes, caller: Caller, code: str, what: str, wanted: Wanted) -> schemas.Approval:
     """Ask for an act on a link."""
     _require(caller, code)
+    deciding = decided_by(what, code)
+    if deciding is None:
+        caller.require_all()
 
     async def act(tx: db.Tx) -> Act:
-        return Act(f"link.{what}", code, await wanted(tx))
+        return Act(f"link.{what}", deciding, await wanted(tx))
 
     return await four_eyes.ask(caller, act)
 

@@ -61,7 +61,7 @@ def app(
         watching(database),
         _books(database, inbox),
         keys(database, node),
-        principals.routes(database, node),
+        principals.routes(database, node, four_eyes),
     ):
         application.include_router(router, prefix="/api/v1")
     if endpoint is not None:

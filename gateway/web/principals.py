@@ -1,5 +1,10 @@
-"""Who may call: people and machines, their keys, and the keys tokens are signed with, for those who administer them."""
+"""Who may call: people and machines, their keys, and the keys tokens are signed with, for those who administer them.
 
+People decide on what others ask for, so nobody adds one alone, nor a key to one: a single administrator with a second
+name would be four eyes. It takes an approval, unless whoever asks has the database itself.
+"""
+
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,14 +15,19 @@ from gateway import db
 from gateway.access import commands, store
 from gateway.access.commands import MAX_KEYS, Wanted
 from gateway.access.store import Principal
+from gateway.approvals.commands import Act
 from gateway.domain.callers import Caller, Role, Scope
 from gateway.messages.outbox import Node
+from gateway.web import schemas
+from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
 
 #: The most that one call lists.
 MAX_PAGE = 500
 
 Administrator = Annotated[Caller, needs(Scope.ACCESS_ADMIN)]
+#: What is asked for is answered 202 with the approval it takes.
+_ASKED: dict[int | str, dict[str, Any]] = {202: {"model": schemas.Approval}}
 Jwks = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_KEYS)]
 
 
@@ -91,30 +101,73 @@ class TokenKey(BaseModel):
     revoked: bool
 
 
-def routes(database: db.Database, node: Node) -> APIRouter:
+def routes(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter:
     """The routes for machines, for people, and for the token keys."""
     router = APIRouter(tags=["access"])
-    _adding(router, database, node)
+    _machines(router, database, node)
+    _people(router, database, node, four_eyes)
     for noun, person in (("clients", False), ("people", True)):
         router.include_router(_administering(database, node, person=person), prefix=f"/{noun}")
     _token_keys(router, database, node)
     return router
 
 
-def _adding(router: APIRouter, database: db.Database, node: Node) -> None:
+def _machines(router: APIRouter, database: db.Database, node: Node) -> None:
     @router.post("/clients", status_code=201)
     async def add_client(new: NewClient, caller: Administrator) -> Added:
         """Register a machine; it gets its tokens under its keys."""
         wanted = Wanted(new.name, new.registry, new.keys, scopes=frozenset(new.scopes), not_after=new.not_after)
-        return await _add(caller, wanted)
-
-    @router.post("/people", status_code=201)
-    async def add_person(new: NewPerson, caller: Administrator) -> Added:
-        """Register a person; their role says what they may do."""
-        return await _add(caller, Wanted(new.name, new.registry, new.keys, role=new.role, not_after=new.not_after))
-
-    async def _add(caller: Caller, wanted: Wanted) -> Added:
         return _added(*await database.run(lambda tx: commands.add(tx, node, caller, wanted), "access"))
+
+    @router.post("/clients/{name}/keys", status_code=201)
+    async def add_keys(name: str, new: NewKeys, caller: Administrator) -> Added:
+        """Register further keys of a machine; the earlier ones count as before."""
+
+        async def work(tx: db.Tx) -> tuple[Principal, list[str]]:
+            return await commands.add_keys(tx, node, caller, name, new.keys, person=False, not_after=new.not_after)
+
+        return _added(*await database.run(work, "access"))
+
+
+def _people(router: APIRouter, database: db.Database, node: Node, four_eyes: FourEyes) -> None:
+    @router.post("/people", status_code=201, responses=_ASKED)
+    async def add_person(new: NewPerson, caller: Administrator, answer: Response) -> Added | schemas.Approval:
+        """Ask that a person is registered; their role says what they may do."""
+        wanted = Wanted(new.name, new.registry, new.keys, role=new.role, not_after=new.not_after)
+
+        async def added(tx: db.Tx) -> tuple[Principal, list[str]]:
+            return await commands.add(tx, node, caller, wanted)
+
+        return await _decided(caller, answer, "person.add", new.model_dump(mode="json"), added)
+
+    @router.post("/people/{name}/keys", status_code=201, responses=_ASKED)
+    async def add_keys(name: str, new: NewKeys, caller: Administrator, answer: Response) -> Added | schemas.Approval:
+        """Ask that further keys of a person are registered; the earlier ones count as before."""
+
+        async def added(tx: db.Tx) -> tuple[Principal, list[str]]:
+            return await commands.add_keys(tx, node, caller, name, new.keys, person=True, not_after=new.not_after)
+
+        written = {"name": name, "registry": caller.sight.code, **new.model_dump(mode="json")}
+        return await _decided(caller, answer, "person.keys-add", written, added)
+
+    async def _decided(
+        caller: Caller,
+        answer: Response,
+        kind: str,
+        written: dict[str, Any],
+        added: Callable[[db.Tx], Awaitable[tuple[Principal, list[str]]]],
+    ) -> Added | schemas.Approval:
+        if caller.at_hand:
+            return _added(*await database.run(added, "access"))
+
+        async def act(tx: db.Tx) -> Act:
+            async with tx.begin_nested() as rehearsal:
+                made, _ = await added(tx)  # raises for what cannot be done now
+                await rehearsal.rollback()
+            return Act(kind, made.registry, written | {"registry": made.registry})
+
+        answer.status_code = 202
+        return await four_eyes.ask(caller, act)
 
 
 def _administering(database: db.Database, node: Node, *, person: bool) -> APIRouter:
@@ -136,15 +189,6 @@ def _administering(database: db.Database, node: Node, *, person: bool) -> APIRou
     async def revoke(name: str, caller: Administrator) -> Added:
         """Let them call no longer, from now on. It cannot be undone."""
         return _added(await database.run(lambda tx: commands.revoke(tx, node, caller, name, person=person), "access"))
-
-    @router.post("/{name}/keys", status_code=201)
-    async def add_keys(name: str, new: NewKeys, caller: Administrator) -> Added:
-        """Register further keys; the earlier ones count as before."""
-
-        async def work(tx: db.Tx) -> tuple[Principal, list[str]]:
-            return await commands.add_keys(tx, node, caller, name, new.keys, person=person, not_after=new.not_after)
-
-        return _added(*await database.run(work, "access"))
 
     @router.post("/{name}/keys/{kid}/revoke")
     async def revoke_key(name: str, kid: str, caller: Administrator) -> Added:

@@ -84,7 +84,8 @@ def _server(app: FastAPI) -> _Server:
 
 
 def _listening(family: int, address: tuple[str, int] | str) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once (TCP_NODELAY) only on what says that it is TCP; or each answer waits 40 ms for an ACK.
+    sock = socket.socket(family, socket.SOCK_STREAM, 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)

@@ -69,6 +69,7 @@ ADMIN = ("access:admin", "administrator")
 SIDES = "own counterparty all"
 #: Who is to be added: a name and a key that nobody had, until somebody who may has added them.
 NEW = {"name": "new", "registry": "MEC01", "keys": [SoftwareKey.generate().public_jwk()]}
+PERSON = {"name": "one", "registry": "MEC01", "role": "viewer", "keys": [SoftwareKey.generate().public_jwk()]}
 MORE = {"keys": [SoftwareKey.generate().public_jwk()]}
 VOUCHING = {"keys": [SoftwareKey.generate().public_jwk()]}
 LINK = {"code": "CHE01", "kind": "party", "url": NOWHERE, "parties": {"CHE01": "CHE"}, "keys": MORE["keys"]}
@@ -100,11 +101,11 @@ TABLE = {
     "GET /api/v1/links/{code}": Op("links:read", EVERY_ROLE, "own all", shown="own all", what='"code":"MEC01"'),
     "GET /api/v1/links/{code}/keys": Op("links:read", EVERY_ROLE, "own all", command="links keys list"),
     "PATCH /api/v1/links/{code}": Op(
-        *CHANGE, people=True, body={"time_limit_hours": 48}, answers=(202,), command="links change"
+        *LINKS, "all", people=True, body={"time_limit_hours": 48}, answers=(202,), command="links change"
     ),
-    "POST /api/v1/links/{code}/test": Op(*CHANGE, people=True, answers=(409,), command="links test"),
+    "POST /api/v1/links/{code}/test": Op(*LINKS, "all", people=True, answers=(409,), command="links test"),
     "POST /api/v1/links/{code}/suspend": Op(*CHANGE, people=True, answers=(202,), command="links suspend"),
-    "POST /api/v1/links/{code}/reactivate": Op(*CHANGE, people=True, answers=(409,), command="links reactivate"),
+    "POST /api/v1/links/{code}/reactivate": Op(*LINKS, "all", people=True, answers=(409,), command="links reactivate"),
     "POST /api/v1/links/{code}/close": Op(*CHANGE, people=True, answers=(202,), command="links close"),
     "POST /api/v1/links/{code}/keys": Op(
         *CHANGE, people=True, body=VOUCHING, answers=(202,), command="links keys add"
@@ -148,9 +149,12 @@ TABLE = {
     "POST /api/v1/clients/{name}/revoke": Op(*ADMIN, "own all", answers=(200, 409), command="clients revoke"),
     "GET /api/v1/people": Op(*ADMIN, shown="own all", what='"name":"people-1"', command="people list"),
     "POST /api/v1/people": Op(
-        *ADMIN, "own all", body=NEW | {"role": "viewer"}, answers=(201, 409), command="people add"
+        *ADMIN, "own all", people=True, body=PERSON, answers=(202,),
+        command="people add",
     ),
-    "POST /api/v1/people/{name}/keys": Op(*ADMIN, "own all", body=MORE, answers=(201, 409), command="people keys add"),
+    "POST /api/v1/people/{name}/keys": Op(
+        *ADMIN, "own all", people=True, body=MORE, answers=(202, 409), command="people keys add"
+    ),
     "POST /api/v1/people/{name}/keys/{kid}/revoke": Op(
         *ADMIN, "own all", answers=(409,), command="people keys revoke"
     ),
@@ -203,17 +207,17 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         transfer = str(item["transfer"])
         # It is not KOR01's to void: an alarm.
         await course.acquirer.say("transfer.voided", [{"kind": "voided", "transfer": transfer, "findings": []}])
-        for noun, rights in (("clients", {"scopes": ["books:read"]}), ("people", {"role": "viewer"})):
-            keys = [SoftwareKey.generate().public_jwk()]
-            one = {"name": f"{noun}-1", "registry": "MEC01", "keys": keys, **rights}
-            assert (await stage.api.post(f"/api/v1/{noun}", json=one)).status_code == 201
+        for noun in ("clients", "people"):
+            await stage.callers.bearer(
+                Caller(f"{noun}-1", noun == "people", BOUND["own"], frozenset({Scope.BOOKS_READ}))
+            )
         callers = {
             (kind, bound): await stage.callers.bearer(caller(kind, bound))
             for kind in (*Role, *Scope)
             for bound in BOUND
         }
         [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
-        wanted = await stage.api.patch("/api/v1/links/MEC01", json={"time_limit_hours": 12})
+        wanted = await stage.api.post("/api/v1/links/MEC01/suspend")
         named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
         yield Scene(stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43}, callers)
 
