@@ -4,13 +4,14 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import quote
 
 import typer
 from rich.table import Table
 
 from gateway.cli import token_keys
+from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
 from gateway.signing.trust import Revocation
@@ -88,9 +89,10 @@ def revoke(
 
 
 @app.command("list")
-def listing(as_json: AsJson = False, keep: Keep = None) -> None:
+@asking
+def listing(where: Where, as_json: AsJson = False) -> None:
     """List every key: its time, who has receipted it, and which messages it still owes."""
-    found = _ask(keep, "/api/v1/keys")
+    found = ask(where, "GET", "/api/v1/keys")
     if as_json:
         print(json.dumps(found))
         return
@@ -104,15 +106,10 @@ def listing(as_json: AsJson = False, keep: Keep = None) -> None:
 
 
 @app.command("which")
-def which(message: Annotated[str, typer.Argument(help="Id of a message.")], keep: Keep = None) -> None:
+@asking
+def which(where: Where, message: Annotated[str, typer.Argument(help="Id of a message.")]) -> None:
     """Say which key signed a message and whether it was valid then, by what the log says."""
-    print(json.dumps(_ask(keep, f"/api/v1/messages/{quote(message, safe='')}/key")))
-
-
-def _ask(keep: Path | None, path: str) -> Any:
-    from gateway.cli import api
-
-    return api.ask(api.Where(keep), "GET", path)
+    print(json.dumps(ask(where, "GET", f"/api/v1/messages/{quote(message, safe='')}/key")))
 
 
 def _change(keep: Path | None, change: "Callable[[db.Tx, Node], Awaitable[T]]", commit: str) -> T:

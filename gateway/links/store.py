@@ -6,7 +6,7 @@ with a registry, its section, per Party.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -111,7 +111,7 @@ FROM link l
 
 
 async def links(tx: db.Tx | db.ReadTx, sight: Sight) -> list[Link]:
-    """The links seen, by code: one's own, or the one behind which one's own registry is."""
+    """The links seen, by code: one's own, or that behind which one's own registry is, which is then shown alone."""
     found = await db.rows(
         tx,
         f"""
@@ -121,7 +121,10 @@ async def links(tx: db.Tx | db.ReadTx, sight: Sight) -> list[Link]:
         """,
         {"sight": sight.code},
     )
-    return [_link(r) for r in found]
+    seen = [_link(r) for r in found]
+    if sight.code is None:
+        return seen
+    return [link if link.code == sight.code else replace(link, registries=(sight.code,)) for link in seen]
 
 
 async def find(tx: db.Tx | db.ReadTx, code: str) -> Link | None:

@@ -221,7 +221,7 @@ async def test_only_the_people_of_the_source_end_a_transfer_and_others_do_not_le
     await course.propose(item)
     transfer = str(item["transfer"])
     before = await course.stage.rows(f"SELECT * FROM transfer WHERE id = '{transfer}'")
-    for act, body in (("end", {"reason": "x"}), ("resume", {"person": "x"})):
+    for act, body in (("end", {"reason": "x"}), ("resume", {})):
         for name, http in scene.people.items():
             if name in ("MEC01", "all"):
                 continue
@@ -292,6 +292,22 @@ async def test_a_link_is_seen_by_its_people_and_by_those_of_the_registries_behin
         **{key: ["INT01"] for key in ("INT01", "KOR99", "MMR99")},
         "all": ["INT01", "JPN01", "KOR01", "MEC01", "MMR01"],
     }
+
+
+async def test_one_link_is_shown_like_the_list_and_others_like_none(scene: Scene) -> None:
+    for http in scene.people.values():
+        listed = {link["code"]: link for link in (await get(http, "links")).json()}
+        for code in ("MEC01", "KOR01", "JPN01", "MMR01", "INT01"):
+            for path in (f"links/{code}", f"links/{code}/keys"):
+                shown, absent = await get(http, path), await get(http, path.replace(code, "XXX01"))
+                if code in listed:
+                    assert shown.status_code == 200
+                    assert path.endswith("keys") or shown.json() == listed[code]
+                else:
+                    assert (shown.status_code, shown.json()["code"]) == (403, 8001)
+                    assert same(shown, absent)
+    [international] = (await get(scene.people["KOR99"], "links")).json()
+    assert international["registries"] == ["KOR99"]
 
 
 async def test_records_are_seen_in_their_own_section(scene: Scene) -> None:
