@@ -62,7 +62,7 @@ async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, 
             url = urls[member.code]
             if member.code in known:
                 if known[member.code].url != url:
-                    moved = await changing.change_wanted(tx, member.code, {"url": url})
+                    moved = await changing.change_wanted(tx, node, member.code, {"url": url})
                     await administrators.decide(tx, node, Act("link.change", None, moved))
                 continue
             link = Link(member.code, member.kind, url, State.REQUESTED, 24, tuple(member.registries))

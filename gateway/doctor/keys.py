@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from gateway import db
 from gateway.doctor.report import Remark, finding
 from gateway.doctor.scene import Scene
+from gateway.domain.callers import EVERYTHING
 from gateway.keys import store, tracing
+from gateway.links import key_store
 from gateway.links import store as links
 from gateway.signing.trust import PeerKey
 
@@ -22,8 +24,8 @@ class Listed:
 async def keys(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Listed]:
     """Every key there is a row of."""
     events = await store.events(tx)
-    codes = [link.code for link in await links.links(tx)]
-    for key in await links.keys(tx, codes):
+    codes = [link.code for link in await links.links(tx, EVERYTHING)]
+    for key in await key_store.keys(tx, codes):
         yield Listed(key, tracing.key_of(events, key.owner, key.kid, ours=False))
     for own in await store.keys(tx):
         row = PeerKey.from_jwk(

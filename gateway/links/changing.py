@@ -45,13 +45,15 @@ async def take_step(tx: db.Tx, node: Node, step: Step, parameters: Parameters, b
     return {"link": code, "state": after.value}
 
 
-async def change_wanted(tx: db.Tx | db.ReadTx, code: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+async def change_wanted(tx: db.Tx | db.ReadTx, node: Node, code: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be approved so that fields of a link have other values; says of each what it was."""
     link = await require(tx, code)
     if link.state is State.CLOSED:
         raise GatewayError(Kind.CONFLICT, "the link is closed", code=3002)
     before = link.fields
     read = {field: sound(link.kind, field, value) for field, value in wanted.items()}
+    if "url" in read:
+        node.reach.check(read["url"])
     changes = {field: {"from": before[field], "to": value} for field, value in read.items() if before[field] != value}
     if not changes:
         raise GatewayError(Kind.MALFORMED, f"nothing of the link with {code} would change", code=2014)

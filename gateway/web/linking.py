@@ -60,19 +60,21 @@ def linking(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter
             await _seen(tx, caller, code)
             return [_key(key) for key in await commands.keys(tx, code)]
 
-    _steps(router, four_eyes)
+    _steps(router, node, four_eyes)
     _keys(router, node, four_eyes)
     return router
 
 
-def _steps(router: APIRouter, four_eyes: FourEyes) -> None:
+def _steps(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
     """The states of a link, and its fields."""
 
     @router.patch("/links/{code}", status_code=202)
     async def change(code: str, wanted: link_schemas.LinkChange, caller: Admin) -> schemas.Approval:
         """Ask for another address, time limit, use, rate, daily quantity or transfer window; null is no limit."""
         changes = wanted.model_dump(exclude_unset=True)
-        return await _asked(four_eyes, caller, code, "change", lambda tx: changing.change_wanted(tx, code, changes))
+        return await _asked(
+            four_eyes, caller, code, "change", lambda tx: changing.change_wanted(tx, node, code, changes)
+        )
 
     async def step(code: str, caller: Caller, step: Step) -> schemas.Approval:
         return await _asked(four_eyes, caller, code, step.value, lambda tx: changing.step_wanted(tx, code, step))

@@ -123,8 +123,8 @@ async def claimants(stage: Stage, *names: str) -> None:
     """Rows of transfers that claims can refer to."""
     entry = await opened(stage, units(1, 1_000))
     await stage.rows(
-        "INSERT INTO link (code, kind, url, state, changed_by) "
-        f"VALUES ('MEC01', 'mechanism', 'http://127.0.0.1:9', 'active', {entry})"
+        "INSERT INTO link (code, kind, url, state, capabilities, changed_by) "
+        f"VALUES ('MEC01', 'mechanism', 'http://127.0.0.1:9', 'active', '{{}}', {entry})"
     )
     await stage.rows("INSERT INTO link_registry (registry, link) VALUES ('MEC01', 'MEC01')")
     for name in names:

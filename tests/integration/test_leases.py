@@ -91,7 +91,7 @@ async def test_what_was_put_off_because_of_a_fault_is_not_taken_over(course: Cou
     [(transfer,)] = await stage.rows("SELECT id FROM transfer")
     row = (await stage.run(lambda tx: store.lock(tx, [transfer])))[transfer]
     until = stage.clock() + timedelta(seconds=300)
-    await stage.run(lambda tx: store.put_off(tx, row, until, "a fault of the program"))
+    await stage.run(lambda tx: leases.put_off(tx, row, until, "a fault of the program"))
     await another.relay.take_over()
     assert not await another.relay.turn()
     assert await stage.states([transfer]) == ["proposed"]
