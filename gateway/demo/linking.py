@@ -11,7 +11,7 @@ import httpx
 
 from gateway import db
 from gateway.approvals.commands import Act
-from gateway.demo import KEY, administrators
+from gateway.demo import KEY, people
 from gateway.demo.members import GATEWAY, Member
 from gateway.domain.addresses import LOOPBACK, Reach
 from gateway.domain.callers import EVERYTHING
@@ -63,13 +63,13 @@ async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, 
             if member.code in known:
                 if known[member.code].url != url:
                     moved = await changing.change_wanted(tx, node, member.code, {"url": url})
-                    await administrators.decide(tx, node, Act("link.change", None, moved))
+                    await people.decide(tx, node, Act("link.change", None, moved))
                 continue
             link = Link(member.code, member.kind, url, State.REQUESTED, 24, tuple(member.registries))
             keys = json.loads(jwks(folder, member.code).read_text())["keys"]
             await commands.register(tx, node, link, member.registries, keys)
             tested = await changing.step_wanted(tx, member.code, Step.TEST)
-            await administrators.decide(tx, node, Act("link.test", None, tested))
+            await people.decide(tx, node, Act("link.test", None, tested))
         return {link.code: link.state for link in await store.links(tx, EVERYTHING)}
 
     try:

@@ -46,8 +46,8 @@ class Network:
     children: list[processes.Child]
     database: embedded.Server
     gateway: Own
-    #: The id of the machine that looks at it.
-    machine: str
+    #: Name → id of those who may call it.
+    callers: dict[str, str]
 
     @property
     def machine_key(self) -> Path:
@@ -56,7 +56,7 @@ class Network:
 
     def tokens(self) -> Tokens:
         """What that machine shows at each call of the operator API."""
-        return Tokens(self.operator, self.machine, SoftwareKey.load(self.machine_key))
+        return Tokens(self.operator, self.callers[people.CLIENT], SoftwareKey.load(self.machine_key))
 
     @contextmanager
     def killed(self, name: str) -> Iterator[None]:
@@ -132,7 +132,7 @@ def running(folder: Path, members: Sequence[Member], story: str, *, kept: bool) 
             with processes.undisturbed():
                 children.append(processes.start(f"gateway {what}", ["gateway", what, *itself]))
         _make_databases(server, members)  # meanwhile, and
-        machine = people.introduce(folder, server.dsn("gateway", "gateway_app"))
+        callers = people.introduce(folder, server.dsn("gateway", "gateway_app"))
         addresses = children[0].ready()
         for member in members:
             with processes.undisturbed():
@@ -146,7 +146,7 @@ def running(folder: Path, members: Sequence[Member], story: str, *, kept: bool) 
             children=children,
             database=server,
             gateway=own,
-            machine=machine,
+            callers=callers,
         )
         with network.client() as http:
             linking.establish(http, folder, members, network.registries, server.dsn("gateway", "gateway_app"))

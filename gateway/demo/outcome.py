@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.demo.plan import Move
 from gateway.demo.records import Records
+from gateway.demo.rights import Try
 from gateway.doctor.report import Report
 
 #: What a registry's own books and the gateway's book of it must agree on.
@@ -50,6 +51,8 @@ class Result:
     records: Records | None = None
     #: Tonnes debited and not credited when the worker was killed; nothing was proposed where this is 0.
     nowhere: int = 0
+    #: Who tried to see and do what, and what came of it.
+    tries: tuple[Try, ...] = ()
     #: What the doctor found of the gateway's database at the end.
     doctor: Report | None = None
 
@@ -77,7 +80,8 @@ class Result:
     def succeeded(self) -> bool:
         """Conservation holds, all ended as it should, and everything in the database fits together."""
         healthy = self.doctor is not None and self.doctor.fits
-        ended = self.settled and all(way.as_it_should for way in self.ways)
+        tried = all(one.as_it_should for one in self.tries)
+        ended = self.settled and tried and all(way.as_it_should for way in self.ways)
         return self.conservation == "holds" and ended and healthy
 
 

@@ -1,4 +1,4 @@
-"""Who may call the gateway of the demo: two administrators and a machine, synthetic like everything in it.
+"""Who may call the gateway of the demo: administrators, a machine, Korea's operator; synthetic like everything in it.
 
 Their keys lie in the demo's folder, readable by its owner alone. Whoever is registered already stays as they are; a
 key file that is lost since is an error that names it, not a new key.
@@ -11,19 +11,27 @@ from pathlib import Path
 from gateway import db
 from gateway.access import commands, store
 from gateway.access.commands import Wanted
+from gateway.approvals import commands as approvals
+from gateway.approvals.commands import Act
+from gateway.approvals.store import State
 from gateway.demo import KEY
 from gateway.demo.members import GATEWAY
 from gateway.domain.callers import EVERYTHING, Caller, Role, Scope
+from gateway.errors import invariant
 from gateway.messages.outbox import Node
 from gateway.signing.keys import SoftwareKey
+from gateway.wiring import EXECUTORS
 
 #: The machine that looks at the network; its key is in the file of the same name.
 CLIENT = "demo-client"
+#: Of whom one asks for what takes two and the other approves it.
+ADMINISTRATORS = ("demo-administrator-1", "demo-administrator-2")
+#: Who is registered by those two (``rights``).
+KOREAN = "demo-operator-korea"
 _SCOPES = frozenset(scope for scope in Scope if scope.value.endswith(":read")) | {Scope.TRANSFERS_REQUEST}
 _WANTED = {
     CLIENT: (None, _SCOPES),
-    "demo-administrator-1": (Role.ADMINISTRATOR, frozenset[Scope]()),
-    "demo-administrator-2": (Role.ADMINISTRATOR, frozenset[Scope]()),
+    **dict.fromkeys(ADMINISTRATORS, (Role.ADMINISTRATOR, frozenset[Scope]())),
 }
 #: Whoever runs the demo has its database.
 _LOCAL = Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope), at_hand=True)
@@ -34,23 +42,25 @@ def key_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
 
 
-def introduce(folder: Path, dsn: str) -> str:
-    """Register those who are not; the id by which the machine calls. ``dsn`` is the gateway's database."""
+def introduce(folder: Path, dsn: str) -> dict[str, str]:
+    """Register those who are not; the ids by which they call. ``dsn`` is the gateway's database."""
     return asyncio.run(_introduce(folder, dsn))
 
 
-async def _introduce(folder: Path, dsn: str) -> str:
+async def _introduce(folder: Path, dsn: str) -> dict[str, str]:
     node = Node(GATEWAY, SoftwareKey.load(folder / KEY), lambda: datetime.now(UTC))
     database = db.Database(dsn)
 
-    async def work(tx: db.Tx) -> str:
+    async def work(tx: db.Tx) -> dict[str, str]:
+        ids = {}
         for name, (role, scopes) in _WANTED.items():
             if await store.named(tx, name) is None:
-                wanted = Wanted(name, None, [_key(folder, name).public_jwk()], role=role, scopes=scopes)
+                wanted = Wanted(name, None, [made_key(folder, name).public_jwk()], role=role, scopes=scopes)
                 await commands.add(tx, node, _LOCAL, wanted)
-        found = await store.named(tx, CLIENT)
-        assert found is not None
-        return found.id
+            found = await store.named(tx, name)
+            assert found is not None
+            ids[name] = found.id
+        return ids
 
     try:
         return await database.run(work, "access")
@@ -58,9 +68,18 @@ async def _introduce(folder: Path, dsn: str) -> str:
         await database.close()
 
 
-def _key(folder: Path, name: str) -> SoftwareKey:
+async def decide(tx: db.Tx, node: Node, act: Act) -> None:
+    """Let one administrator ask for an act and the other approve it."""
+    one, two = [await store.by_name(tx, name) for name in ADMINISTRATORS]
+    assert one is not None and two is not None
+    asked = await approvals.request(tx, node, one, act)
+    done = await approvals.approve(tx, node, two, asked.id, asked.sha256, EXECUTORS)
+    invariant(done.state is State.APPROVED, f"{act.kind} is {done.state}: {done.reason}")
+
+
+def made_key(folder: Path, name: str) -> SoftwareKey:
     """A key of somebody who is not registered yet: the file may be there from a start that was broken off."""
     file = key_file(folder, name)
     if not file.exists():
-        SoftwareKey.generate().save(file)
+        SoftwareKey.generate(demo=True).save(file)
     return SoftwareKey.load(file)

@@ -1,5 +1,6 @@
 """Shows the demo's result: tables for people, JSON for machines. Both say what is synthetic."""
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gateway.demo import people
 from gateway.demo.network import Network
 from gateway.demo.outcome import Result, Way
 
@@ -33,6 +35,7 @@ def as_dict(result: Result, note: str) -> dict[str, Any]:
             "workers_killed": int(result.nowhere > 0),
             "tonnes_nowhere": result.nowhere,
         },
+        "access": [dataclasses.asdict(one) for one in result.tries],
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": _used(result),
         "seconds": round(result.seconds, 2),
@@ -46,6 +49,8 @@ def tables(console: Console, result: Result, note: str) -> None:
     colour = "green" if result.conservation == "holds" else "red"
     agree = "the registries' own books agree" if result.agrees else "the registries' own books differ"
     console.print(f"conservation: [{colour}]{result.conservation}[/{colour}] ({agree})")
+    if result.tries:
+        console.print(_tries(result))
     if result.records is not None:
         equal = "equal" if result.records.equal else "[red]not equal[/red]"
         console.print(f"records: {result.records.recorded} actions recorded, {equal}")
@@ -69,7 +74,7 @@ def addresses(console: Console, network: Network, folder: Path) -> None:
     program = Path(sys.executable).with_name("gateway")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    client = shlex.quote(f"{network.machine}={network.machine_key}")
+    client = shlex.quote(f"{network.callers[people.CLIENT]}={network.machine_key}")
     lines = [
         ("operator API", f"{network.operator}/openapi.json"),
         ("transfers", f"{network.operator}/api/v1/transfers"),
@@ -96,6 +101,16 @@ def _arrows(result: Result) -> Table:
         state = f"{way.state} {way.code}" if way.code else way.state
         state = state if way.as_it_should else f"[red]{state}[/red]"
         shown.add_row(way.arrow, way.source, way.to, f"{way.quantity:,}", state)
+    return shown
+
+
+def _tries(result: Result) -> Table:
+    shown = Table(title="Who may see and do what, tried", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("who", no_wrap=True)
+    shown.add_column("tries")
+    shown.add_column("outcome", no_wrap=True)
+    for one in result.tries:
+        shown.add_row(one.who, one.what, one.outcome if one.as_it_should else f"[red]{one.outcome}[/red]")
     return shown
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.demo import arrows, blocks, health, loading, members, outcome, records, trouble
+from gateway.demo import arrows, blocks, health, loading, members, outcome, records, rights, trouble
 from gateway.demo.loading import Loaded
 from gateway.demo.members import Member
 from gateway.demo.network import DEFAULT_STORY, Network
@@ -84,7 +84,9 @@ def tell(network: Network, progress: Progress) -> Result:
             if not watch.until_final(proposed):
                 break
         ways = outcome.ways(arrows.EVERY, list(watch.pages("transfers")))
-        return _seen(network, operators, watch, began, lambda _books: ways, nowhere)
+        result = _seen(network, operators, watch, began, lambda _books: ways, nowhere)
+        result = replace(result, tries=rights.tried(http, network, result.total))
+        return replace(result, doctor=health.examined(network, result.total))
 
 
 def tell_blocks(network: Network, made: Sequence[Loaded], progress: Progress) -> Result:
@@ -94,7 +96,8 @@ def tell_blocks(network: Network, made: Sequence[Loaded], progress: Progress) ->
         operators, watch = Operators(http, network), Watch(http, network, progress)
         loading.load(operators, watch, made)
         watch.until_final(len(made))
-        return _seen(network, operators, watch, began, lambda books: loading.ways(made, books))
+        result = _seen(network, operators, watch, began, lambda books: loading.ways(made, books))
+        return replace(result, doctor=health.examined(network, result.total))
 
 
 def _seen(
@@ -123,5 +126,5 @@ def _seen(
             nowhere=nowhere,
         )
         if result.settled or result.final < result.total or time.monotonic() > deadline:
-            return replace(result, doctor=health.examined(network, result.total))
+            return result
         time.sleep(POLL_SECONDS)
