@@ -92,7 +92,7 @@ async def approve(
     if found.initiator == caller.id:
         raise GatewayError(Kind.FORBIDDEN, "nobody approves what they have asked for", code=8001)
     if found.sha256 != sha256:
-        raise GatewayError(Kind.CONFLICT, f"what waits here has the hash {found.sha256}, not that one", code=2004)
+        raise GatewayError(Kind.CONFLICT, "what waits here is another text than the one with that hash", code=2004)
     if found.state is State.EXPIRED:
         return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
     try:
