@@ -15,7 +15,7 @@ from gateway.access import store
 from gateway.access.store import Principal
 from gateway.access.tokens import Authority
 from gateway.audit import log
-from gateway.domain.callers import Caller, Scope
+from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.settings import Settings, token_signer
 
 
@@ -44,9 +44,17 @@ async def registered(tx: db.Tx, caller: Caller) -> None:
     assert await store.add(tx, made, entry_id)
 
 
-async def introduced(settings: Settings, caller: Caller, clock: Callable[[], datetime] = wiring.utc_now) -> Bearer:
-    """Make a caller known to the gateway with these settings; what they show there, by ``clock``."""
+def persons(*names: str) -> list[Caller]:
+    """Persons of these names who may do everything."""
+    return [Caller(name, person=True, sight=EVERYTHING, scopes=frozenset(Scope)) for name in names]
+
+
+async def introduced(
+    settings: Settings, caller: Caller, *others: Caller, clock: Callable[[], datetime] = wiring.utc_now
+) -> Bearer:
+    """Make callers known to the gateway with these settings; what the first shows there, by ``clock``."""
     gateway = wiring.build(settings)
-    await gateway.database.run(partial(registered, caller=caller), "access")
+    for one in (caller, *others):
+        await gateway.database.run(partial(registered, caller=one), "access")
     await gateway.close()
     return Bearer(Authority(settings.issuer_name, token_signer(settings)), caller.id, caller.scopes, clock)

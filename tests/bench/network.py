@@ -26,7 +26,7 @@ from gateway.demo.processes import Child
 from gateway.domain.addresses import LOOPBACK
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
-from tests.bearer import Bearer, introduced
+from tests.bearer import Bearer, introduced, persons
 from tests.bench.program import WATCH
 from tests.faults.processes import free_port
 from tests.stage import AUTHORISATION, ROOT
@@ -223,7 +223,7 @@ def _prepare(network: Network) -> None:
     SoftwareKey.generate().save(folder / "tokens.pem")
     url, key_file, token_key_file = server.dsn("gateway", "gateway_app"), folder / "gateway.pem", folder / "tokens.pem"
     known = Settings(database_url=url, key_file=key_file, token_key_file=token_key_file)
-    network.bearer = asyncio.run(introduced(known, ROOT))
+    network.bearer = asyncio.run(introduced(known, ROOT, *persons("one", "two")))
     settings = {
         "GATEWAY_DATABASE_URL": url,
         "GATEWAY_KEY_FILE": str(key_file),
@@ -267,8 +267,8 @@ def _link(network: Network, member: Member) -> None:
         command += ["--section", f"{registry}={party}"]
     environment = {**os.environ, **network.programs["serve"].environment}
     _run(environment, *command)
-    asked = json.loads(_run(environment, "links", "test", member.code, "--by", "administrator-1"))
-    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "administrator-2"]
+    asked = json.loads(_run(environment, "links", "test", member.code, "--by", "one"))
+    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "two"]
     _run(environment, *approve)
     if not network.admin(member.code, "POST", "activate")["receipted"]:
         raise RuntimeError(f"{member.code} got no receipt for its link.activate")

@@ -1,5 +1,6 @@
 """The commands as an installation runs them: real processes, ``GATEWAY_*`` variables, a PostgreSQL of its own."""
 
+import asyncio
 import json
 import re
 import signal
@@ -20,7 +21,9 @@ import pytest
 
 from gateway import embedded, migrations
 from gateway.domain.addresses import LOOPBACK
+from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from tests.bearer import introduced, persons
 from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
 
 ANYWHERE = "127.0.0.1:0"
@@ -68,6 +71,16 @@ def migrated(installation: Installation) -> Installation:
         done = run("migrate", **installation.settings)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     return installation
+
+
+def known(there: Installation, *names: str) -> None:
+    """Register persons of these names, who may do everything."""
+    settings = Settings(
+        database_url=there.settings["GATEWAY_DATABASE_URL"],
+        key_file=there.folder / "key.pem",
+        token_key_file=there.folder / "tokens.pem",
+    )
+    asyncio.run(introduced(settings, *persons(*names)))
 
 
 @contextmanager
@@ -263,6 +276,7 @@ def test_keys_of_a_link_are_added_listed_and_revoked(migrated: Installation, tmp
     def links(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         return run("links", *arguments, **migrated.settings)
 
+    known(migrated, "one", "two")
     first, second = SoftwareKey.generate(), SoftwareKey.generate("ES256")
     made = ["--kind", "party", "--url", "http://127.0.0.1:9/[/KOR01]", "--keys", key_set("first", first)]
     assert links("add", "JPN01", *made).returncode == 0

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.signing.keys import SoftwareKey
 from tests.e2e.programs import only_line, run
-from tests.e2e.test_cli import Installation, installation, migrated  # noqa: F401 - fixtures
+from tests.e2e.test_cli import Installation, installation, known, migrated  # noqa: F401 - fixtures
 from tests.integration.test_sandbox_play import uuid7
 
 LINK = ["--kind", "party", "--party", "KOR", "--url", "http://127.0.0.1:9"]
@@ -23,6 +23,7 @@ def linked(migrated: Installation, tmp_path_factory: pytest.TempPathFactory) -> 
     jwks.write_text(json.dumps({"keys": [SoftwareKey.generate().public_jwk()]}))
     added = run("links", "add", "KOR01", *LINK, *LIMITS, "--keys", jwks, **migrated.settings)
     assert added.returncode == 0, added.stderr
+    known(migrated, "one", "two", "three")
     return migrated
 
 
@@ -183,7 +184,7 @@ def test_transfers_are_listed_by_pages_and_shown(linked: Installation) -> None:
 
 def test_a_transfer_is_requested_once_under_its_key(linked: Installation) -> None:
     with psycopg.connect(linked.server.dsn("gateway", "gateway_owner")) as database:
-        database.execute("UPDATE link SET state = 'active' WHERE code = 'KOR01'")
+        database.execute("UPDATE link SET state = 'active', capabilities = '{transfer_out}' WHERE code = 'KOR01'")
     there = ["--to", "JPN01/JPN/100-1", "--quantity", "5", "--purpose", "NDC"]
     wish = ["transfers", "request", "--from", "KOR01/KOR/100-1", *there, "--key"]
     asked = told(linked, *wish, "first")

@@ -26,7 +26,7 @@ from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests import deciding
 from tests import stage as staging
-from tests.bearer import Bearer, introduced
+from tests.bearer import Bearer, introduced, persons
 from tests.faults import members
 from tests.faults.members import MEMBERS, REGISTRIES, SECTIONS, SOURCES, USUAL
 from tests.faults.postgres import Postgres
@@ -247,6 +247,8 @@ class Network:
 
 
 OPERATOR = "GATEWAY_OPERATOR_LISTEN"
+#: Who decides on what takes two.
+PERSONS = ("one", "two")
 _OPEN = """
 SELECT id, state, version, 'attempts', attempts, 'next', next_at, 'leased', leased_until, waiting FROM transfer
 WHERE next_at IS NOT NULL OR state = 'attention' ORDER BY created_at LIMIT 40
@@ -276,7 +278,7 @@ async def opened(
         for nr, code in enumerate(REGISTRIES):
             _add_registry(network, code, answers[code], "serve2" if nr % 2 and serves > 1 else "serve")
         await asyncio.gather(*(network.start(name) for name in network.parts))
-        network.bearer = await introduced(network.settings, ROOT, network.now)
+        network.bearer = await introduced(network.settings, ROOT, *persons(*PERSONS), clock=network.now)
         await _link(network, *REGISTRIES)
         await _stock(network)
         yield network
@@ -363,8 +365,8 @@ async def run(network: Network, *arguments: str, armed: str = "", **settings: st
 
 async def decided(network: Network, *arguments: str) -> dict[str, Any]:
     """Run a command that takes two persons: one asks, another approves; what came of it."""
-    asked = await told(network, *arguments, "--by", "operator-1")
-    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "operator-2"]
+    asked = await told(network, *arguments, "--by", "one")
+    approve = ["approvals", "approve", asked["id"], "--sha256", asked["sha256"], "--by", "two"]
     return dict((await told(network, *approve))["result"])
 
 
