@@ -323,7 +323,10 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE log_record SET record = record || ' ' WHERE entry_id = 3"],
         {"log"}, "its leaf does not stand for its record",
     ),
-    "a record lost": (["DELETE FROM log_record WHERE entry_id = 3"], {"log"}, "its record is gone"),
+    "a record lost": (
+        ["DELETE FROM log_record WHERE entry_id = (SELECT min(entry_id) FROM message WHERE type = 'receipt')"],
+        {"log"}, "its record is gone",
+    ),
     "a leaf changed": (["UPDATE log_entry SET leaf = leaf || ' ' WHERE id = 3"], {"log"}, "is not that of its leaf"),
     "a message lost": (
         ["DELETE FROM message WHERE type = 'transfer.request' AND entry_id = (SELECT max(entry_id) FROM message)"],

@@ -20,7 +20,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "an approval of another text": (
         ["ALTER TABLE approval DROP CONSTRAINT hash_is_of_the_text",
-         "UPDATE approval SET sha256 = sha256('another'::bytea) WHERE kind = 'link.test' AND text LIKE '%MEC01%'"],
+         "UPDATE approval SET sha256 = sha256('another'::bytea) WHERE kind = 'link.test' AND canonical LIKE '%MEC01%'"],
         {"approvals"}, "that it was requested is not in the log as it stands",
     ),
     "an approval that nobody asked for": (

@@ -39,15 +39,17 @@ class Command:
 COMMANDS = {
     # First, while every registry answers: what a link is told of a key is owed until it does.
     "keys.announce": Command(
-        lambda keys: ("keys", "announce", str(keys.with_suffix(".pem"))), "(SELECT FROM own_key OFFSET 1) AS m", again=2
+        lambda keys, _: ("keys", "announce", str(keys.with_suffix(".pem"))),
+        "(SELECT FROM own_key OFFSET 1) AS m",
+        again=2,
     ),
     "keys.retire": Command(
-        lambda keys: ("keys", "retire", rotation.kid(keys.with_suffix(".pem"))),
+        lambda keys, _: ("keys", "retire", rotation.kid(keys.with_suffix(".pem"))),
         "own_key WHERE retired_at IS NOT NULL",
         again=2,
     ),
     "keys.revoke": Command(
-        lambda keys: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
+        lambda keys, _: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
         "own_key WHERE revoked_at IS NOT NULL",
         again=2,
     ),

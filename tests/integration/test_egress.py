@@ -14,7 +14,7 @@ from gateway import wiring
 from gateway.domain.addresses import LOOPBACK, PUBLIC, Reach
 from gateway.domain.registry import Outcome, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
-from gateway.links import commands
+from gateway.links import changing, commands
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.envelope import LINK_JSON
@@ -117,9 +117,9 @@ async def test_a_link_with_such_an_address_is_neither_registered_nor_moved(stage
     node = stage.gateway.node
     for work in (
         lambda tx: commands.register(tx, node, link, {"KOR01": "KOR"}, jwks),
-        lambda tx: commands.readdress(tx, node, "MEC01", url),
+        lambda tx: changing.change_wanted(tx, node, "MEC01", {"url": url}),
     ):
         with pytest.raises(GatewayError, match=r"^url: ") as raised:
-            await stage.run(work)
+            await stage.run(work)  # type: ignore[arg-type]
         assert raised.value.kind is Kind.MALFORMED
     assert await stage.count("log_entry") == entries
