@@ -174,7 +174,7 @@ async def events(tx: db.ReadTx) -> list[Event]:
         tx,
         """
         SELECT e.kind, e.at, r.record FROM log_entry e JOIN log_record r ON r.entry_id = e.id
-        WHERE e.kind IN ('link.registered', 'key.registered', 'key.ended', 'key.revoked',
+        WHERE e.kind IN ('link.registered', 'key.registered', 'key.ended', 'key.reopened', 'key.revoked',
                          'own-key.registered', 'own-key.retired', 'own-key.revoked') ORDER BY e.id
         """,
     )

@@ -85,7 +85,7 @@ def key_of(events: Sequence[Event], owner: str, kid: str, *, ours: bool) -> Peer
                 window = {"not_before": _moment(record["not_before"]), "not_after": _moment(record["not_after"])}
             case "own-key.registered" if record["key"] == kid:
                 window = {"not_before": _moment(record["not_before"])}
-            case "key.ended" | "own-key.retired" if record["key"] == kid:
+            case "key.ended" | "key.reopened" | "own-key.retired" if record["key"] == kid:
                 window["not_after"] = _moment(record["not_after"])
             case "key.revoked" | "own-key.revoked" if record["key"] == kid:
                 window |= _revocation(event)
