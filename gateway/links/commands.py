@@ -119,6 +119,7 @@ async def add_keys(
     Raises NOT_FOUND without such a link, MALFORMED for a key or window that is none, CONFLICT when a key is
     registered already, for this link or another.
     """
+    await key_store.change_keys_alone(tx)
     keys = await new_keys(tx, code, jwks, not_before, not_after)
     window = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat() if not_after else None}
     record = {"link": code, "keys": [k.kid for k in keys], **window, **_named(by)}
@@ -186,6 +187,7 @@ async def restored(
 
     What it said before and has not arrived by now never will. Returns the key ids; raises as ``add_keys`` does.
     """
+    await key_store.change_keys_alone(tx)  # so that no key of the earlier life comes in after this look
     earlier = [key.kid for key in await keys(tx, code) if key.revoked_at is None]
     added = await add_keys(tx, code, jwks, now=now, not_before=now, not_after=None, by=by)
     await _revoke(tx, code, earlier, Revocation.RESTORED, now=now, since=None, by=by)

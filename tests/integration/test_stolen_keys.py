@@ -1,16 +1,22 @@
-"""A key that somebody else has too: what is revoked with it."""
+"""A key that somebody else has too: what is revoked with it, and that nothing comes in behind a revocation."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from gateway import db
+from gateway.links import commands
+from gateway.signing.trust import Revocation
 from tests import deciding
 from tests.integration.test_peer_keys import announcement, kid, signing
+from tests.integration.test_races import WAITING
 from tests.integration.test_sandbox_play import Party, stamp
 from tests.played import Played, join
-from tests.refusals import unvouched
+from tests.refusals import is_refusal, unvouched
 from tests.stage import Stage
 
 
@@ -97,3 +103,59 @@ async def test_what_a_key_announced_in_its_good_time_stays(stage: Stage, reason:
     assert {kid for kid, why in (await revoked(stage)).items() if why is None} == {kid(honest), kid(first), kid(second)}
     [(until,)] = await stage.rows(f"SELECT not_after FROM peer_key WHERE kid = '{kid(honest)}'")
     assert stamp(until) == stamp(end)
+
+
+Change = Callable[[db.Tx, str, Party], Awaitable[object]]
+
+
+def revoke(tx: db.Tx, old: str, _: Party) -> Awaitable[object]:
+    now = datetime.now(UTC)
+    return commands.revoke_key(tx, "MEC01", old, Revocation.COMPROMISED, now=now, since=now - timedelta(hours=1))
+
+
+def restore(tx: db.Tx, _: str, __: Party) -> Awaitable[object]:
+    return commands.restored(tx, "MEC01", Party("MEC01").jwks()["keys"], now=datetime.now(UTC))
+
+
+def add(tx: db.Tx, _: str, new: Party) -> Awaitable[object]:
+    now = datetime.now(UTC)
+    return commands.add_keys(tx, "MEC01", new.jwks()["keys"], now=now, not_before=now, not_after=None)
+
+
+async def waits(stage: Stage, task: "asyncio.Task[Any]") -> None:
+    """Wait until a task waits for a lock, or has not had to."""
+
+    async def held() -> bool:
+        return task.done() or bool(await stage.count(WAITING))
+
+    await stage.until(held)
+
+
+@pytest.mark.parametrize("change", [revoke, restore, add])
+async def test_no_key_is_announced_behind_a_change_of_keys(stage: Stage, change: Change) -> None:
+    source, new = await join(stage, "MEC01", "mechanism"), Party("MEC01")
+    kind, made = source.compose("link.keys", [], body=announcement(new))
+    tasks = []
+
+    async def changes(tx: db.Tx) -> None:
+        await change(tx, kid(source.party), new)
+        tasks.append(asyncio.create_task(source.post(kind, made)))  # verified before this is committed
+        await waits(stage, tasks[0])
+
+    await stage.run(changes)
+    await is_refusal(stage, await tasks[0], made, 1007)
+    assert (kid(new) in await revoked(stage)) == (change is add)
+
+
+async def test_a_key_that_comes_in_before_a_restoration_is_of_the_earlier_life(stage: Stage) -> None:
+    source, new = await join(stage, "MEC01", "mechanism"), Party("MEC01")
+    tasks = []
+
+    async def adds(tx: db.Tx) -> None:
+        await add(tx, "", new)
+        tasks.append(asyncio.create_task(stage.run(lambda other: restore(other, "", new))))
+        await waits(stage, tasks[0])
+
+    await stage.run(adds)
+    [renewed] = await tasks[0]
+    assert await revoked(stage) == {kid(source.party): "restored", kid(new): "restored", renewed: None}
