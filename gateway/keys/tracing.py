@@ -50,7 +50,7 @@ async def which(tx: db.ReadTx, code: str, message_id: str, sight: Sight = EVERYT
     found = await store.entry_of(tx, message_id, sight)
     if not found:
         raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log", code=3001)
-    events = await store.events(tx)
+    events = await store.events(tx, [message.record["peer"] for message in found])
     return [_trace(message, events, code, message_id) for message in found]
 
 
