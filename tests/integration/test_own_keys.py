@@ -103,7 +103,7 @@ async def test_the_first_key_is_registered_once_and_no_other_starts_unannounced(
     await shows(stage, first.kid)
     for _ in range(2):
         await stage.gateway.start()
-    assert await stage.rows("SELECT kind FROM log_entry") == [("own-key.registered",)]
+    assert await stage.count("log_entry WHERE kind LIKE 'own-key.%'") == 1
     other = SoftwareKey.generate()
     assert f"{other.kid} was never announced" in await cannot_start(stage, other)
     await shows(stage, first.kid)
