@@ -87,8 +87,8 @@ async def _add_keys(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str])
 
 async def _revoke_key(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
     code, kid, reason = act["link"], act["key"], Revocation(act["reason"])
-    await links.revoke_key(tx, code, kid, reason, now=node.clock(), since=_moment(act["since"]), by=by)
-    return {"link": code, "key": kid, "revoked": reason.value}
+    fall = await links.revoke_key(tx, code, kid, reason, now=node.clock(), since=_moment(act["since"]), by=by)
+    return {"link": code, "key": kid, "revoked": reason.value, **fall.written}
 
 
 async def _restored(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:

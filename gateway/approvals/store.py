@@ -84,7 +84,7 @@ _COLUMNS = """
 
 async def ask_alone(tx: db.Tx) -> None:
     """Let nobody else ask for anything until ``tx`` ends: what is asked for twice at one moment waits once."""
-    await db.rows(tx, "SELECT pg_advisory_xact_lock(7, 0)")
+    await db.rows(tx, "SELECT pg_advisory_xact_lock(9, 0)")
 
 
 async def insert(tx: db.Tx, made: Approval, entry_id: int) -> None:

@@ -101,7 +101,8 @@ def listing(where: Where, as_json: AsJson = False) -> None:
         waiting = [f"{link}: {why}" if why else link for link, why in row["waiting"].items()]
         until = f"{row['until']} {row['ended']}" if row["until"] else ""
         receipted = ", ".join(row["receipted"])
-        table.add_row(row["kid"], row["not_before"], until, receipted, ", ".join(waiting), str(len(row["owes"])))
+        owes = f"{len(row['owes'])}{' or more' if found['more'] else ''}"
+        table.add_row(row["kid"], row["not_before"], until, receipted, ", ".join(waiting), owes)
     plain_console().print(table)
 
 

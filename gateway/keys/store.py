@@ -168,15 +168,19 @@ async def entry_of(tx: db.ReadTx, message_id: str, sight: Sight) -> list[Event]:
     return [_event(r) for r in found]
 
 
-async def events(tx: db.ReadTx) -> list[Event]:
-    """What the log says of keys, in its order (by the index ``log_entry_of_keys``)."""
+async def events(tx: db.ReadTx, links: Sequence[str] | None = None) -> list[Event]:
+    """What the log says of our keys and those of some links, or of all, in its order (by ``log_entry_of_keys``)."""
     found = await db.rows(
         tx,
         """
         SELECT e.kind, e.at, r.record FROM log_entry e JOIN log_record r ON r.entry_id = e.id
-        WHERE e.kind IN ('link.registered', 'key.registered', 'key.ended', 'key.revoked',
-                         'own-key.registered', 'own-key.retired', 'own-key.revoked') ORDER BY e.id
+        WHERE e.kind IN ('link.registered', 'key.registered', 'key.ended', 'key.reopened', 'key.revoked',
+                         'own-key.registered', 'own-key.retired', 'own-key.revoked')
+          AND (CAST(:links AS text[]) IS NULL OR e.kind LIKE 'own-key.%'
+               OR CAST(convert_from(r.record, 'UTF8') AS jsonb) ->> 'link' = ANY(CAST(:links AS text[])))
+        ORDER BY e.id
         """,
+        {"links": list(links) if links is not None else None},
     )
     return [_event(r) for r in found]
 

@@ -50,7 +50,7 @@ async def which(tx: db.ReadTx, code: str, message_id: str, sight: Sight = EVERYT
     found = await store.entry_of(tx, message_id, sight)
     if not found:
         raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log", code=3001)
-    events = await store.events(tx)
+    events = await store.events(tx, [message.record["peer"] for message in found])
     return [_trace(message, events, code, message_id) for message in found]
 
 
@@ -85,7 +85,7 @@ def key_of(events: Sequence[Event], owner: str, kid: str, *, ours: bool) -> Peer
                 window = {"not_before": _moment(record["not_before"]), "not_after": _moment(record["not_after"])}
             case "own-key.registered" if record["key"] == kid:
                 window = {"not_before": _moment(record["not_before"])}
-            case "key.ended" | "own-key.retired" if record["key"] == kid:
+            case "key.ended" | "key.reopened" | "own-key.retired" if record["key"] == kid:
                 window["not_after"] = _moment(record["not_after"])
             case "key.revoked" | "own-key.revoked" if record["key"] == kid:
                 window |= _revocation(event)

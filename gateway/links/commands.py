@@ -23,7 +23,8 @@ from gateway.domain.identifiers import parse_link_code, parse_party, parse_regis
 from gateway.domain.registry import Capability, RegistryKind
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import notices
-from gateway.links import changing, key_store, store
+from gateway.links import changing, falling, key_store, store
+from gateway.links.falling import Fall
 from gateway.links.lifecycle import State, sound, usual
 from gateway.links.store import Link
 from gateway.messages.inbox import Inbound, Together
@@ -118,6 +119,7 @@ async def add_keys(
     Raises NOT_FOUND without such a link, MALFORMED for a key or window that is none, CONFLICT when a key is
     registered already, for this link or another.
     """
+    await key_store.change_keys_alone(tx)
     keys = await new_keys(tx, code, jwks, not_before, not_after)
     window = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat() if not_after else None}
     record = {"link": code, "keys": [k.kid for k in keys], **window, **_named(by)}
@@ -128,31 +130,50 @@ async def add_keys(
 
 async def revoke_key(
     tx: db.Tx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None, by: Sequence[str] = ()
-) -> None:
+) -> Fall:
     """Let a key of ``code`` count no longer: from ``since`` on, which is not in the future, or from now.
 
-    Raises NOT_FOUND without such a key, CONFLICT when it was revoked before, MALFORMED for a time to come.
+    What falls with it is revoked and reopened with it, as it is by now. Raises NOT_FOUND without such a key, CONFLICT
+    when it was revoked before, MALFORMED for a time to come.
     """
-    await require_revocable(tx, code, kid, now=now, since=since)
+    await key_store.change_keys_alone(tx)
+    fall = await falls_with(tx, code, kid, reason, now=now, since=since)
+    await _revoke(tx, code, [kid, *fall.keys], reason, now=now, since=since, by=by)
+    about = {"link": code, "revoked": kid, **_named(by)}
+    for other, end in fall.written["reopened"].items():
+        await log.append(tx, [log.draft("key.reopened", now, {**about, "key": other, "not_after": end})])
+    await key_store.end_keys(tx, code, fall.reopened)
+    return fall
+
+
+async def _revoke(
+    tx: db.Tx, code: str, kids: Sequence[str], reason: Revocation, *, now: datetime, since: datetime | None,
+    by: Sequence[str],
+) -> None:  # fmt: skip
     compromised_since = since if reason is Revocation.COMPROMISED else None
     revoked_at = now if reason is Revocation.COMPROMISED else since or now
-    if not await key_store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
-        raise _revoked_before(code, kid)
-    record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat(), **_named(by)}
-    await log.append(tx, [log.draft("key.revoked", now, record)])
+    for kid in kids:
+        if not await key_store.revoke_key(tx, code, kid, revoked_at, reason, compromised_since):
+            raise _revoked_before(code, kid)
+        record = {"link": code, "key": kid, "reason": reason.value, "since": (since or now).isoformat(), **_named(by)}
+        await log.append(tx, [log.draft("key.revoked", now, record)])
 
 
-async def require_revocable(
-    tx: db.Tx | db.ReadTx, code: str, kid: str, *, now: datetime, since: datetime | None
-) -> None:
-    """Raise as ``revoke_key`` does, unless that key can be revoked now."""
+async def falls_with(
+    tx: db.Tx | db.ReadTx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None
+) -> Fall:
+    """What ``revoke_key`` would revoke beside that key, and reopen, now; raises as it does."""
     if since is not None and since > now:
         raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time", code=2014)
-    found = next((key for key in await keys(tx, code) if key.kid == kid), None)
+    present = await keys(tx, code)
+    found = next((key for key in present if key.kid == kid), None)
     if found is None:
         raise GatewayError(Kind.NOT_FOUND, f"no key {kid} is registered for {code}", code=3001)
     if found.revoked_at is not None:
         raise _revoked_before(code, kid)
+    if reason is Revocation.SUPERSEDED:
+        return Fall()
+    return falling.with_key(kid, since or now, await key_store.words(tx, code), present)
 
 
 def _revoked_before(code: str, kid: str) -> GatewayError:
@@ -166,10 +187,10 @@ async def restored(
 
     What it said before and has not arrived by now never will. Returns the key ids; raises as ``add_keys`` does.
     """
-    earlier = [key for key in await keys(tx, code) if key.revoked_at is None]
+    await key_store.change_keys_alone(tx)  # so that no key of the earlier life comes in after this look
+    earlier = [key.kid for key in await keys(tx, code) if key.revoked_at is None]
     added = await add_keys(tx, code, jwks, now=now, not_before=now, not_after=None, by=by)
-    for key in earlier:
-        await revoke_key(tx, code, key.kid, Revocation.RESTORED, now=now, since=None, by=by)
+    await _revoke(tx, code, earlier, Revocation.RESTORED, now=now, since=None, by=by)
     return added
 
 

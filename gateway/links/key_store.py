@@ -1,7 +1,8 @@
 """Rows of the keys that linked systems sign with: which vouch for whom, from when until when, and which no longer."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Column, DateTime, insert
@@ -28,6 +29,20 @@ class PeerKeyRow(SQLModel, table=True):
     registered_by: int
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What an entry of the log says of one key: that it ``registers`` it, or until when it counts, from then on.
+
+    ``signed_by`` is the key that signed the message that said so; nothing where people did.
+    """
+
+    kid: str
+    at: datetime
+    registers: bool
+    not_after: datetime | None
+    signed_by: str | None
+
+
 async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     """Every key ever registered for these links, with windows and revocations."""
     found = await db.rows(
@@ -52,8 +67,29 @@ async def keys(tx: db.Tx | db.ReadTx, codes: Sequence[str]) -> list[PeerKey]:
     ]
 
 
+async def words(tx: db.Tx | db.ReadTx, code: str) -> list[Word]:
+    """What the log says of the keys of a link and their ends, in its order (by the index ``log_entry_of_keys``)."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT k.kid, e.at, e.kind IN ('link.registered', 'key.registered') AS registers,
+               CAST(r.said ->> 'not_after' AS timestamptz) AS not_after, r.said ->> 'signed_by' AS signed_by
+        FROM log_entry e JOIN log_record l ON l.entry_id = e.id
+        CROSS JOIN LATERAL (SELECT CAST(convert_from(l.record, 'UTF8') AS jsonb) AS said) AS r
+        CROSS JOIN LATERAL
+          jsonb_array_elements_text(coalesce(r.said -> 'keys', jsonb_build_array(r.said -> 'key'))) AS k(kid)
+        WHERE e.kind IN ('link.registered', 'key.registered', 'key.ended', 'key.reopened')
+          AND r.said ->> 'link' = :code ORDER BY e.id
+        """,
+        {"code": code},
+    )
+    return [
+        Word(r.kid, r.at, r.registers, r.not_after.astimezone(UTC) if r.not_after else None, r.signed_by) for r in found
+    ]
+
+
 async def change_keys_alone(tx: db.Tx) -> None:
-    """Let nobody else announce keys until ``tx`` ends: of two who bring one key, the second finds the first's."""
+    """Let nobody else change keys until ``tx`` ends: the second of two finds what the first has brought or revoked."""
     await db.rows(tx, "SELECT pg_advisory_xact_lock(7, 0)")
 
 
@@ -70,8 +106,8 @@ async def key_owners(tx: db.Tx | db.ReadTx, kids: Sequence[str]) -> dict[str, st
     return {r.kid: r.link for r in found}
 
 
-async def end_keys(tx: db.Tx, code: str, ends: Mapping[str, datetime]) -> None:
-    """Write until when each of these keys of a link counts."""
+async def end_keys(tx: db.Tx, code: str, ends: Mapping[str, datetime | None]) -> None:
+    """Write until when each of these keys of a link counts; None is without an end."""
     await db.execute(
         tx,
         """

@@ -2,7 +2,8 @@
 
 Taken whole or refused whole, as a verdict; the numbers and limits are those of the contract, section 9. An old key goes
 on counting for what was sent before its end, so that stored bytes stay sendable. Nothing here takes a key's power away
-at once: that is a revocation, which persons decide on. Each change is an entry of the log, beside the message's own.
+at once: that is a revocation, which persons decide on, and behind which nothing is announced. Each change is an entry
+of the log, beside the message's own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ async def announced(tx: db.Tx, _node: Node, inbound: Inbound) -> Sequence[ItemRe
     await key_store.change_keys_alone(tx)
     present = {key.kid: key for key in await key_store.keys(tx, [sender])}
     taken = await key_store.key_owners(tx, [key.kid for key in said.keys])
-    judge(said, present, taken)
+    judge(said, present, taken, inbound.message.kid)
     if said.keys:
         await key_store.add_keys(tx, said.keys, await _note(tx, inbound, _registered(sender, said.keys)))
     for kid, end in said.retire.items():
@@ -73,11 +74,13 @@ def read(sender: str, body: object, sent_at: datetime) -> Announcement:
     return Announcement(tuple(_key(sender, jwk, not_before) for jwk in jwks), ends)
 
 
-def judge(said: Announcement, present: Mapping[str, PeerKey], taken: Mapping[str, str]) -> None:
-    """Raise REJECTED with 1007 unless a sender with the keys ``present`` may announce this.
+def judge(said: Announcement, present: Mapping[str, PeerKey], taken: Mapping[str, str], signer: str) -> None:
+    """Raise REJECTED with 1007 unless a sender with the keys ``present`` may announce this under ``signer``.
 
     ``taken`` are those of its new keys that are registered already, and for whom.
     """
+    if present[signer].revoked_at is not None:  # since the message was verified, or for what was sent later
+        raise _refused("the key that signed this is revoked")
     new = [key.kid for key in said.keys]
     if len(set(new)) < len(new):
         raise _refused("a key is announced twice")

@@ -5,6 +5,7 @@ may have to be said again. The key is read from what was sent, so that this hold
 """
 
 from gateway import db
+from gateway.domain.callers import EVERYTHING, Sight
 from gateway.domain.transfers import FINAL, State
 from gateway.keys.commands import Debt
 from gateway.messages import store as messages
@@ -15,8 +16,8 @@ from gateway.transfers.statements import SAID
 _AGAIN = ("commit_id", "cancel_id", "settle_id")
 
 
-async def unanswered(tx: db.Tx | db.ReadTx) -> list[Debt]:
-    """Every message of ours that its receiver has not answered for good."""
+async def unanswered(tx: db.Tx | db.ReadTx, sight: Sight = EVERYTHING, limit: int | None = None) -> list[Debt]:
+    """Every message of ours that its receiver, if in sight, has not answered for good; or the oldest so many."""
     parts = ["SELECT message_id, peer FROM owed"]
     for state, sayings in SAID.items():
         for said in sayings:
@@ -31,8 +32,10 @@ async def unanswered(tx: db.Tx | db.ReadTx) -> list[Debt]:
         f"""
         SELECT DISTINCT CAST(u.message_id AS text) AS message_id, u.peer, m.type
         FROM ({" UNION ALL ".join(parts)}) AS u(message_id, peer)
-        JOIN message m ON m.message_id = u.message_id AND m.direction = 'out' ORDER BY 1
+        JOIN message m ON m.message_id = u.message_id AND m.direction = 'out'
+        WHERE CAST(:sight AS text) IS NULL OR u.peer = :sight ORDER BY 1 LIMIT CAST(:limit AS bigint)
         """,
+        {"sight": sight.code, "limit": limit},
     )
     signed = await messages.signed_here(tx, [r.message_id for r in found])
     return [Debt(r.message_id, r.peer, r.type, compact.kid(signed[r.message_id])) for r in found]

@@ -23,10 +23,10 @@ def keys(database: db.Database, node: Node) -> APIRouter:
 
     @router.get("/keys")
     async def listing(caller: Annotated[Caller, needs(Scope.LINKS_READ)]) -> schemas.OwnKeys:
-        """Every key this gateway has signed with or announced: who has receipted it, and what it still owes."""
+        """Every key this gateway has signed with or announced: who has receipted it, and the oldest of what it owes."""
         async with database.reading() as tx:
             found = await view.listing(tx, owing.unanswered, caller.sight)
-        return schemas.OwnKeys(keys=[schemas.OwnKey.model_validate(row, from_attributes=True) for row in found])
+        return schemas.OwnKeys.model_validate(found, from_attributes=True)
 
     @router.get("/messages/{message}/key")
     async def which(message: str, caller: Annotated[Caller, needs(Scope.AUDIT_READ)]) -> schemas.Traces:

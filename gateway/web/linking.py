@@ -117,11 +117,16 @@ def _keys(router: APIRouter, node: Node, four_eyes: FourEyes) -> None:
 
     @router.post("/links/{code}/keys/{kid}/revoke", status_code=202)
     async def revoke(code: str, kid: str, wanted: link_schemas.KeyRevocation, caller: Admin) -> schemas.Approval:
-        """Ask that a key counts no longer, since ``since`` or from the approval on. It cannot be undone."""
+        """Ask that a key counts no longer, since ``since`` or from the approval on. It cannot be undone.
+
+        Unless it is superseded, the keys it has announced since then are revoked with it (``also``), and a key that it
+        gave an end counts again until the one it had before (``reopened``): those of now are in the text to approve,
+        and ``result`` names those of the approval.
+        """
 
         async def act(tx: db.Tx) -> dict[str, Any]:
-            await commands.require_revocable(tx, code, kid, now=node.clock(), since=wanted.since)
-            return {"link": code, "key": kid, **wanted.model_dump(mode="json")}
+            fall = await commands.falls_with(tx, code, kid, wanted.reason, now=node.clock(), since=wanted.since)
+            return {"link": code, "key": kid, **wanted.model_dump(mode="json"), **fall.written}
 
         return await _asked(four_eyes, caller, code, "key-revoke", act)
 

@@ -298,9 +298,10 @@ class OwnKey(BaseModel):
 
 
 class OwnKeys(BaseModel):
-    """The gateway's message keys, the oldest first."""
+    """The gateway's message keys, the oldest first; ``more`` if they owe more than the oldest that are listed."""
 
     keys: list[OwnKey]
+    more: bool
 
 
 class Trace(BaseModel):

@@ -62,7 +62,7 @@ async def everybody_told(stage: Stage) -> bool:
 
 async def listed(stage: Stage) -> dict[str, view.KeyRow]:
     async with stage.gateway.database.reading() as tx:
-        return {row.kid: row for row in await view.listing(tx, owing.unanswered)}
+        return {row.kid: row for row in (await view.listing(tx, owing.unanswered)).keys}
 
 
 async def trace(stage: Stage, message_id: str) -> list[tracing.Trace]:

@@ -65,7 +65,7 @@ $$;
 #: Few of many entries: what happened to a key is found without walking through the log.
 OF_KEYS = """
 CREATE INDEX log_entry_of_keys ON log_entry (id)
-  WHERE kind IN ('link.registered', 'key.registered', 'key.ended', 'key.revoked',
+  WHERE kind IN ('link.registered', 'key.registered', 'key.ended', 'key.reopened', 'key.revoked',
                  'own-key.registered', 'own-key.retired', 'own-key.revoked');
 """
 
