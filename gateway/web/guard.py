@@ -2,8 +2,8 @@
 
 A request that names one of ``ONCE`` twice is refused (400), because a front and this process might each believe another
 one. A body, where it is not read within bounds of its own (``link``), has at most ``max_body`` bytes, counted as they
-arrive, and comes within ``READ_SECONDS``: 413 and 408, and the connection is closed. Every answer tells a browser to
-treat it as data of this origin alone, and nobody to keep it.
+arrive, and is there ``READ_SECONDS`` after its head, however it drips: 413 and 408, and the connection is closed. Every
+answer tells a browser to treat it as data of this origin alone, and nobody to keep it.
 """
 
 import asyncio
@@ -60,13 +60,13 @@ class Guard:
 
 def _bounded(receive: Receive, most: int) -> Receive:
     """The same body, as long as it is within its bounds."""
-    seen = 0
+    seen, deadline = 0, asyncio.get_running_loop().time() + READ_SECONDS
     closing = {"connection": "close"}
 
     async def bounded() -> Message:
         nonlocal seen
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the body took too long to arrive", closing) from None

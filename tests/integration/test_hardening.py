@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.messages.inbox import STRANGERS_KEPT
+from gateway.signing.envelope import MAX_BODY
 from gateway.web import guard, protocol
 from tests.handmade import signer
 from tests.integration.test_sandbox_play import Party, text
@@ -133,6 +134,58 @@ async def test_an_operators_body_is_bounded_in_length_and_time(shared: Stage, mo
     is_problem(await said(shared, OPERATOR, *endless), 413)
     monkeypatch.setattr(guard, "READ_SECONDS", 0.3)
     is_problem(await said(shared, OPERATOR, head + b"content-length: 10\r\n\r\n{"), 408)
+    monkeypatch.setattr(guard, "READ_SECONDS", 1.0)
+    reader, writer = await connected(shared, OPERATOR)
+    writer.write(head + b"content-length: 1000\r\n\r\n{")
+    answer = asyncio.create_task(read(reader))
+    async with asyncio.timeout(10):
+        while not answer.done():
+            writer.write(b" ")
+            await asyncio.sleep(0.2)
+    is_problem(await answer, 408)
+    writer.close()
+
+
+@BOTH
+async def test_what_is_answered_before_it_ends_is_not_read_on(
+    shared: Stage, listener: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.5)
+    reader, writer = await connected(shared, listener)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+    assert (await read(reader))[0] in (200, 404)
+    await closed(reader, writer, b"x", every=0.1)
+
+
+async def test_a_message_without_end_is_answered_and_cut_off(shared: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.5)
+    reader, writer = await connected(shared, LINK)
+    piece = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    writer.write(POST + b"transfer-encoding: chunked\r\n\r\n" + piece * (MAX_BODY // 0x100000 + 1))
+    is_problem(await read(reader), 413)
+    await closed(reader, writer, piece, every=0.01)
+
+
+@BOTH
+async def test_empty_lines_are_no_request(shared: Stage, listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    reader, writer = await connected(shared, listener)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await read(reader))[0] in (200, 404)
+    await closed(reader, writer, b"\r\n", every=0.1)
+
+
+async def closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drip: bytes, *, every: float) -> None:
+    """Go on sending ``drip``; the connection ends within seconds all the same."""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            while not writer.is_closing():
+                writer.write(drip)
+                await writer.drain()
+                await asyncio.sleep(every)
+    writer.close()
+    with suppress(ConnectionError):
+        await reader.read()
 
 
 @BOTH
