@@ -215,10 +215,13 @@ def libpq_address(url: str) -> str:
 
 
 def _options(address: str) -> str:
-    """What is asked of a session beside what the address itself asks for; an idle limit of its own stays."""
+    """What is asked of a session beside what the address itself asks for; an idle limit of its own stays.
+
+    Times come in UTC: the last of the year 9999 is in another zone of a year that no program can read.
+    """
     given = str(psycopg.conninfo.conninfo_to_dict(address).get("options") or "")
     mine = "" if _IDLE in given else f"-c {_IDLE}={IDLE_MS}"
-    return f"{given} {mine}".strip()
+    return f"{given} {mine} -c timezone=UTC".strip()
 
 
 def words(error: BaseException | None) -> str:

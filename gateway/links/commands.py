@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from gateway import db
 from gateway.audit import log
-from gateway.domain import wire
+from gateway.domain import moments, wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import parse_link_code, parse_party, parse_registry_code
 from gateway.domain.registry import Capability, RegistryKind
@@ -146,7 +146,7 @@ async def require_revocable(
     tx: db.Tx | db.ReadTx, code: str, kid: str, *, now: datetime, since: datetime | None
 ) -> None:
     """Raise as ``revoke_key`` does, unless that key can be revoked now."""
-    if since is not None and since > now:
+    if since is not None and moments.known(since) > now:
         raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time", code=2014)
     found = next((key for key in await keys(tx, code) if key.kid == kid), None)
     if found is None:
@@ -301,7 +301,8 @@ async def new_keys(
 ) -> list[PeerKey]:
     """Further keys of a link, as they would be registered; raises as ``add_keys`` does."""
     await changing.require(tx, code)
-    if not_after is not None and not_after <= not_before:
+    moments.known(not_before)
+    if not_after is not None and moments.known(not_after) <= not_before:
         raise GatewayError(Kind.MALFORMED, "a key that ends before it begins is never valid", code=2014)
     return await _new_keys(tx, code, jwks, not_before, not_after)
 
