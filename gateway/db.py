@@ -10,10 +10,11 @@ deadlock or serialisation failure is repeated a bounded number of times before i
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from typing import Any, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeVar
 
 import psycopg
 from sqlalchemy import CursorResult, Row, TextClause, text
@@ -212,6 +213,24 @@ def libpq_address(url: str) -> str:
     except psycopg.ProgrammingError as error:
         raise GatewayError(Kind.MALFORMED, words(error)) from None
     return address
+
+
+class Kept(Generic[T]):
+    """What a transaction has read, kept for some seconds: for what everybody may ask for, as often as they like."""
+
+    def __init__(self, database: Database, read: Callable[[ReadTx], Awaitable[T]], seconds: float) -> None:
+        self._database, self._read, self._seconds = database, read, seconds
+        self._reading = asyncio.Lock()
+        self._found: tuple[float, T] | None = None
+
+    async def get(self) -> T:
+        """What was read no longer than ``seconds`` ago; whoever comes first reads for all."""
+        async with self._reading:
+            if self._found is None or time.monotonic() >= self._found[0]:
+                async with self._database.reading() as tx:
+                    found = await self._read(tx)
+                self._found = time.monotonic() + self._seconds, found
+            return self._found[1]
 
 
 def _options(address: str) -> str:
