@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError, Kind
 from gateway.web import problems
+from gateway.web.headers import HEADERS
 
 #: Longest body of an operator's request, in bytes: what is asked for is some addresses and a number.
 MAX_BODY = 64 * 1024
@@ -21,14 +22,8 @@ MAX_BODY = 64 * 1024
 READ_SECONDS = 15.0
 #: Headers that must not come twice.
 ONCE = frozenset({b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key"})
-#: On every answer; Strict-Transport-Security is for whoever speaks TLS, the front.
-HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-)
+#: What every answer has where it does not say otherwise.
+_ADDED = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
 
 
 class Guard:
@@ -46,7 +41,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in HEADERS if h[0] not in there)]
+                message["headers"] = [*message["headers"], *(h for h in _ADDED if h[0] not in there)]
             await send(message)
 
         counts = Counter(name for name, _ in scope["headers"])

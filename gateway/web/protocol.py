@@ -13,6 +13,8 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.web.headers import HEADERS
+
 #: How long the head of a request may take, in seconds: one packet from anybody who means it.
 HEAD_SECONDS = 15.0
 #: Longest head in bytes: a token and a trace fit many times.
@@ -107,7 +109,7 @@ class Protocol(HttpToolsProtocol):
             return
         document = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail, "code": 2001}
         body = json.dumps(document).encode()
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        headers = {"content-type": "application/problem+json", "content-length": len(body), "connection": "close"}
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{n}: {v}" for n, v in (headers | HEADERS).items())]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
