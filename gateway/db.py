@@ -10,10 +10,11 @@ deadlock or serialisation failure is repeated a bounded number of times before i
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from typing import Any, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeVar
 
 import psycopg
 from sqlalchemy import CursorResult, Row, TextClause, text
@@ -214,11 +215,32 @@ def libpq_address(url: str) -> str:
     return address
 
 
+class Kept(Generic[T]):
+    """What a transaction has read, kept for some seconds: for what everybody may ask for, as often as they like."""
+
+    def __init__(self, database: Database, read: Callable[[ReadTx], Awaitable[T]], seconds: float) -> None:
+        self._database, self._read, self._seconds = database, read, seconds
+        self._reading = asyncio.Lock()
+        self._found: tuple[float, T] | None = None
+
+    async def get(self) -> T:
+        """What was read no longer than ``seconds`` ago; whoever comes first reads for all."""
+        async with self._reading:
+            if self._found is None or time.monotonic() >= self._found[0]:
+                async with self._database.reading() as tx:
+                    found = await self._read(tx)
+                self._found = time.monotonic() + self._seconds, found
+            return self._found[1]
+
+
 def _options(address: str) -> str:
-    """What is asked of a session beside what the address itself asks for; an idle limit of its own stays."""
+    """What is asked of a session beside what the address itself asks for; an idle limit of its own stays.
+
+    Times come in UTC: the last of the year 9999 is in another zone of a year that no program can read.
+    """
     given = str(psycopg.conninfo.conninfo_to_dict(address).get("options") or "")
     mine = "" if _IDLE in given else f"-c {_IDLE}={IDLE_MS}"
-    return f"{given} {mine}".strip()
+    return f"{given} {mine} -c timezone=UTC".strip()
 
 
 def words(error: BaseException | None) -> str:

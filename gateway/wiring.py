@@ -18,6 +18,7 @@ from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.approvals.commands import Executor, Parameters
+from gateway.domain import moments
 from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
 from gateway.domain.registry import Registry
@@ -92,7 +93,7 @@ async def _revoke_key(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str
 
 
 async def _restored(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
-    code, since = act["link"], datetime.fromisoformat(act["since"])
+    code, since = act["link"], moments.read(act["since"])
     kids = await links.restored(tx, code, act["keys"], now=node.clock(), by=by)
     found = [{"transfer": transfer, "state": state} for transfer, state in await view.since(tx, code, since)]
     return {"link": code, "keys": kids, "transfers": found}
@@ -121,7 +122,7 @@ async def _lift(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> 
 
 
 def _moment(written: str | None) -> datetime | None:
-    return datetime.fromisoformat(written) if written else None
+    return moments.read(written) if written else None
 
 
 #: Kind of act → what does it once two persons have decided on it. An act that is not here cannot be asked for.

@@ -2,8 +2,8 @@
 
 Whoever administers one registry does so for that registry alone, and gives nobody what its people cannot have; of what
 belongs to another they hear the same as of what is not there (8001). The log names principals by pseudonym. Raises
-MALFORMED (2001, 1007 for a key) with the field that is wrong, CONFLICT (2004) for what was given or done before, and
-NOT_FOUND (3001) to whoever is bound to all.
+MALFORMED (2001, 2014 for a time, 1007 for a key) with the field that is wrong, CONFLICT (2004) for what was given or
+done before, and NOT_FOUND (3001) to whoever is bound to all.
 """
 
 import re
@@ -17,6 +17,7 @@ from gateway import db
 from gateway.access import store
 from gateway.access.store import Principal
 from gateway.audit import log
+from gateway.domain import moments
 from gateway.domain.callers import Caller, Role, Scope, hidden
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
@@ -58,7 +59,7 @@ def wanted_person(written: Mapping[str, Any]) -> Wanted:
         written["registry"],
         written["keys"],
         role=Role(written["role"]),
-        not_after=datetime.fromisoformat(until) if until else None,
+        not_after=moments.read(until) if until else None,
     )
 
 
@@ -165,7 +166,7 @@ def _require_scopes(wanted: Wanted) -> None:
 
 def _keys(owner: str, jwks: Sequence[Mapping[str, Any]], now: datetime, not_after: datetime | None) -> list[PeerKey]:
     """The keys as given; raises MALFORMED with the field for one that cannot be used."""
-    if not_after is not None and not_after <= now:
+    if not_after is not None and moments.known(not_after) <= now:
         raise _malformed("not_after", "a key that has ended verifies nothing")
     try:
         keys = [PeerKey.from_jwk(owner, jwk, not_before=now, not_after=not_after) for jwk in jwks]

@@ -1,8 +1,8 @@
 """The token endpoint: an assertion that a client's key has signed, once, for an access token of ten minutes.
 
 What it must say is judged in ``tokens``; here the form is read, the principal fetched, the assertion used up in the
-transaction of the answer, and whoever comes too often put off. Answers are those of RFC 6749, errors too. Fails with
-UNAVAILABLE without a database.
+transaction of the answer, and whoever comes too often put off: where it names nobody, before the database is asked.
+Answers are those of RFC 6749, errors too. Fails with UNAVAILABLE without a database.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,8 @@ from gateway.signing.keys import ALGORITHMS
 MAX_FORM = 2 * jwt.MAX_BYTES
 #: Members a form may have: there are five that mean anything.
 MAX_FIELDS = 16
+#: How old may be what is known of who there is and which keys sign, where it only saves work: anybody may ask.
+KEPT_SECONDS = 1.0
 #: What a client must be able to do, as authorisation servers name it.
 AUTH_METHOD = "private_key_jwt"
 
@@ -34,6 +36,8 @@ class Endpoint:
         self._node = node
         self._authority = authority
         self._limits = Limits(node.clock)
+        self._principals = db.Kept(database, store.ids, KEPT_SECONDS)
+        self._token_keys = db.Kept(database, store.token_keys, KEPT_SECONDS)
 
     async def register(self) -> None:
         """Make known which key signs the tokens given here; raises CONFLICT when that key was revoked."""
@@ -47,17 +51,25 @@ class Endpoint:
     async def answer(self, body: bytes) -> Answer:
         """What a request with this form is answered."""
         form = _read(body)
-        answer = _error("invalid_request", "a form, each member once") if form is None else await self._answer(form)
-        if answer.assertion is None and answer.status != 429:  # it has proven nothing
+        claimed = tokens.claimed(form) if form else None
+        stranger = claimed is None or claimed not in await self._principals.get()
+        if stranger and (put_off := self._put_off(STRANGERS)):
+            return put_off
+        if form is None:
+            return _error("invalid_request", "a form, each member once")
+        answer = await self._answer(form, claimed)
+        if not stranger and answer.assertion is None and answer.status != 429:  # it has proven nothing
             return self._put_off(STRANGERS) or answer
         return answer
 
-    async def _answer(self, form: Mapping[str, str]) -> Answer:
-        claimed = tokens.claimed(form)
+    async def _answer(self, form: Mapping[str, str], claimed: str | None) -> Answer:
         now = self._node.clock()
 
+        if claimed is None:
+            return self._authority.answer(form, None, [], now)
+
         async def work(tx: db.Tx) -> Answer:
-            principal = await store.find(tx, claimed) if claimed else None
+            principal = await store.find(tx, claimed)
             keys = await store.keys(tx, principal.id, now) if principal else []
             answer = self._authority.answer(form, principal, keys, now)
             shown = answer.assertion
@@ -81,8 +93,7 @@ class Endpoint:
 
     async def jwks(self) -> list[dict[str, str]]:
         """The public keys that tokens given on this database are verified by."""
-        async with self._database.reading() as tx:
-            return [dict(key.jwk) for key in await store.token_keys(tx) if not key.revoked]
+        return [dict(key.jwk) for key in await self._token_keys.get() if not key.revoked]
 
     def metadata(self, base: str) -> dict[str, Any]:
         """What clients must know (RFC 8414); ``base`` is the address we were called at, without a path."""

@@ -84,6 +84,11 @@ async def _caller(tx: db.Tx | db.ReadTx, condition: str, given: str) -> Caller |
     return Caller(found.id, found.person, Sight(found.registry, r.party), found.allowed)
 
 
+async def ids(tx: db.ReadTx) -> frozenset[str]:
+    """Everybody who may call."""
+    return frozenset(r.id for r in await db.rows(tx, "SELECT id FROM principal WHERE revoked_by IS NULL", {}))
+
+
 async def find(tx: db.Tx | db.ReadTx, principal: str) -> Principal | None:
     """The principal with this id, revoked or not."""
     r = await db.one(tx, f"SELECT {_PRINCIPAL} FROM principal p WHERE p.id = :id", {"id": principal})

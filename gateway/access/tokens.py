@@ -6,6 +6,7 @@ are made and verified in ``signing.jwt`` instead of authlib's way, which takes p
 accepts more algorithms than two. All moments come from the caller's clock.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ ASSERTION_SECONDS = 300
 LEEWAY_SECONDS = 30
 #: The longest name of an assertion, in characters.
 MAX_JTI = 128
+
+#: What the id of somebody may be: what is none is nobody's, and not looked up.
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 # authlib refuses requests that did not come by https; what our listener is reached by is the settings' to judge.
 _URI = "https://gateway.invalid/token"
@@ -97,12 +101,13 @@ def audience(issuer: str) -> str:
 
 
 def claimed(form: Mapping[str, str]) -> str | None:
-    """Whose an assertion says it is, which may be anybody's word; nothing when there is none that can be read."""
+    """Whose an assertion says it is, which may be anybody's word; nothing when there is none that can be somebody's."""
     try:
         claims = jwt.read(form.get("client_assertion", "")).claims
     except GatewayError:
         return None
-    return claims["sub"] if isinstance(claims.get("sub"), str) else None
+    sub = claims.get("sub")
+    return sub if isinstance(sub, str) and _ID.fullmatch(sub) else None
 
 
 def judged(claims: Mapping[str, Any], issuer: str, now: datetime) -> tuple[str, frozenset[str]]:

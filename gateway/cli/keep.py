@@ -35,9 +35,14 @@ def moment(text: str) -> str:
 
 @contextmanager
 def chosen(keep: Path | None) -> "Iterator[Settings]":
-    """The settings to work with; starts the folder's database when nobody runs it, and stops it again."""
-    from gateway import embedded, settings
+    """The settings to work with; starts the folder's database when nobody runs it, and stops it again.
 
+    From here on warnings are logged as a server logs them: left alone, the library would print tracebacks with the
+    values of variables, between what a command answers.
+    """
+    from gateway import embedded, settings, telemetry
+
+    telemetry.configure(quiet=True)
     if keep is None:
         yield settings.read()
         return

@@ -1,7 +1,7 @@
 """``gateway links keys``: which keys vouch for a linked system, from when until when, and which count no longer."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import AsJson, plain_console
+from gateway.domain import moments
 from gateway.errors import GatewayError, Kind
 from gateway.signing.trust import Revocation
 
@@ -18,13 +19,7 @@ app = typer.Typer(help="The keys that vouch for a linked system.", no_args_is_he
 
 def moment(text: str) -> datetime:
     """A time with its offset from UTC; without one it would mean another moment on another machine."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise GatewayError(Kind.MALFORMED, f"{text!r} is not a time such as 2026-03-01T12:00:00Z")
-    return found.astimezone(UTC)
+    return moments.read(text)
 
 
 Code = Annotated[str, typer.Argument(help="Link code of the system, for example KOR01.")]

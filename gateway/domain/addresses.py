@@ -24,10 +24,16 @@ MAX_URL = 2_000
 #: Below it are ports of other services, but for those of HTTP and HTTPS; whoever names a network knows what is there.
 LOWEST_PORT, WELL_KNOWN = 1_024, (80, 443)
 
-#: A public address under which one large cloud answers its machines with their secrets.
-_METADATA = frozenset({ip_address("168.63.129.16")})
-#: IPv6 networks whose addresses end in, or begin with, an IPv4 address that is what is reached.
-_NAT64, _COMPATIBLE = IPv6Network("64:ff9b::/96"), IPv6Network("::/96")
+#: All that is given out of IPv6 for the internet; whatever else has a meaning has a special one.
+_UNICAST = IPv6Network("2000::/3")
+#: What looks public and is not, whatever the version of ``ipaddress`` knows: protocol assignments, of which clouds take
+#: addresses for what tells their machines their secrets (192.0.0.192, and 168.63.129.16 beside), relays, documentation.
+_SPECIAL: tuple[Network, ...] = (
+    *map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")),
+    *map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")),
+)
+#: Addresses that end in an IPv4 address that is what is reached.
+_NAT64 = IPv6Network("64:ff9b::/96")
 _URL = re.compile(r"[!-~]+")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
@@ -106,8 +112,8 @@ def _reached(ip: Address) -> Address:
 
 
 def _is_public(ip: Address) -> bool:
-    special = ip.is_multicast or ip in _METADATA or (isinstance(ip, IPv6Address) and ip in _COMPATIBLE)
-    return ip.is_global and not special
+    special = ip.is_multicast or any(ip in network for network in _SPECIAL if network.version == ip.version)
+    return ip.is_global and not special and (isinstance(ip, IPv4Address) or ip in _UNICAST)
 
 
 def _wrong(why: str) -> GatewayError:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from gateway import db
 from gateway.audit import log
-from gateway.domain import wire
+from gateway.domain import moments, wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import parse_link_code, parse_party, parse_registry_code
 from gateway.domain.registry import Capability, RegistryKind
@@ -163,7 +163,7 @@ async def falls_with(
     tx: db.Tx | db.ReadTx, code: str, kid: str, reason: Revocation, *, now: datetime, since: datetime | None
 ) -> Fall:
     """What ``revoke_key`` would revoke beside that key, and reopen, now; raises as it does."""
-    if since is not None and since > now:
+    if since is not None and moments.known(since) > now:
         raise GatewayError(Kind.MALFORMED, "a key is revoked from now or from an earlier time", code=2014)
     present = await keys(tx, code)
     found = next((key for key in present if key.kid == kid), None)
@@ -322,7 +322,8 @@ async def new_keys(
 ) -> list[PeerKey]:
     """Further keys of a link, as they would be registered; raises as ``add_keys`` does."""
     await changing.require(tx, code)
-    if not_after is not None and not_after <= not_before:
+    moments.known(not_before)
+    if not_after is not None and moments.known(not_after) <= not_before:
         raise GatewayError(Kind.MALFORMED, "a key that ends before it begins is never valid", code=2014)
     return await _new_keys(tx, code, jwks, not_before, not_after)
 

@@ -2,8 +2,8 @@
 
 A request that names one of ``ONCE`` twice is refused (400), because a front and this process might each believe another
 one. A body, where it is not read within bounds of its own (``link``), has at most ``max_body`` bytes, counted as they
-arrive, and comes within ``READ_SECONDS``: 413 and 408, and the connection is closed. Every answer tells a browser to
-treat it as data of this origin alone, and nobody to keep it.
+arrive, and is there ``READ_SECONDS`` after its head, however it drips: 413 and 408, and the connection is closed. Every
+answer tells a browser to treat it as data of this origin alone, and nobody to keep it.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError, Kind
 from gateway.web import problems
+from gateway.web.headers import HEADERS
 
 #: Longest body of an operator's request, in bytes: what is asked for is some addresses and a number.
 MAX_BODY = 64 * 1024
@@ -21,14 +22,8 @@ MAX_BODY = 64 * 1024
 READ_SECONDS = 15.0
 #: Headers that must not come twice.
 ONCE = frozenset({b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key"})
-#: On every answer; Strict-Transport-Security is for whoever speaks TLS, the front.
-HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-)
+#: What every answer has where it does not say otherwise.
+_ADDED = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
 
 
 class Guard:
@@ -46,7 +41,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in HEADERS if h[0] not in there)]
+                message["headers"] = [*message["headers"], *(h for h in _ADDED if h[0] not in there)]
             await send(message)
 
         counts = Counter(name for name, _ in scope["headers"])
@@ -60,13 +55,13 @@ class Guard:
 
 def _bounded(receive: Receive, most: int) -> Receive:
     """The same body, as long as it is within its bounds."""
-    seen = 0
+    seen, deadline = 0, asyncio.get_running_loop().time() + READ_SECONDS
     closing = {"connection": "close"}
 
     async def bounded() -> Message:
         nonlocal seen
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the body took too long to arrive", closing) from None

@@ -8,7 +8,6 @@ overloaded.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -72,29 +71,15 @@ class _Reading:
         return bytes(received)
 
 
-class _Shown:
-    """The keys that may sign, read no more often than ``KEYS_SECONDS``: everybody may ask, as often as they like."""
-
-    def __init__(self, database: db.Database, node: Node) -> None:
-        self._database, self._node = database, node
-        self._reading = asyncio.Lock()
-        self._keys: list[Mapping[str, str]] = []
-        self._until = 0.0
-
-    async def keys(self) -> list[Mapping[str, str]]:
-        """Our public keys; the one in use where none has been registered yet."""
-        async with self._reading:
-            if time.monotonic() >= self._until:
-                async with self._database.reading() as tx:
-                    self._keys = await own_keys.served(tx) or [self._node.signer.public_jwk()]
-                self._until = time.monotonic() + KEYS_SECONDS
-            return self._keys
-
-
 def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
-    shown = _Shown(database, node)
+
+    async def ours(tx: db.ReadTx) -> list[Mapping[str, str]]:
+        """Our public keys; the one in use where none has been registered yet."""
+        return await own_keys.served(tx) or [node.signer.public_jwk()]
+
+    shown = db.Kept(database, ours, KEYS_SECONDS)
 
     @router.post("/messages")
     async def receive(request: Request) -> Response:
@@ -116,7 +101,7 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
 
     @router.get("/keys")
     async def keys() -> dict[str, list[Mapping[str, str]]]:
-        return {"keys": await shown.keys()}
+        return {"keys": await shown.get()}
 
     return router
 

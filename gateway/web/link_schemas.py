@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.links import store
 from gateway.links.lifecycle import State
 from gateway.signing.trust import Revocation
+from gateway.web.schemas import Moment
 
 
 class Link(BaseModel):
@@ -86,8 +87,8 @@ class NewKeys(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: list[dict[str, Any]] = Field(max_length=10)
-    not_before: AwareDatetime | None = None
-    not_after: AwareDatetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
 
 class KeyRevocation(BaseModel):
@@ -96,7 +97,7 @@ class KeyRevocation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Revocation
-    since: AwareDatetime | None = None
+    since: Moment | None = None
 
 
 class Restoration(BaseModel):
@@ -105,4 +106,4 @@ class Restoration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: list[dict[str, Any]] = Field(max_length=10)
-    since: AwareDatetime
+    since: Moment

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway import db
 from gateway.access import commands, store
@@ -37,7 +37,7 @@ class NewKeys(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: Jwks
-    not_after: AwareDatetime | None = None
+    not_after: schemas.Moment | None = None
 
 
 class NewClient(NewKeys):

@@ -4,6 +4,7 @@ The document carries the code of the check table where there is one, and for an 
 What is not a ``GatewayError`` is answered by a bare 500 that leaks nothing, and is logged.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.errors import GatewayError, Kind
+from gateway.web.headers import HEADERS
 from gateway.web.schemas import Problem
 
 CONTENT_TYPE = "application/problem+json"
@@ -70,7 +72,7 @@ def document(
     detail: str,
     code: int | None = None,
     reason: str | None = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem document; members without a value are left out."""
     members = {
@@ -131,4 +133,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unknown(_request: Request, error: Exception) -> JSONResponse:
         log.error("internal-fault", error=type(error).__name__, exc_info=error)
-        return document(500, "Internal fault", "the request could not be served", 9999)
+        # Made outside of whatever adds headers to answers.
+        return document(500, "Internal fault", "the request could not be served", 9999, headers=HEADERS)

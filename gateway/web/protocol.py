@@ -1,9 +1,10 @@
 """HTTP as this gateway reads it: uvicorn's protocol with bounds on what comes before a request is one.
 
 A request's head must arrive within ``HEAD_SECONDS`` and is at most ``MAX_HEAD`` bytes long, so that connections that
-never say what they want take up neither memory nor places. What is not HTTP, or may be read in two ways (two lengths, a
-length beside chunks), is answered 400 with a problem document and the connection is closed: behind a front that reads
-it the other way, the rest would be taken for a request of somebody else.
+never say what they want take up neither memory nor places. A request that is answered before its end is read no
+further, and its sender has ``LINGER_SECONDS`` to take the answer. What is not HTTP, or may be read in two ways (two
+lengths, a length beside chunks), is answered 400 with a problem document and the connection is closed: behind a front
+that reads it the other way, the rest would be taken for a request of somebody else.
 """
 
 import asyncio
@@ -12,10 +13,15 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.web.headers import HEADERS
+
 #: How long the head of a request may take, in seconds: one packet from anybody who means it.
 HEAD_SECONDS = 15.0
 #: Longest head in bytes: a token and a trace fit many times.
 MAX_HEAD = 32 * 1024
+#: How long whoever was answered before they had said all may take to hear it, in seconds. What they go on sending is
+#: thrown away: a connection closed at once would be reset by it, and the answer lost.
+LINGER_SECONDS = 2.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -24,6 +30,7 @@ class Protocol(HttpToolsProtocol):
     _waiting: asyncio.TimerHandle | None = None
     #: Bytes of the head that is arriving; nothing while a body is.
     _head: int | None = 0
+    _lingering = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -37,6 +44,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before a request is one, then read it."""
+        if self._lingering:
+            return
         if self._head is not None:
             self._head += len(data)
         super().data_received(data)
@@ -65,6 +74,13 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._head = 0
 
+    def on_response_complete(self) -> None:
+        """The answer is there: wait for the next head, or for the end of a connection whose request has none."""
+        last = not self.pipeline
+        super().on_response_complete()
+        if last and not self.transport.is_closing():
+            self._linger() if self._head is None else self._wait()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST, "this is not HTTP, or may be read in two ways")
@@ -72,6 +88,12 @@ class Protocol(HttpToolsProtocol):
     def _wait(self) -> None:
         self._stop_waiting()
         self._waiting = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _linger(self) -> None:
+        self._lingering = True
+        self._stop_waiting()
+        self.transport.write_eof()
+        self._waiting = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -87,7 +109,7 @@ class Protocol(HttpToolsProtocol):
             return
         document = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail, "code": 2001}
         body = json.dumps(document).encode()
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        headers = {"content-type": "application/problem+json", "content-length": len(body), "connection": "close"}
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{n}: {v}" for n, v in (headers | HEADERS).items())]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()

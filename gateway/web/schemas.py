@@ -1,9 +1,14 @@
 """What operators and machines send and get as JSON. Closed shapes; quantities are whole tonnes, times are UTC."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from gateway.domain import moments
+
+#: A time that is sent: with an offset, and within what can be stored and shown anywhere.
+Moment = Annotated[AwareDatetime, Field(ge=moments.FIRST, le=moments.LAST), AfterValidator(moments.known)]
 
 
 class Problem(BaseModel):

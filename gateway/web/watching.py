@@ -17,6 +17,9 @@ from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
 from gateway.web.linking import shown
 
+#: The id after which a page begins: one that a column can hold.
+Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+
 
 def watching(database: db.Database) -> APIRouter:
     """Alarms, links and records."""
@@ -25,9 +28,9 @@ def watching(database: db.Database) -> APIRouter:
     @router.get("/alarms")
     async def listing(
         caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
-        link: Annotated[str | None, Query(max_length=5)] = None,
+        link: Annotated[str | None, Query(pattern="^[A-Z]{3}[0-9]{2}$")] = None,
         limit: Annotated[int, Query(ge=1, le=alarms.MAX_PAGE)] = 50,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Before = None,
     ) -> schemas.AlarmPage:
         """What was said that cannot be true or shows lost data, by the caller's link or about its transfers."""
         async with database.reading() as tx:
@@ -40,7 +43,7 @@ def watching(database: db.Database) -> APIRouter:
         caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
         state: records.State | None = None,
         limit: Annotated[int, Query(ge=1, le=records.MAX_PAGE)] = 50,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Before = None,
     ) -> schemas.RecordPage:
         """What is to be recorded in the caller's section, and what became of it; newest first."""
         async with database.reading() as tx:

@@ -273,6 +273,10 @@ async def test_keys_are_added_and_revoked_by_two(stage: Stage) -> None:
     refused(await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="superseded"), 409, 3002)
     refused(await asked(stage, f"links/KOR01/keys/{uuid7()}/revoke", reason="superseded"), 404, 3001)
     assert (await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="lost")).status_code == 422
+    for bad in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"):
+        refused(await asked(stage, "links/KOR01/keys", keys=Party("KOR01").jwks()["keys"], not_after=bad), 422, 2001)
+        refused(await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="compromised", since=bad), 422, 2001)
+        refused(await asked(stage, "links/KOR01/restored", keys=keys, since=bad), 422, 2001)
     private = {**keys[0], "d": "x"}
     refused(await asked(stage, "links/KOR01/keys", keys=[private]), 400, 1007)
     listed = (await asked(stage, "links/KOR01/keys", "GET")).json()

@@ -49,6 +49,14 @@ async def test_options_of_the_address_do_not_take_the_idle_limit_away(stage: Sta
     assert found is not None and found.idle == idle
 
 
+async def test_times_are_in_utc_whatever_zone_the_address_asks_for(stage: Stage) -> None:
+    database = db.Database(f"{stage.gateway.database.url}&options=-c%20timezone%3DAsia/Seoul")
+    async with database.reading() as tx:
+        found = await db.one(tx, "SELECT timestamptz '9999-12-31T23:59:59.999Z' AS last")
+    await database.close()
+    assert found is not None and found.last.year == 9999
+
+
 async def test_a_withdrawal_waits_for_the_proposal_that_is_being_received(stage: Stage) -> None:
     """Of the two, whichever ends second sees the other: a proposal is never offered after its withdrawal."""
     course = await Course.begun(stage)

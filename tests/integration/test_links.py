@@ -183,6 +183,8 @@ async def test_what_cannot_be_done_with_a_key_is_refused_and_leaves_no_entry(sta
         (Kind.CONFLICT, add(stage, "MEC01", other.party)),
         (Kind.NOT_FOUND, add(stage, "JPN01", fresh)),
         (Kind.MALFORMED, add(stage, "MEC01", fresh, begins=2 * hour, ends=hour)),
+        (Kind.MALFORMED, add(stage, "MEC01", fresh, ends=timedelta(days=366 * 200))),
+        (Kind.MALFORMED, revoke(stage, "MEC01", source.party, Revocation.COMPROMISED, timedelta(days=-366 * 200))),
         (Kind.CONFLICT, revoke(stage, "KOR01", other.party, Revocation.COMPROMISED)),
         (Kind.NOT_FOUND, revoke(stage, "MEC01", other.party, Revocation.COMPROMISED)),
         (Kind.MALFORMED, revoke(stage, "MEC01", source.party, Revocation.COMPROMISED, hour)),

@@ -210,6 +210,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "a private key": ("clients", {"keys": [{**KEY, "d": "AAAA"}]}, 400, 1007),
     "a key that has ended": ("people", {"keys": [KEY], "not_after": "2020-01-01T00:00:00Z"}, 400, 2001),
     "an end without a place": ("people", {"keys": [KEY], "not_after": "2090-01-01T00:00:00"}, 422, 2001),
+    "an end in the year 10000": ("clients", {"not_after": "9999-12-31T23:59:59-12:00"}, 422, 2001),
+    "an end in the year 0": ("people", {"not_after": "0001-01-01T00:00:00+14:00"}, 422, 2001),
 }
 
 

@@ -1,5 +1,7 @@
 """The token endpoint as an endpoint: how it is found, what it is asked, how often, and what it answers (RFC 6749)."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -7,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway import embedded
-from gateway.access import limits
+from gateway import db, embedded
+from gateway.access import endpoint, limits, store
 from gateway.signing import jwt
 from gateway.web.client import Tokens
 from tests import stage as staging
@@ -88,11 +90,58 @@ async def test_a_client_is_put_off_and_nobody_else_uses_up_its_tries(
     stage.clock.stands_at = None
 
 
+async def test_whoever_is_nobody_is_put_off_before_the_database_is_asked(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    find = store.find
+
+    async def counted(tx: db.Tx, principal: str) -> store.Principal | None:
+        asked.append(principal)
+        return await find(tx, principal)
+
+    monkeypatch.setattr(store, "find", counted)
+    monkeypatch.setattr(limits, "STRANGERS_PER_SECOND", 0.1)
+    client = await made(stage)
+    for n in range(2 * limits.STRANGERS_BURST):
+        nobody = f"c-{n:016x}"
+        await client.ask(jwt.sign(client.key, "JWT", client.claims(iss=nobody, sub=nobody)))
+    assert len(asked) <= limits.STRANGERS_BURST
+    await asyncio.sleep(endpoint.KEPT_SECONDS)
+    assert (await client.ask()).status_code == 200
+
+
+@pytest.mark.parametrize("nobody", ["", "\0", "c-\0", "c-" + "0" * 5_000])
+async def test_a_name_that_is_none_is_a_strangers(stage: Stage, nobody: str) -> None:
+    client = await made(stage)
+    refused = await client.ask(jwt.sign(client.key, "JWT", client.claims(iss=nobody, sub=nobody)))
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client")
+
+
+async def test_the_published_keys_are_read_no_more_often_than_each_second(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    token_keys = store.token_keys
+
+    async def counted(tx: db.ReadTx) -> list[store.TokenKey]:
+        nonlocal read
+        read += 1
+        return await token_keys(tx)
+
+    monkeypatch.setattr(store, "token_keys", counted)
+    begun = time.monotonic()
+    answers = await asyncio.gather(*(stage.http.get(f"{stage.operator_url}/jwks") for _ in range(50)))
+    assert {len(answer.json()["keys"]) for answer in answers} == {1}
+    assert read <= 1 + (time.monotonic() - begun) / endpoint.KEPT_SECONDS
+
+
 async def test_whoever_proves_nothing_is_put_off_with_all_who_do_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await made(stage)
     monkeypatch.setattr(limits, "STRANGERS_PER_SECOND", 0.1)
+    await asyncio.sleep(endpoint.KEPT_SECONDS)
     answers = [await client.ask("x") for _ in range(limits.STRANGERS_BURST + 1)]
     assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) > 1
     assert (await client.ask()).status_code == 200

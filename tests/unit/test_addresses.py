@@ -35,6 +35,22 @@ PRIVATE = {
     "6to4": "2002:7f00:1::",
     "NAT64": "64:ff9b::a9fe:a9fe",
     "Teredo": "2001:0:7f00:1::1",
+    "protocol assignment": "192.0.0.8",
+    "metadata in a protocol assignment": "192.0.0.192",
+    "6to4 relay": "192.88.99.1",
+    "NAT64 of a network": "64:ff9b:1::808:808",
+    "NAT64 of a protocol assignment": "64:ff9b::c000:c0",
+    "IPv4-translated": "::ffff:0:a9fe:a9fe",
+    "IPv4-translated that is public": "::ffff:0:808:808",
+    "site-local": "fec0::1",
+    "discard-only": "100::1",
+    "dummy prefix": "100:0:0:1::1",
+    "segment routing": "5f00::1",
+    "IPv6 documentation": "2001:db8::1",
+    "longer documentation": "3fff::1",
+    "IPv6 benchmark": "2001:2::1",
+    "hash identities": "2001:20::1",
+    "IPv6 that nobody has": "4000::1",
 }
 GLOBAL = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
