@@ -17,7 +17,7 @@ from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
-from gateway.approvals.commands import Executor, Parameters
+from gateway.approvals.commands import Executor, Executors, Parameters
 from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
 from gateway.domain.registry import Registry
@@ -124,18 +124,23 @@ def _moment(written: str | None) -> datetime | None:
     return datetime.fromisoformat(written) if written else None
 
 
-#: Kind of act → what does it once two persons have decided on it. An act that is not here cannot be asked for.
-EXECUTORS: dict[str, Executor] = {
-    interventions.RESUME: _resume,
-    **{f"link.{step}": partial(_step, step) for step in Step},
-    "link.change": _change,
-    "link.keys-add": _add_keys,
-    "link.key-revoke": _revoke_key,
-    "link.restored": _restored,
-    "person.add": _add_person,
-    "person.keys-add": _add_keys_of_person,
-    halts.LIFT: _lift,
+#: Scope that it is asked for under → kind of act → what does it once two persons have decided on it. An act that is not
+#: here cannot be asked for.
+_ACTS: dict[Scope, dict[str, Executor]] = {
+    Scope.TRANSFERS_REQUEST: {interventions.RESUME: _resume},
+    Scope.LINKS_ADMIN: {
+        **{f"link.{step}": partial(_step, step) for step in Step},
+        "link.change": _change,
+        "link.keys-add": _add_keys,
+        "link.key-revoke": _revoke_key,
+        "link.restored": _restored,
+    },
+    Scope.ACCESS_ADMIN: {"person.add": _add_person, "person.keys-add": _add_keys_of_person},
+    Scope.GATEWAY_HALT: {halts.LIFT: _lift},
 }
+EXECUTORS = Executors(
+    access.standing, {kind: (scope, does) for scope, acts in _ACTS.items() for kind, does in acts.items()}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,17 @@ async def by_name(tx: db.Tx | db.ReadTx, name: str) -> Caller | None:
     return await _caller(tx, "p.name = :given", name)
 
 
-async def _caller(tx: db.Tx | db.ReadTx, condition: str, given: str) -> Caller | None:
+async def standing(tx: db.Tx, principal: str) -> Caller | None:
+    """As ``caller``, and nobody revokes them until ``tx`` ends."""
+    return await _caller(tx, "p.id = :given", principal, "FOR SHARE OF p")
+
+
+async def _caller(tx: db.Tx | db.ReadTx, condition: str, given: str, lock: str = "") -> Caller | None:
     r = await db.one(
         tx,
         f"""
         SELECT {_PRINCIPAL}, l.party FROM principal p LEFT JOIN link_registry l ON l.registry = p.registry
-        WHERE {condition} AND p.revoked_by IS NULL
+        WHERE {condition} AND p.revoked_by IS NULL {lock}
         """,
         {"given": given},
     )

@@ -3,8 +3,9 @@
 The act is one canonical text, and its hash is what the approver gives back: nobody approves what they have not seen.
 An approval is bound to the registry of its act, waits at most a day, is decided once, and what it allows is done in the
 transaction that decides. If the act cannot be done as things stand by then, the approval is *void* and says why: it
-would be another act by the time it could, and is to be asked for again. A fault or an overload leaves it open. Who
-asked, who decided, when and on what hash are entries of the log.
+would be another act by the time it could, and is to be asked for again. So it is when who asked for it may not ask any
+more: both persons are looked up again in that transaction, and stay what they are until it ends. A fault or an overload
+leaves it open. Who asked, who decided, when and on what hash are entries of the log.
 
 Raises ``GatewayError``: FORBIDDEN 8001 for a machine, for who asked for it, and for what may not be seen; NOT_FOUND
 3001; CONFLICT 2004 for another hash, 3003 for what was decided before; LIMIT for too much that waits.
@@ -37,6 +38,16 @@ _BY_STATE = frozenset({Kind.MALFORMED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.CONF
 Parameters = Mapping[str, Any]
 #: Does an act in the name of (who asked for it, who approved it); what came of it, as JSON.
 Executor = Callable[[db.Tx, Node, Parameters, tuple[str, str]], Awaitable[Parameters]]
+#: Who somebody is, as a caller, or nobody once they are revoked; it MUST stay true until the transaction ends.
+Standing = Callable[[db.Tx, str], Awaitable[Caller | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Executors:
+    """What does each kind of act, and the scope it is asked for under; and who the persons are by then."""
+
+    standing: Standing
+    acts: Mapping[str, tuple[Scope, Executor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +95,7 @@ def require_person(caller: Caller) -> None:
         raise GatewayError(Kind.FORBIDDEN, "this takes two persons; a machine cannot be one of them", code=8001)
 
 
-async def approve(
-    tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: str, executors: Mapping[str, Executor]
-) -> Approval:
+async def approve(tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: str, executors: Executors) -> Approval:
     """Approve what was asked for, and do it; the approval as it is then: *approved*, or *void* or *expired*."""
     found = await _decidable(tx, node, caller, approval)
     if found.initiator == caller.id:
@@ -95,9 +104,11 @@ async def approve(
         raise GatewayError(Kind.CONFLICT, "what waits here is another text than the one with that hash", code=2004)
     if found.state is State.EXPIRED:
         return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
+    asked_under, act = executors.acts[found.kind]
+    await _require_standing(tx, executors, caller.id, Scope.APPROVALS_DECIDE, found)
     try:
         async with tx.begin_nested():
-            act = executors[found.kind]
+            await _require_standing(tx, executors, found.initiator, asked_under, found)
             result = await act(tx, node, found.parameters, (found.initiator, caller.id))
     except GatewayError as error:
         if error.kind not in _BY_STATE:
@@ -139,6 +150,13 @@ async def _decidable(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Ap
     if found.state not in (State.OPEN, State.EXPIRED) or found.decided_at is not None:
         raise GatewayError(Kind.CONFLICT, f"this was decided before: it is {found.state}", code=3003)
     return found
+
+
+async def _require_standing(tx: db.Tx, executors: Executors, person: str, scope: Scope, found: Approval) -> None:
+    """Raise FORBIDDEN (8001) unless this is a person, now, who may do this for the registry of the act."""
+    now = await executors.standing(tx, person)
+    if now is None or not now.person or scope not in now.scopes or now.sight.code not in (None, found.registry):
+        raise GatewayError(Kind.FORBIDDEN, f"{person} may not do this any more", code=8001)
 
 
 def _seen(caller: Caller, found: Approval | None, approval: str) -> Approval:

@@ -4,7 +4,7 @@ What could not be done any more when it was approved, or was decided on too late
 so is committed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 
 from gateway import db
 from gateway.approvals import commands, store
-from gateway.approvals.commands import Act, Executor
+from gateway.approvals.commands import Act, Executors
 from gateway.approvals.store import Approval, State
 from gateway.domain.callers import Caller, Scope
 from gateway.errors import GatewayError, Kind
@@ -24,7 +24,7 @@ from gateway.web.auth import needs
 class FourEyes:
     """Asks for acts, and has them done once they are approved; ``executors`` does each kind of act."""
 
-    def __init__(self, database: db.Database, node: Node, executors: Mapping[str, Executor]) -> None:
+    def __init__(self, database: db.Database, node: Node, executors: Executors) -> None:
         self._db = database
         self._node = node
         self._executors = executors

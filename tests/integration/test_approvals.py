@@ -6,6 +6,7 @@ One stage for all; each test asks for something of its own. All links, persons a
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -16,11 +17,13 @@ import pytest
 import pytest_asyncio
 
 from gateway import embedded
+from gateway.access import commands as access
 from gateway.approvals import commands
-from gateway.approvals.commands import WAITS, Act
+from gateway.approvals.commands import WAITS, Act, Executors
 from gateway.domain.callers import EVERYTHING, ROLES, Caller, Role, Scope, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.wiring import EXECUTORS
 from tests import stage as staging
 from tests.deciding import ONE, TWO, approved, asked, decided
 from tests.integration.test_sandbox_play import Party, uuid7
@@ -127,7 +130,7 @@ async def test_of_two_who_approve_at_one_moment_one_does(stage: Stage) -> None:
 async def test_another_hash_approves_nothing(stage: Stage) -> None:
     waiting, other = await limited(stage, 36), await limited(stage, 37)
     swapped = {**waiting, "sha256": other["sha256"]}
-    assert waiting["sha256"] in refused(await approved(stage, swapped), 409, 2004)
+    assert waiting["sha256"] not in refused(await approved(stage, swapped), 409, 2004)
     assert (await asked(stage, f"approvals/{waiting['id']}/approve", by=TWO, sha256="x")).status_code == 422
     assert await hours(stage) not in (36, 37)
     assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested"]
@@ -198,7 +201,9 @@ async def test_what_is_of_the_whole_gateway_is_decided_by_its_own_administrators
     act = Act("of.all", None, {"n": 1})
     waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, ONE, act))
     with pytest.raises(GatewayError) as raised:
-        await stage.run(lambda tx: commands.approve(tx, stage.gateway.node, KOREAN, waiting.id, waiting.sha256, {}))
+        await stage.run(
+            lambda tx: commands.approve(tx, stage.gateway.node, KOREAN, waiting.id, waiting.sha256, EXECUTORS)
+        )
     assert (raised.value.kind, raised.value.code) == (Kind.FORBIDDEN, 8001)
 
 
@@ -208,6 +213,58 @@ async def test_without_the_scope_nobody_decides_or_asks(stage: Stage) -> None:
     refused(await approved(stage, waiting, by=viewer), 403, 8001)
     refused(await asked(stage, "links/KOR01", "PATCH", by=viewer, time_limit_hours=45), 403, 8001)
     assert (await asked(stage, f"approvals/{waiting['id']}", "GET", by=viewer)).status_code == 200
+
+
+async def revoked(stage: Stage, caller: Caller) -> None:
+    local = replace(ONE, id="local", at_hand=True)
+    await stage.run(lambda tx: access.revoke(tx, stage.gateway.node, local, caller.id, person=True))
+
+
+async def test_what_a_revoked_person_asked_for_is_void(stage: Stage) -> None:
+    leaver = replace(ONE, id="leaver")
+    waiting, before = await limited(stage, 50, by=leaver), await hours(stage)
+    await revoked(stage, leaver)
+    assert "leaver may not do this any more [8001]" in refused(await approved(stage, waiting), 409, 3002)
+    assert await hours(stage) == before
+    assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested", "approval.void"]
+
+
+async def test_who_was_revoked_a_moment_ago_approves_nothing(stage: Stage) -> None:
+    leaver = replace(TWO, id="late-leaver")
+    await stage.authorization(leaver)  # who was let in before
+    waiting = await limited(stage, 51)
+    await revoked(stage, leaver)
+    with pytest.raises(GatewayError, match="may not do this any more"):
+        await stage.run(
+            lambda tx: commands.approve(tx, stage.gateway.node, leaver, waiting["id"], waiting["sha256"], EXECUTORS)
+        )
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET")).json()["state"] == "open"
+    assert (await approved(stage, waiting)).status_code == 200
+
+
+async def test_nobody_is_revoked_while_an_act_of_theirs_is_done(stage: Stage) -> None:
+    going = replace(ONE, id="going")
+    act = Act("slow", None, {"n": 3})
+    begun, let_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> dict[str, Any]:
+        begun.set()
+        await let_on.wait()
+        return {}
+
+    await stage.authorization(going)
+    waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, going, act))
+    executors = Executors(EXECUTORS.standing, {"slow": (Scope.LINKS_ADMIN, slow)})
+    doing = asyncio.create_task(
+        stage.run(lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, executors))
+    )
+    await begun.wait()
+    revoking = asyncio.create_task(revoked(stage, going))
+    await asyncio.sleep(0.3)
+    assert not revoking.done()
+    let_on.set()
+    assert (await doing).state == "approved"
+    await revoking
 
 
 async def test_who_asked_takes_it_back_and_others_decline(stage: Stage) -> None:
@@ -247,9 +304,8 @@ async def test_a_fault_leaves_it_open(stage: Stage) -> None:
         raise GatewayError(Kind.UNAVAILABLE, "not now", code=9002)
 
     with pytest.raises(GatewayError, match="not now"):
-        await stage.run(
-            lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, {"fails": fails})
-        )
+        executors = Executors(EXECUTORS.standing, {"fails": (Scope.LINKS_ADMIN, fails)})
+        await stage.run(lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, executors))
     assert (await asked(stage, f"approvals/{waiting.id}", "GET")).json()["state"] == "open"
 
 
