@@ -8,7 +8,7 @@ more: both persons are looked up again in that transaction, and stay what they a
 leaves it open. Who asked, who decided, when and on what hash are entries of the log.
 
 Raises ``GatewayError``: FORBIDDEN 8001 for a machine, for who asked for it, and for what may not be seen; NOT_FOUND
-3001; CONFLICT 2004 for another hash, 3003 for what was decided before; LIMIT for too much that waits.
+3001; CONFLICT 2004 for another hash, 3003 for what was decided before; UNAVAILABLE 9003 while too much waits.
 """
 
 import json
@@ -28,8 +28,13 @@ from gateway.messages.outbox import Node
 
 #: How long a decision may take: a working day and the night after it. What is right today may not be next week.
 WAITS = timedelta(hours=24)
-#: The longest act: some keys, or a list of fields. And how many may wait at a time: persons read them all.
-MAX_TEXT, MAX_OPEN = 64 * 1024, 1_000
+#: The longest act: some keys, or a list of fields.
+MAX_TEXT = 64 * 1024
+#: How many acts of one registry may wait at a time, and how many that one person has asked for: persons read them all.
+#: The gateway's own acts have no such limit: nobody else may hold up a halt's end, or a link's.
+MAX_OPEN, MAX_EACH = 1_000, 100
+#: When to come again beyond that: persons have to decide first.
+RETRY_AFTER_SECONDS = 60
 #: The longest reason of a refusal.
 MAX_REASON = 500
 #: What a refusal of an act says of the state of things; anything else is of this moment or of this program.
@@ -79,14 +84,22 @@ async def request(tx: db.Tx, node: Node, caller: Caller, act: Act) -> Approval:
     waiting = await store.waiting(tx, text)
     if waiting is not None:
         return waiting
-    if await store.count_open(tx) >= MAX_OPEN:
-        raise GatewayError(Kind.LIMIT, f"{MAX_OPEN} acts wait for a decision; decide on those first", code=9003)
+    if act.registry is not None:
+        await _require_room(tx, caller, act.registry)
     made = Approval.of(str(uuid4()), act.kind, act.registry, text, caller.id, now, now + WAITS)
     record = {"approval": made.id, "act": act.kind, "registry": act.registry, "sha256": made.sha256}
     entry = log.draft("approval.requested", now, {**record, "person": caller.id})
     [entry_id] = await log.append(tx, [entry])
     await store.insert(tx, made, entry_id)
     return made
+
+
+async def _require_room(tx: db.Tx, caller: Caller, registry: str) -> None:
+    of_registry, of_caller = await store.count_open(tx, registry, caller.id)
+    if of_registry >= MAX_OPEN or of_caller >= MAX_EACH:
+        context = {"retry_after_seconds": RETRY_AFTER_SECONDS}
+        detail = "too many acts wait for a decision; decide on those first"
+        raise GatewayError(Kind.UNAVAILABLE, detail, code=9003, context=context)
 
 
 def require_person(caller: Caller) -> None:

@@ -119,11 +119,19 @@ async def waiting(tx: db.Tx, canonical: str) -> Approval | None:
     return _approval(found) if found else None
 
 
-async def count_open(tx: db.Tx) -> int:
-    """How many wait for a decision."""
-    found = await db.one(tx, "SELECT count(*) AS number FROM approval WHERE state = 'open'")
+async def count_open(tx: db.Tx, registry: str, initiator: str) -> tuple[int, int]:
+    """How many acts of a registry wait for a decision, and how many of any registry that somebody has asked for."""
+    found = await db.one(
+        tx,
+        """
+        SELECT count(*) FILTER (WHERE registry = :registry) AS of_registry,
+               count(*) FILTER (WHERE initiator = :initiator) AS of_initiator
+        FROM approval WHERE state = 'open' AND registry IS NOT NULL
+        """,
+        {"registry": registry, "initiator": initiator},
+    )
     assert found is not None  # a count always has a row
-    return int(found.number)
+    return int(found.of_registry), int(found.of_initiator)
 
 
 async def overdue(tx: db.Tx, now: datetime) -> list[Approval]:

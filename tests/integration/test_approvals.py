@@ -309,6 +309,29 @@ async def test_a_fault_leaves_it_open(stage: Stage) -> None:
     assert (await asked(stage, f"approvals/{waiting.id}", "GET")).json()["state"] == "open"
 
 
+async def test_what_waits_of_one_registry_holds_up_no_other_and_not_the_gateway(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> list[dict[str, str]]:
+        return [SoftwareKey.generate().public_jwk()]
+
+    async def add(by: Caller) -> httpx.Response:
+        return await asked(stage, "links/KOR01/keys", by=by, keys=keys())
+
+    monkeypatch.setattr(commands, "MAX_EACH", 2)
+    monkeypatch.setattr(commands, "MAX_OPEN", 3)
+    wanted = replace(KOREAN, id="korean-3")
+    answers = [await add(by) for by in (wanted, wanted, wanted, SECOND_KOREAN, SECOND_KOREAN, ONE)]
+    assert [answer.status_code for answer in answers] == [202, 202, 503, 202, 503, 503]
+    for answer in answers[2], answers[4]:
+        refused(answer, 503, 9003)
+        assert answer.headers["retry-after"] == "60"
+    mechanism = Caller("mechanism", True, Sight("MEC01"), ADMINISTRATOR)
+    assert (await asked(stage, "links/MEC01/keys", by=mechanism, keys=keys())).status_code == 202
+    for number in range(4):
+        await limited(stage, 60 + number)
+
+
 async def test_too_long_an_act_is_refused(stage: Stage) -> None:
     with pytest.raises(GatewayError) as raised:
         await stage.run(
