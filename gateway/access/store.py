@@ -75,10 +75,12 @@ async def standing(tx: db.Tx, principal: str) -> Caller | None:
 
 
 async def _caller(tx: db.Tx | db.ReadTx, condition: str, given: str, lock: str = "") -> Caller | None:
+    # Which Party's registry it is counts from the link's activation on: two persons have vouched for that by then.
     r = await db.one(
         tx,
         f"""
-        SELECT {_PRINCIPAL}, l.party FROM principal p LEFT JOIN link_registry l ON l.registry = p.registry
+        SELECT {_PRINCIPAL}, CASE WHEN k.activated_by IS NOT NULL THEN l.party END AS party
+        FROM principal p LEFT JOIN link_registry l ON l.registry = p.registry LEFT JOIN link k ON k.code = l.link
         WHERE {condition} AND p.revoked_by IS NULL {lock}
         """,
         {"given": given},
