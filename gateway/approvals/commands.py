@@ -110,7 +110,8 @@ def require_person(caller: Caller) -> None:
 
 async def approve(tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: str, executors: Executors) -> Approval:
     """Approve what was asked for, and do it; the approval as it is then: *approved*, or *void* or *expired*."""
-    found = await _decidable(tx, node, caller, approval)
+    caller.require(Scope.APPROVALS_DECIDE)
+    found = _undecided(await _lock(tx, node, caller, approval))
     if found.initiator == caller.id:
         raise GatewayError(Kind.FORBIDDEN, "nobody approves what they have asked for", code=8001)
     if found.sha256 != sha256:
@@ -131,12 +132,15 @@ async def approve(tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: 
     return await _decide(tx, node, found, Decision(State.APPROVED, caller.id, result=dict(result)))
 
 
-async def decline(tx: db.Tx, node: Node, caller: Caller, approval: str, reason: str) -> Approval:
-    """Decline what was asked for, or, as who asked for it, take it back; nothing is done."""
+async def decline(tx: db.Tx, node: Node, caller: Caller, approval: str, reason: str, executors: Executors) -> Approval:
+    """Decline what was asked for, or, as who may still ask for it and did, take it back; nothing is done."""
     if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
         detail = f"a reason is a printable text of 1 to {MAX_REASON} characters"
         raise GatewayError(Kind.MALFORMED, detail, code=2014)
-    found = await _decidable(tx, node, caller, approval)
+    found = await _lock(tx, node, caller, approval)
+    if found.initiator != caller.id or executors.acts[found.kind][0] not in caller.scopes:
+        caller.require(Scope.APPROVALS_DECIDE)
+    _undecided(found)
     if found.state is State.EXPIRED:
         return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
     return await _decide(tx, node, found, Decision(State.DECLINED, caller.id, reason))
@@ -154,12 +158,14 @@ async def show(tx: db.Tx | db.ReadTx, node: Node, caller: Caller, approval: str)
     return _seen(caller, found, approval)
 
 
-async def _decidable(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Approval:
-    """The approval, locked, if this caller may decide on it now."""
-    caller.require(Scope.APPROVALS_DECIDE)
+async def _lock(tx: db.Tx, node: Node, caller: Caller, approval: str) -> Approval:
+    """The approval, locked, if this caller is a person who may see it."""
     if not caller.person:
         raise GatewayError(Kind.FORBIDDEN, "only persons decide", code=8001)
-    found = _seen(caller, await store.lock(tx, approval, node.clock()), approval)
+    return _seen(caller, await store.lock(tx, approval, node.clock()), approval)
+
+
+def _undecided(found: Approval) -> Approval:
     if found.state not in (State.OPEN, State.EXPIRED) or found.decided_at is not None:
         raise GatewayError(Kind.CONFLICT, f"this was decided before: it is {found.state}", code=3003)
     return found

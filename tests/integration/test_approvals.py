@@ -276,6 +276,19 @@ async def test_who_asked_takes_it_back_and_others_decline(stage: Stage) -> None:
     assert await hours(stage) != 46
 
 
+async def test_who_may_only_ask_takes_back_what_they_asked_for_and_nothing_else(stage: Stage) -> None:
+    asker = Caller("asker", True, EVERYTHING, frozenset({Scope.LINKS_ADMIN, Scope.APPROVALS_READ}))
+    mine, others = await limited(stage, 52, by=asker), await limited(stage, 53)
+
+    async def decline(one: dict[str, Any]) -> httpx.Response:
+        return await asked(stage, f"approvals/{one['id']}/decline", by=asker, reason="a mistake")
+
+    assert "approvals:decide" in refused(await decline(others), 403, 8001)
+    assert (await decline(mine)).json()["state"] == "declined"
+    refused(await decline(mine), 409, 3003)
+    assert [record.get("person") for _, record in await entries(stage, mine["id"])] == ["asker", "asker"]
+
+
 @pytest.mark.parametrize("reason", ["", " ", "x\ny", "\u202e", "\ud800"], ids=repr)
 async def test_a_reason_that_is_none_is_refused(stage: Stage, reason: str) -> None:
     waiting = await limited(stage, 47)
