@@ -85,6 +85,15 @@ class Sight:
         """For the statements of a store: ``:sight`` (null: everything) and ``:sight_party``."""
         return {"sight": self.code, "sight_party": self.party}
 
+    def why(self, waiting: str | None) -> str | None:
+        """Why something waits, as it is told here.
+
+        What follows the first colon is what a peer, the way to it or this program itself has said: it is for the people
+        of the peer that is named before it, and for who sees everything.
+        """
+        said = (waiting or "").partition(": ")[0]
+        return waiting if self.code is None or self.code in said.split() else said or None
+
     def absent(self, detail: str, code: int) -> GatewayError:
         """The refusal of what was not found: what is true (NOT_FOUND), to whom everything would be shown."""
         return GatewayError(Kind.NOT_FOUND, detail, code=code) if self.code is None else hidden()

@@ -198,7 +198,10 @@ async def listing(
             "sight": sight.code,
         },
     )
-    return [Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type)}) for r in found]
+    return [
+        Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type), "waiting": sight.why(r.waiting)})
+        for r in found
+    ]
 
 
 async def counts(tx: db.ReadTx, sight: Sight) -> dict[str, int]:
