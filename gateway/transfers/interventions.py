@@ -2,11 +2,11 @@
 
 Only the source's people may, and the gateway's own administrators. Neither moves units. An ending begins only while no
 commit is stored (R2) and is final when the source confirms it; from the commit on only the registries' signed words
-count. Out of ``attention`` two persons of the transferring registry, one who asks and one who approves, may lead back
-to where the transfer waited, so that the same statement is sent again (protocol.md, section 9): what they decide names
-the version of the row, so it counts for one stay there. Each act is a log entry that names the persons. Raises
-``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to who sees everything;
-CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a reason that is none.
+count. Out of ``attention`` two persons of the transferring registry, or of the link that it is behind, one who asks and
+one who approves, may lead back to where the transfer waited, so that the same statement is sent again (protocol.md,
+section 9): what they decide names the version of the row, so it counts for one stay there. Each act is a log entry that
+names the persons. Raises ``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to
+who sees everything; CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a reason that is none.
 """
 
 from dataclasses import dataclass
@@ -49,10 +49,13 @@ async def end(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, reason: s
 
 
 async def resumption(tx: db.Tx | db.ReadTx, caller: Caller, transfer: str) -> Act:
-    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it."""
+    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it.
+
+    Those of a section and those of the registry that keeps it are both: the ones who ask are the ones who decide.
+    """
     row = await _of_source(tx, transfer, caller.sight)
     _require_resumable(row)
-    return Act(RESUME, row.transferring_registry, {"transfer": row.id, "version": row.version})
+    return Act(RESUME, caller.sight.code or row.transferring_registry, {"transfer": row.id, "version": row.version})
 
 
 async def resume(tx: db.Tx, node: Node, transfer: str, version: int, *, by: tuple[str, str]) -> Intervention:
