@@ -172,14 +172,19 @@ class Local:
         self._by = by
 
     async def of(self, token: str) -> Caller:
-        """The one caller there is; raises UNAUTHENTICATED for a person who is not registered."""
+        """The one caller there is; raises UNAUTHENTICATED for who is no registered person, CONFLICT for several."""
         if self._by is None:
             return Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope), at_hand=True)
         async with self._database.reading() as tx:
-            found = await access.by_name(tx, self._by)
-        if found is None or not found.person:
+            found = [one for one in await access.by_name(tx, self._by) if one.person]
+        if not found:
             raise GatewayError(Kind.UNAUTHENTICATED, f"no person {self._by!r} is registered, or no longer", code=8001)
-        return found
+        if len(found) > 1:
+            known = ", ".join(f"{one.id} of {one.sight.code or 'all'}" for one in found)
+            raise GatewayError(
+                Kind.CONFLICT, f"several are named {self._by!r}; say which by the id: {known}", code=2004
+            )
+        return found[0]
 
 
 class Registries:

@@ -1,7 +1,8 @@
 """People and machines come and go, and their keys; so do the keys that tokens are signed with. Each is a log entry.
 
 Whoever administers one registry does so for that registry alone, and gives nobody what its people cannot have; of what
-belongs to another they hear the same as of what is not there (8001). The log names principals by pseudonym. Raises
+belongs to another they hear the same as of what is not there (8001). So a name is a registry's own: another may give it
+too, and who administers both says whom they mean by the id. The log names principals by pseudonym. Raises
 MALFORMED (2001, 1007 for a key) with the field that is wrong, CONFLICT (2004) for what was given or done before, and
 NOT_FOUND (3001) to whoever is bound to all.
 """
@@ -17,7 +18,7 @@ from gateway import db
 from gateway.access import store
 from gateway.access.store import Principal
 from gateway.audit import log
-from gateway.domain.callers import Caller, Role, Scope, hidden
+from gateway.domain.callers import Caller, Role, Scope
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
 from gateway.signing.keys import Signer
@@ -27,6 +28,7 @@ from gateway.signing.trust import PeerKey
 MAX_KEYS = 10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_ID = re.compile(r"[pc]-[0-9a-f]{16}")
 _CODE = re.compile(r"[A-Z]{3}[0-9]{2}")
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638: base64url of a SHA-256
 #: What only a person does, whatever a machine is told.
@@ -67,6 +69,8 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
     by.require_for(wanted.registry)
     if not _NAME.fullmatch(wanted.name):
         raise _malformed("name", "1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', the first a letter or digit")
+    if _ID.fullmatch(wanted.name):
+        raise _malformed("name", "this is what the gateway's own ids look like")
     if wanted.registry is not None and not (
         _CODE.fullmatch(wanted.registry) and await store.known(tx, wanted.registry)
     ):
@@ -185,13 +189,13 @@ async def _add_keys(tx: db.Tx, keys: Sequence[PeerKey], entry_id: int) -> None:
 
 async def _administered(tx: db.Tx, by: Caller, name: str, person: bool) -> Principal:
     """Whom this name means, if ``by`` administers them."""
-    found = await store.named(tx, name) if _NAME.fullmatch(name) else None
-    if found is not None and found.person == person:
-        by.require_for(found.registry)
-        return found
-    if by.sight.code is not None:
-        raise hidden()
-    raise GatewayError(Kind.NOT_FOUND, f"no {'person' if person else 'client'} is named so", code=3001)
+    found = await store.named(tx, by.sight, name, person=person) if _NAME.fullmatch(name) else []
+    if len(found) > 1:
+        known = ", ".join(f"{one.id} of {one.registry or 'all'}" for one in found)
+        raise GatewayError(Kind.CONFLICT, f"several are named so; say which by its id: {known}", code=2004)
+    if found:
+        return found[0]
+    raise by.sight.absent(f"no {'person' if person else 'client'} is named so", 3001)
 
 
 async def _entry(tx: db.Tx, node: Node, kind: str, record: Mapping[str, Any]) -> int:
