@@ -5,7 +5,7 @@ else reads the environment.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -184,7 +184,7 @@ class Local:
             raise GatewayError(
                 Kind.CONFLICT, f"several are named {self._by!r}; say which by the id: {known}", code=2004
             )
-        return found[0]
+        return replace(found[0], at_hand=True)
 
 
 class Registries:

@@ -86,6 +86,7 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
         "scopes": sorted(wanted.scopes),
         "keys": [key.kid for key in keys],
         "by": by.id,
+        **by.marks,
     }
     entry_id = await _entry(tx, node, f"access.{_noun(new)}-added", record)
     if not await store.add(tx, new, entry_id):
@@ -97,7 +98,9 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
 async def revoke(tx: db.Tx, node: Node, by: Caller, name: str, *, person: bool) -> Principal:
     """Let a person or a machine call no longer, from now on. It cannot be undone."""
     found = await _administered(tx, by, name, person)
-    entry_id = await _entry(tx, node, f"access.{_noun(found)}-revoked", {"principal": found.id, "by": by.id})
+    entry_id = await _entry(
+        tx, node, f"access.{_noun(found)}-revoked", {"principal": found.id, "by": by.id, **by.marks}
+    )
     if not await store.revoke(tx, found.id, entry_id):
         raise GatewayError(Kind.CONFLICT, f"{name} was revoked before", code=2004)
     return found
@@ -114,7 +117,7 @@ async def add_keys(
     keys = _keys(found.id, jwks, node.clock(), not_after)
     if len(keys) + len(await store.keys(tx, found.id, node.clock())) > MAX_KEYS:
         raise GatewayError(Kind.CONFLICT, f"keys: at most {MAX_KEYS} count at one time; revoke one first", code=2004)
-    record = {"principal": found.id, "keys": [key.kid for key in keys], "by": by.id}
+    record = {"principal": found.id, "keys": [key.kid for key in keys], "by": by.id, **by.marks}
     await _add_keys(tx, keys, await _entry(tx, node, "access.key-added", record))
     return found, [key.kid for key in keys]
 
@@ -123,7 +126,9 @@ async def revoke_key(tx: db.Tx, node: Node, by: Caller, name: str, kid: str, *, 
     """Let a key of a person or machine count no longer, from now on."""
     found = await _administered(tx, by, name, person)
     if _KID.fullmatch(kid):
-        entry_id = await _entry(tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id})
+        entry_id = await _entry(
+            tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id, **by.marks}
+        )
         if await store.revoke_key(tx, found.id, kid, entry_id):
             return found
     raise GatewayError(Kind.CONFLICT, f"{name} has no such key that counts", code=2004)
@@ -150,7 +155,7 @@ async def revoke_token_key(tx: db.Tx, node: Node, by: Caller, kid: str) -> None:
     by.require_all()
     if not _KID.fullmatch(kid) or await store.token_key(tx, kid) is None:
         raise GatewayError(Kind.NOT_FOUND, "no such token key is registered", code=3001)
-    entry_id = await _entry(tx, node, "access.token-key-revoked", {"key": kid, "by": by.id})
+    entry_id = await _entry(tx, node, "access.token-key-revoked", {"key": kid, "by": by.id, **by.marks})
     if not await store.revoke_token_key(tx, kid, entry_id):
         raise GatewayError(Kind.CONFLICT, f"the token key {kid} was revoked before", code=2004)
 

@@ -88,7 +88,7 @@ async def request(tx: db.Tx, node: Node, caller: Caller, act: Act) -> Approval:
         await _require_room(tx, caller, act.registry)
     made = Approval.of(str(uuid4()), act.kind, act.registry, text, caller.id, now, now + WAITS)
     record = {"approval": made.id, "act": act.kind, "registry": act.registry, "sha256": made.sha256}
-    entry = log.draft("approval.requested", now, {**record, "person": caller.id})
+    entry = log.draft("approval.requested", now, {**record, **caller.named})
     [entry_id] = await log.append(tx, [entry])
     await store.insert(tx, made, entry_id)
     return made
@@ -128,8 +128,8 @@ async def approve(tx: db.Tx, node: Node, caller: Caller, approval: str, sha256: 
         if error.kind not in _BY_STATE:
             raise
         code = f" [{error.code}]" if error.code else ""
-        return await _decide(tx, node, found, Decision(State.VOID, caller.id, f"{error.detail}{code}"))
-    return await _decide(tx, node, found, Decision(State.APPROVED, caller.id, result=dict(result)))
+        return await _decide(tx, node, found, Decision(State.VOID, caller.id, f"{error.detail}{code}"), caller)
+    return await _decide(tx, node, found, Decision(State.APPROVED, caller.id, result=dict(result)), caller)
 
 
 async def decline(tx: db.Tx, node: Node, caller: Caller, approval: str, reason: str, executors: Executors) -> Approval:
@@ -143,7 +143,7 @@ async def decline(tx: db.Tx, node: Node, caller: Caller, approval: str, reason: 
     _undecided(found)
     if found.state is State.EXPIRED:
         return await _decide(tx, node, found, Decision(State.EXPIRED, reason="nobody decided in time"))
-    return await _decide(tx, node, found, Decision(State.DECLINED, caller.id, reason))
+    return await _decide(tx, node, found, Decision(State.DECLINED, caller.id, reason), caller)
 
 
 async def expire(tx: db.Tx, node: Node) -> None:
@@ -186,10 +186,11 @@ def _seen(caller: Caller, found: Approval | None, approval: str) -> Approval:
     return found
 
 
-async def _decide(tx: db.Tx, node: Node, found: Approval, decision: Decision) -> Approval:
+async def _decide(tx: db.Tx, node: Node, found: Approval, decision: Decision, caller: Caller | None = None) -> Approval:
     now = node.clock()
     record = {"approval": found.id, "act": found.kind, "registry": found.registry, "sha256": found.sha256}
-    said = {"person": decision.person, "reason": decision.reason}
-    entry = log.draft(f"approval.{decision.state}", now, {**record, **{n: v for n, v in said.items() if v is not None}})
+    who = caller.named if caller else {}
+    why = {"reason": decision.reason} if decision.reason is not None else {}
+    entry = log.draft(f"approval.{decision.state}", now, {**record, **who, **why})
     [entry_id] = await log.append(tx, [entry])
     return await store.decide(tx, found, decision, now, entry_id)

@@ -157,7 +157,7 @@ def _people(router: APIRouter, database: db.Database, node: Node, four_eyes: Fou
         written: dict[str, Any],
         added: Callable[[db.Tx], Awaitable[tuple[Principal, list[str]]]],
     ) -> Added | schemas.Approval:
-        if caller.at_hand:
+        if caller.at_hand and not caller.person:
             return _added(*await database.run(added, "access"))
 
         async def act(tx: db.Tx) -> Act:

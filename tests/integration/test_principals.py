@@ -270,7 +270,7 @@ async def test_who_acts_on_the_database_is_local_or_a_person_who_is_registered(s
     assert (local.id, local.person, local.sight, local.scopes) == ("local", False, EVERYTHING, frozenset(Scope))
     person = (await add(stage.api, "people", "KOR01", role="operator")).json()
     found = await wiring.Local(stage.gateway.database, person["name"]).of("")
-    assert found == Caller(person["id"], True, Sight("KOR01", "KOR"), ROLES[Role.OPERATOR])
+    assert found == Caller(person["id"], True, Sight("KOR01", "KOR"), ROLES[Role.OPERATOR], at_hand=True)
     machine = (await add(stage.api, "clients", None)).json()
     await stage.api.post(f"/api/v1/people/{person['name']}/revoke")
     for name in (machine["name"], person["name"], "absent"):
