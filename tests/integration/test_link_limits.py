@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -127,6 +128,27 @@ async def test_proposals_together_beyond_the_rate_are_taken_when_they_come_again
     times = await asyncio.gather(*(insist(*message) for message in made))
     assert max(times) > 1
     assert await stage.states([str(item["transfer"]) for item in items]) == ["proposed"] * 40
+
+
+async def test_what_is_applied_apart_after_it_failed_together_has_taken_one_token(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, inbox = course.stage, course.stage.gateway.inbox
+    taken: list[str] = []
+
+    async def admits(_tx: object, link: str) -> bool:
+        taken.append(link)
+        return True
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError("together, this does not work")
+
+    monkeypatch.setattr(inbox, "_admits", admits)
+    monkeypatch.setattr(inbox._grouped["transfer.propose"], "_together", partial(inbox._receive_together, fails))
+    items = [course.proposal(block(10 * n + 1, 10 * n + 10)) for n in range(12)]
+    await asyncio.gather(*(course.propose(item) for item in items))
+    assert await stage.states([str(item["transfer"]) for item in items]) == ["proposed"] * 12
+    assert taken == ["MEC01"] * 12
 
 
 async def test_blocks_beyond_a_day_are_refused_each_alone_and_the_next_day_begins_anew(course: Course) -> None:
