@@ -5,7 +5,7 @@ else reads the environment.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,7 +17,7 @@ from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
-from gateway.approvals.commands import Executor, Parameters
+from gateway.approvals.commands import Executor, Executors, Parameters
 from gateway.domain import moments
 from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
@@ -125,18 +125,23 @@ def _moment(written: str | None) -> datetime | None:
     return moments.read(written) if written else None
 
 
-#: Kind of act → what does it once two persons have decided on it. An act that is not here cannot be asked for.
-EXECUTORS: dict[str, Executor] = {
-    interventions.RESUME: _resume,
-    **{f"link.{step}": partial(_step, step) for step in Step},
-    "link.change": _change,
-    "link.keys-add": _add_keys,
-    "link.key-revoke": _revoke_key,
-    "link.restored": _restored,
-    "person.add": _add_person,
-    "person.keys-add": _add_keys_of_person,
-    halts.LIFT: _lift,
+#: Scope that it is asked for under → kind of act → what does it once two persons have decided on it. An act that is not
+#: here cannot be asked for.
+_ACTS: dict[Scope, dict[str, Executor]] = {
+    Scope.TRANSFERS_REQUEST: {interventions.RESUME: _resume},
+    Scope.LINKS_ADMIN: {
+        **{f"link.{step}": partial(_step, step) for step in Step},
+        "link.change": _change,
+        "link.keys-add": _add_keys,
+        "link.key-revoke": _revoke_key,
+        "link.restored": _restored,
+    },
+    Scope.ACCESS_ADMIN: {"person.add": _add_person, "person.keys-add": _add_keys_of_person},
+    Scope.GATEWAY_HALT: {halts.LIFT: _lift},
 }
+EXECUTORS = Executors(
+    access.standing, {kind: (scope, does) for scope, acts in _ACTS.items() for kind, does in acts.items()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +173,19 @@ class Local:
         self._by = by
 
     async def of(self, token: str) -> Caller:
-        """The one caller there is; raises UNAUTHENTICATED for a person who is not registered."""
+        """The one caller there is; raises UNAUTHENTICATED for who is no registered person, CONFLICT for several."""
         if self._by is None:
             return Caller("local", person=False, sight=EVERYTHING, scopes=frozenset(Scope), at_hand=True)
         async with self._database.reading() as tx:
-            found = await access.by_name(tx, self._by)
-        if found is None or not found.person:
+            found = [one for one in await access.by_name(tx, self._by) if one.person]
+        if not found:
             raise GatewayError(Kind.UNAUTHENTICATED, f"no person {self._by!r} is registered, or no longer", code=8001)
-        return found
+        if len(found) > 1:
+            known = ", ".join(f"{one.id} of {one.sight.code or 'all'}" for one in found)
+            raise GatewayError(
+                Kind.CONFLICT, f"several are named {self._by!r}; say which by the id: {known}", code=2004
+            )
+        return replace(found[0], at_hand=True)
 
 
 class Registries:

@@ -1,6 +1,7 @@
 """Two synthetic administrators of the gateway: one asks for what takes two persons, the other approves it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -54,5 +55,10 @@ async def establish(
 async def decide(tx: db.Tx, node: Node, act: Act) -> None:
     """One asks for an act and the other approves it, in a transaction of the test's."""
     waiting = await commands.request(tx, node, ONE, act)
-    done = await commands.approve(tx, node, TWO, waiting.id, waiting.sha256, EXECUTORS)
+    done = await commands.approve(tx, node, TWO, waiting.id, waiting.sha256, replace(EXECUTORS, standing=_standing))
     assert done.state == "approved", done.reason
+
+
+async def _standing(_tx: db.Tx, person: str) -> Caller | None:
+    """The two are who they are, though they call nobody and are not registered."""
+    return {one.id: one for one in (ONE, TWO)}.get(person)

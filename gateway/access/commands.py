@@ -1,7 +1,8 @@
 """People and machines come and go, and their keys; so do the keys that tokens are signed with. Each is a log entry.
 
 Whoever administers one registry does so for that registry alone, and gives nobody what its people cannot have; of what
-belongs to another they hear the same as of what is not there (8001). The log names principals by pseudonym. Raises
+belongs to another they hear the same as of what is not there (8001). So a name is a registry's own: another may give it
+too, and who administers both says whom they mean by the id. The log names principals by pseudonym. Raises
 MALFORMED (2001, 2014 for a time, 1007 for a key) with the field that is wrong, CONFLICT (2004) for what was given or
 done before, and NOT_FOUND (3001) to whoever is bound to all.
 """
@@ -18,7 +19,7 @@ from gateway.access import store
 from gateway.access.store import Principal
 from gateway.audit import log
 from gateway.domain import moments
-from gateway.domain.callers import Caller, Role, Scope, hidden
+from gateway.domain.callers import Caller, Role, Scope
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
 from gateway.signing.keys import Signer
@@ -28,6 +29,7 @@ from gateway.signing.trust import PeerKey
 MAX_KEYS = 10
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_ID = re.compile(r"[pc]-[0-9a-f]{16}")
 _CODE = re.compile(r"[A-Z]{3}[0-9]{2}")
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638: base64url of a SHA-256
 #: What only a person does, whatever a machine is told.
@@ -68,6 +70,8 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
     by.require_for(wanted.registry)
     if not _NAME.fullmatch(wanted.name):
         raise _malformed("name", "1 to 64 of A-Z, a-z, 0-9, '.', '_', '@' and '-', the first a letter or digit")
+    if _ID.fullmatch(wanted.name):
+        raise _malformed("name", "this is what the gateway's own ids look like")
     if wanted.registry is not None and not (
         _CODE.fullmatch(wanted.registry) and await store.known(tx, wanted.registry)
     ):
@@ -83,6 +87,7 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
         "scopes": sorted(wanted.scopes),
         "keys": [key.kid for key in keys],
         "by": by.id,
+        **by.marks,
     }
     entry_id = await _entry(tx, node, f"access.{_noun(new)}-added", record)
     if not await store.add(tx, new, entry_id):
@@ -94,7 +99,9 @@ async def add(tx: db.Tx, node: Node, by: Caller, wanted: Wanted) -> tuple[Princi
 async def revoke(tx: db.Tx, node: Node, by: Caller, name: str, *, person: bool) -> Principal:
     """Let a person or a machine call no longer, from now on. It cannot be undone."""
     found = await _administered(tx, by, name, person)
-    entry_id = await _entry(tx, node, f"access.{_noun(found)}-revoked", {"principal": found.id, "by": by.id})
+    entry_id = await _entry(
+        tx, node, f"access.{_noun(found)}-revoked", {"principal": found.id, "by": by.id, **by.marks}
+    )
     if not await store.revoke(tx, found.id, entry_id):
         raise GatewayError(Kind.CONFLICT, f"{name} was revoked before", code=2004)
     return found
@@ -111,7 +118,7 @@ async def add_keys(
     keys = _keys(found.id, jwks, node.clock(), not_after)
     if len(keys) + len(await store.keys(tx, found.id, node.clock())) > MAX_KEYS:
         raise GatewayError(Kind.CONFLICT, f"keys: at most {MAX_KEYS} count at one time; revoke one first", code=2004)
-    record = {"principal": found.id, "keys": [key.kid for key in keys], "by": by.id}
+    record = {"principal": found.id, "keys": [key.kid for key in keys], "by": by.id, **by.marks}
     await _add_keys(tx, keys, await _entry(tx, node, "access.key-added", record))
     return found, [key.kid for key in keys]
 
@@ -120,7 +127,9 @@ async def revoke_key(tx: db.Tx, node: Node, by: Caller, name: str, kid: str, *, 
     """Let a key of a person or machine count no longer, from now on."""
     found = await _administered(tx, by, name, person)
     if _KID.fullmatch(kid):
-        entry_id = await _entry(tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id})
+        entry_id = await _entry(
+            tx, node, "access.key-revoked", {"principal": found.id, "key": kid, "by": by.id, **by.marks}
+        )
         if await store.revoke_key(tx, found.id, kid, entry_id):
             return found
     raise GatewayError(Kind.CONFLICT, f"{name} has no such key that counts", code=2004)
@@ -147,7 +156,7 @@ async def revoke_token_key(tx: db.Tx, node: Node, by: Caller, kid: str) -> None:
     by.require_all()
     if not _KID.fullmatch(kid) or await store.token_key(tx, kid) is None:
         raise GatewayError(Kind.NOT_FOUND, "no such token key is registered", code=3001)
-    entry_id = await _entry(tx, node, "access.token-key-revoked", {"key": kid, "by": by.id})
+    entry_id = await _entry(tx, node, "access.token-key-revoked", {"key": kid, "by": by.id, **by.marks})
     if not await store.revoke_token_key(tx, kid, entry_id):
         raise GatewayError(Kind.CONFLICT, f"the token key {kid} was revoked before", code=2004)
 
@@ -186,13 +195,13 @@ async def _add_keys(tx: db.Tx, keys: Sequence[PeerKey], entry_id: int) -> None:
 
 async def _administered(tx: db.Tx, by: Caller, name: str, person: bool) -> Principal:
     """Whom this name means, if ``by`` administers them."""
-    found = await store.named(tx, name) if _NAME.fullmatch(name) else None
-    if found is not None and found.person == person:
-        by.require_for(found.registry)
-        return found
-    if by.sight.code is not None:
-        raise hidden()
-    raise GatewayError(Kind.NOT_FOUND, f"no {'person' if person else 'client'} is named so", code=3001)
+    found = await store.named(tx, by.sight, name, person=person) if _NAME.fullmatch(name) else []
+    if len(found) > 1:
+        known = ", ".join(f"{one.id} of {one.registry or 'all'}" for one in found)
+        raise GatewayError(Kind.CONFLICT, f"several are named so; say which by its id: {known}", code=2004)
+    if found:
+        return found[0]
+    raise by.sight.absent(f"no {'person' if person else 'client'} is named so", 3001)
 
 
 async def _entry(tx: db.Tx, node: Node, kind: str, record: Mapping[str, Any]) -> int:

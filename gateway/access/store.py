@@ -61,27 +61,32 @@ _PRINCIPAL = "p.id, p.kind, p.name, p.registry, p.role, p.scopes, p.revoked_by"
 
 async def caller(tx: db.Tx | db.ReadTx, principal: str) -> Caller | None:
     """Who this id is, as a caller; nothing for one that is not there or was revoked."""
-    return await _caller(tx, "p.id = :given", principal)
+    return next(iter(await _callers(tx, "p.id = :given", principal)), None)
 
 
-async def by_name(tx: db.Tx | db.ReadTx, name: str) -> Caller | None:
-    """Who has this name, as a caller; nothing for one that is not there or was revoked."""
-    return await _caller(tx, "p.name = :given", name)
+async def by_name(tx: db.Tx | db.ReadTx, name: str) -> list[Caller]:
+    """Who has this name, of whatever registry, or this id; without those that were revoked."""
+    return await _callers(tx, ":given IN (p.name, p.id)", name)
 
 
-async def _caller(tx: db.Tx | db.ReadTx, condition: str, given: str) -> Caller | None:
-    r = await db.one(
+async def standing(tx: db.Tx, principal: str) -> Caller | None:
+    """As ``caller``, and nobody revokes them until ``tx`` ends."""
+    return next(iter(await _callers(tx, "p.id = :given", principal, "FOR SHARE OF p")), None)
+
+
+async def _callers(tx: db.Tx | db.ReadTx, condition: str, given: str, lock: str = "") -> list[Caller]:
+    # Which Party's registry it is counts from the link's activation on: two persons have vouched for that by then.
+    rows = await db.rows(
         tx,
         f"""
-        SELECT {_PRINCIPAL}, l.party FROM principal p LEFT JOIN link_registry l ON l.registry = p.registry
-        WHERE {condition} AND p.revoked_by IS NULL
+        SELECT {_PRINCIPAL}, CASE WHEN k.activated_by IS NOT NULL THEN l.party END AS party
+        FROM principal p LEFT JOIN link_registry l ON l.registry = p.registry LEFT JOIN link k ON k.code = l.link
+        WHERE {condition} AND p.revoked_by IS NULL {lock}
         """,
         {"given": given},
     )
-    if r is None:
-        return None
-    found = _principal(r)
-    return Caller(found.id, found.person, Sight(found.registry, r.party), found.allowed)
+    found = [(_principal(r), r.party) for r in rows]
+    return [Caller(one.id, one.person, Sight(one.registry, party), one.allowed) for one, party in found]
 
 
 async def ids(tx: db.ReadTx) -> frozenset[str]:
@@ -95,16 +100,25 @@ async def find(tx: db.Tx | db.ReadTx, principal: str) -> Principal | None:
     return _principal(r) if r else None
 
 
-async def named(tx: db.Tx | db.ReadTx, name: str) -> Principal | None:
-    """The principal with this name, revoked or not."""
-    r = await db.one(tx, f"SELECT {_PRINCIPAL} FROM principal p WHERE p.name = :name", {"name": name})
-    return _principal(r) if r else None
+async def named(tx: db.Tx | db.ReadTx, sight: Sight, name: str, *, person: bool) -> list[Principal]:
+    """The people, or the machines, in sight that have this name, or this id; revoked or not."""
+    found = await db.rows(
+        tx,
+        f"""
+        SELECT {_PRINCIPAL} FROM principal p WHERE :name IN (p.name, p.id) AND p.kind = :kind
+          AND (CAST(:sight AS text) IS NULL OR p.registry = :sight) ORDER BY p.id
+        """,
+        {"name": name, "kind": _kind(person), "sight": sight.code},
+    )
+    return [_principal(r) for r in found]
 
 
 async def listing(
     tx: db.ReadTx, sight: Sight, *, person: bool, after: str | None, limit: int
 ) -> list[tuple[Principal, list[Key]]]:
-    """The people, or the machines, bound to what is seen, by name from ``after`` on, with every key they ever had."""
+    """The people, or the machines, bound to what is seen, with every key they ever had: by name and id (which are the
+    two words of ``after``) from there on.
+    """
     found = await db.rows(
         tx,
         f"""
@@ -115,8 +129,9 @@ async def listing(
           FROM principal_key WHERE principal = p.id
         ) k ON true
         WHERE p.kind = :kind AND (CAST(:sight AS text) IS NULL OR p.registry = :sight)
-          AND (CAST(:after AS text) IS NULL OR p.name > :after)
-        ORDER BY p.name LIMIT :limit
+          AND (CAST(:after AS text) IS NULL
+            OR (p.name, p.id) > (split_part(:after, ' ', 1), split_part(:after, ' ', 2)))
+        ORDER BY p.name, p.id LIMIT :limit
         """,
         {"kind": _kind(person), "sight": sight.code, "after": after, "limit": limit},
     )
@@ -137,12 +152,13 @@ async def known(tx: db.Tx | db.ReadTx, code: str) -> bool:
 
 
 async def add(tx: db.Tx, new: Principal, entry_id: int) -> bool:
-    """Insert a principal; False when the name was given before."""
+    """Insert a principal; False when the name was given before in its registry."""
     done = await db.execute(
         tx,
         """
         INSERT INTO principal (id, kind, name, registry, role, scopes, added_by)
-        VALUES (:id, :kind, :name, :registry, :role, CAST(:scopes AS text[]), :entry) ON CONFLICT (name) DO NOTHING
+        VALUES (:id, :kind, :name, :registry, :role, CAST(:scopes AS text[]), :entry) 
+        ON CONFLICT (registry, name) DO NOTHING
         """,
         {
             "id": new.id,

@@ -119,11 +119,19 @@ async def waiting(tx: db.Tx, canonical: str) -> Approval | None:
     return _approval(found) if found else None
 
 
-async def count_open(tx: db.Tx) -> int:
-    """How many wait for a decision."""
-    found = await db.one(tx, "SELECT count(*) AS number FROM approval WHERE state = 'open'")
+async def count_open(tx: db.Tx, registry: str, initiator: str) -> tuple[int, int]:
+    """How many acts of a registry wait for a decision, and how many of any registry that somebody has asked for."""
+    found = await db.one(
+        tx,
+        """
+        SELECT count(*) FILTER (WHERE registry = :registry) AS of_registry,
+               count(*) FILTER (WHERE initiator = :initiator) AS of_initiator
+        FROM approval WHERE state = 'open' AND registry IS NOT NULL
+        """,
+        {"registry": registry, "initiator": initiator},
+    )
     assert found is not None  # a count always has a row
-    return int(found.number)
+    return int(found.of_registry), int(found.of_initiator)
 
 
 async def overdue(tx: db.Tx, now: datetime) -> list[Approval]:
@@ -157,12 +165,13 @@ async def listing(
     tx: db.ReadTx, sight: Sight, now: datetime, *, state: State | None, limit: int, before: Approval | None
 ) -> list[Approval]:
     """What is seen, newest first, in one state where one is named, from the one after ``before`` on."""
+    seen = "true" if sight.code is None else "registry = :sight"  # in so many words: an index follows it
     found = await db.rows(
         tx,
         f"""
         SELECT * FROM (
           SELECT {_COLUMNS} FROM approval
-          WHERE (CAST(:sight AS text) IS NULL OR registry = :sight)
+          WHERE {seen}
             AND (CAST(:edge AS timestamptz) IS NULL OR (requested_at, id) < (:edge, CAST(:before AS uuid)))
         ) AS seen
         WHERE CAST(:state AS text) IS NULL OR state = :state ORDER BY requested_at DESC, CAST(id AS uuid) DESC

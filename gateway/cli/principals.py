@@ -20,7 +20,7 @@ from gateway.errors import GatewayError, Kind
 KID_WIDTH = 43
 DASHED = {"ignore_unknown_options": True}
 
-Name = Annotated[str, typer.Argument(help="Their name; it is never given again.")]
+Name = Annotated[str, typer.Argument(help="Their name, which is never given again; or their id.")]
 Registry = Annotated[str | None, typer.Option(help="The registry or link they are bound to.", metavar="CODE")]
 All = Annotated[bool, typer.Option("--all", help="Bound to no registry: they see everything.")]
 Keys = Annotated[Path, typer.Option(help="Their public keys: a JWK set file.", exists=True, dir_okay=False)]

@@ -54,11 +54,10 @@ async def _introduce(folder: Path, dsn: str) -> dict[str, str]:
     async def work(tx: db.Tx) -> dict[str, str]:
         ids = {}
         for name, (role, scopes) in _WANTED.items():
-            if await store.named(tx, name) is None:
+            if not await store.by_name(tx, name):
                 wanted = Wanted(name, None, [made_key(folder, name).public_jwk()], role=role, scopes=scopes)
                 await commands.add(tx, node, _LOCAL, wanted)
-            found = await store.named(tx, name)
-            assert found is not None
+            [found] = await store.by_name(tx, name)
             ids[name] = found.id
         return ids
 
@@ -70,8 +69,7 @@ async def _introduce(folder: Path, dsn: str) -> dict[str, str]:
 
 async def decide(tx: db.Tx, node: Node, act: Act) -> None:
     """Let one administrator ask for an act and the other approve it."""
-    one, two = [await store.by_name(tx, name) for name in ADMINISTRATORS]
-    assert one is not None and two is not None
+    one, two = [caller for name in ADMINISTRATORS for caller in await store.by_name(tx, name)]
     asked = await approvals.request(tx, node, one, act)
     done = await approvals.approve(tx, node, two, asked.id, asked.sha256, EXECUTORS)
     invariant(done.state is State.APPROVED, f"{act.kind} is {done.state}: {done.reason}")

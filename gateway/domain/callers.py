@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from gateway.errors import GatewayError, Kind
 
@@ -85,6 +86,15 @@ class Sight:
         """For the statements of a store: ``:sight`` (null: everything) and ``:sight_party``."""
         return {"sight": self.code, "sight_party": self.party}
 
+    def why(self, waiting: str | None) -> str | None:
+        """Why something waits, as it is told here.
+
+        What follows the first colon is what a peer, the way to it or this program itself has said: it is for the people
+        of the peer that is named before it, and for who sees everything.
+        """
+        said = (waiting or "").partition(": ")[0]
+        return waiting if self.code is None or self.code in said.split() else said or None
+
     def absent(self, detail: str, code: int) -> GatewayError:
         """The refusal of what was not found: what is true (NOT_FOUND), to whom everything would be shown."""
         return GatewayError(Kind.NOT_FOUND, detail, code=code) if self.code is None else hidden()
@@ -98,7 +108,8 @@ EVERYTHING = Sight(None)
 class Caller:
     """Somebody who was authenticated. ``id`` is a pseudonym, the one the log names them by.
 
-    ``at_hand``: nobody in particular, but whoever has the database's password, and with it everything there is.
+    ``at_hand``: whoever has the database's password, and with it everything there is; as nobody in particular, or in
+    the name of a person, of whom nothing else was seen.
     """
 
     id: str
@@ -106,6 +117,16 @@ class Caller:
     sight: Sight
     scopes: frozenset[Scope]
     at_hand: bool = False
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Who that is, for an entry of the log; of one who was only at hand it says so."""
+        return {"person": self.id, **self.marks}
+
+    @property
+    def marks(self) -> dict[str, bool]:
+        """What such an entry says beside the name."""
+        return {"at_hand": True} if self.at_hand else {}
 
     def require(self, scope: Scope) -> None:
         """Raise FORBIDDEN (8001) unless this caller may do this."""

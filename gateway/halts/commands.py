@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway import db
 from gateway.audit import log
+from gateway.domain.callers import Caller
 from gateway.errors import GatewayError, Kind
 from gateway.halts import store
 from gateway.halts.store import Halt
@@ -26,7 +27,7 @@ RETRY_AFTER_SECONDS = 60
 LIFT = "halt.lift"
 
 
-async def halt(tx: db.Tx, node: Node, reason: str, by: str) -> Halt:
+async def halt(tx: db.Tx, node: Node, reason: str, by: Caller) -> Halt:
     """Halt the gateway, for a reason that is told to its operators."""
     if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
         detail = f"a reason is a printable text of 1 to {MAX_REASON} characters"
@@ -36,8 +37,8 @@ async def halt(tx: db.Tx, node: Node, reason: str, by: str) -> Halt:
     if already is not None:
         raise GatewayError(Kind.CONFLICT, f"the gateway is halted already: {already.reason}", code=3002)
     at = node.clock()
-    [entry_id] = await log.append(tx, [log.draft("gateway.halted", at, {"person": by, "reason": reason})])
-    return await store.insert(tx, reason, by, at, entry_id)
+    [entry_id] = await log.append(tx, [log.draft("gateway.halted", at, {**by.named, "reason": reason})])
+    return await store.insert(tx, reason, by.id, at, entry_id)
 
 
 async def lift_wanted(tx: db.Tx | db.ReadTx) -> dict[str, Any]:

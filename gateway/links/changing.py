@@ -2,7 +2,8 @@
 
 ``step_wanted`` and ``change_wanted`` say what is to be approved, and refuse what is not possible now; ``take_step``
 and ``change`` do it, in the transaction that consumes the approval, if the link still is as it was then. What is
-approved when a link is put to the test names its address and its keys: that is what the second person vouches for.
+approved when a link is put to the test names its address, its registries with the Party of each, its time limit and its
+keys: that is what the second person vouches for.
 Each is one entry of the log. Raises NOT_FOUND 3001 without such a link, CONFLICT 3002 for a state, a field or a key
 that has changed meanwhile, MALFORMED 2014 for a value that is none.
 """
@@ -88,4 +89,6 @@ async def _as_it_is(tx: db.Tx | db.ReadTx, link: Link, step: Step) -> dict[str, 
     if step is not Step.TEST:
         return {"link": link.code, "from": link.state.value}
     keys = sorted(key.kid for key in await key_store.keys(tx, [link.code]) if key.revoked_at is None)
-    return {"link": link.code, "kind": link.kind, "url": link.url, "registries": list(link.registries), "keys": keys}
+    parties = {code: behind.party for code, behind in (await store.behind(tx, link.registries)).items()}
+    believed = {"kind": link.kind, "url": link.url, "registries": parties, "time_limit_hours": link.time_limit_hours}
+    return {"link": link.code, **believed, "keys": keys}

@@ -80,6 +80,14 @@ class Stranger:
     fault: str
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """A message that has arrived; once it was admitted it stays so, however often applying it is tried."""
+
+    unverified: Unverified
+    admitted: bool = False
+
+
 class Inbox:
     """Where every message enters. ``handlers`` and ``queries`` give each type of the closed set its function.
 
@@ -117,21 +125,22 @@ class Inbox:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
             grouped = self._grouped.get(str(unverified.signed.payload.get("type")))
-            if grouped is not None and _size(unverified) <= MAX_SMALL_BYTES:
-                return await grouped.join(sender, unverified)
-            return await self._receive_alone(unverified)
+            arrival = _Arrival(unverified)
+            if grouped is not None and _size(arrival) <= MAX_SMALL_BYTES:
+                return await grouped.join(sender, arrival)
+            return await self._receive_alone(arrival)
         except EnvelopeError as error:
             self.remember(error.fault.value, sender)
             raise
 
-    async def _receive_alone(self, unverified: Unverified) -> Answer:
-        answer = await self._db.run(lambda tx: self._answer(tx, unverified), _commit("receive", unverified))
+    async def _receive_alone(self, arrival: _Arrival) -> Answer:
+        answer = await self._db.run(lambda tx: self._answer(tx, arrival), _commit("receive", arrival.unverified))
         await self._db.ring()
         return answer
 
-    async def _receive_together(self, handler: Together, group: Sequence[Unverified]) -> Sequence[Answer | None]:
+    async def _receive_together(self, handler: Together, group: Sequence[_Arrival]) -> Sequence[Answer | None]:
         """Apply what is new and sound of a group in one transaction; None for each that has to be applied alone."""
-        name = _commit("receive", group[0])
+        name = _commit("receive", group[0].unverified)
         answers = await self._db.run(lambda tx: self._answer_together(tx, handler, group), name)
         await self._db.ring()
         return answers
@@ -159,16 +168,16 @@ class Inbox:
             raise absorbed
         return absorbed
 
-    async def _answer(self, tx: db.Tx, unverified: Unverified) -> Answer:
+    async def _answer(self, tx: db.Tx, arrival: _Arrival) -> Answer:
         now = self._node.clock()
         try:
-            message = await self._verify(tx, unverified, now)
+            message = await self._verify(tx, arrival.unverified, now)
         except EnvelopeError as error:
             if error.origin is None:
                 raise
-            await self._admit(tx, error.origin.sender)
+            await self._admit(tx, error.origin.sender, arrival)
             return await self._refuse_envelope(tx, error, error.origin, now)
-        await self._admit(tx, message.sender)
+        await self._admit(tx, message.sender, arrival)
         if message.in_reply_to is not None:
             return await self._refuse_answer(tx, message, now)
         earlier = await self._take(tx, message)
@@ -184,21 +193,26 @@ class Inbox:
             await store.keep_answers(tx, [(message.sender, message.id, answer.entry_id)])
         return Answer(answer.message.body, answer.message.content_type)
 
-    async def _admit(self, tx: db.Tx, sender: str) -> None:
+    async def _admitted(self, tx: db.Tx, sender: str, arrival: _Arrival) -> bool:
+        arrival.admitted = arrival.admitted or await self._admits(tx, sender)
+        return arrival.admitted
+
+    async def _admit(self, tx: db.Tx, sender: str, arrival: _Arrival) -> None:
         """Raise UNAVAILABLE 9003 for a sender beyond its limit: nothing is kept, and it may come again."""
-        if not await self._admits(tx, sender):
+        if not await self._admitted(tx, sender, arrival):
             context = {"retry_after_seconds": 1}
             detail = "this is more than the link may send at a time"
             raise GatewayError(Kind.UNAVAILABLE, detail, code=9003, context=context)
 
     async def _answer_together(
-        self, tx: db.Tx, handler: Together, group: Sequence[Unverified]
+        self, tx: db.Tx, handler: Together, group: Sequence[_Arrival]
     ) -> Sequence[Answer | None]:
         now = self._node.clock()
-        keys = await self._keys_of(tx, [group[0].claimed_sender])
+        keys = await self._keys_of(tx, [group[0].unverified.claimed_sender])
         sound: dict[str, VerifiedMessage] = {}
-        for message in (self._sound(unverified, keys, now) for unverified in group):
-            if message is not None and await self._admits(tx, message.sender):  # the others are told so, each alone
+        for arrival in group:
+            message = self._sound(arrival.unverified, keys, now)
+            if message is not None and await self._admitted(tx, message.sender, arrival):  # the others hear it alone
                 sound.setdefault(message.id, message)  # the second of an id is a repetition, or worse
         named = [(m.sender, m.id, compact.decode(m.sha256)) for m in sound.values()]
         fresh = await store.take_new_keys(tx, named)
@@ -215,7 +229,7 @@ class Inbox:
             id(m.received): Answer(a.message.body, a.message.content_type)
             for m, a in zip(messages, stored, strict=True)
         }
-        return [told.get(id(u.received)) for u in group]
+        return [told.get(id(arrival.unverified.received)) for arrival in group]
 
     def _sound(self, unverified: Unverified, keys: Sequence[PeerKey], now: datetime) -> VerifiedMessage | None:
         try:
@@ -375,5 +389,5 @@ async def _keep_all(tx: db.Tx, messages: Sequence[VerifiedMessage], drafts: Sequ
     return entries
 
 
-def _size(unverified: Unverified) -> int:
-    return len(unverified.received)
+def _size(arrival: _Arrival) -> int:
+    return len(arrival.unverified.received)

@@ -181,14 +181,23 @@ async def listing(
     tx: db.ReadTx, sight: Sight, *, state: State | None = None, limit: int = 50, before: int | None = None
 ) -> list[Record]:
     """Records seen, newest first, in one state where one is named; at most ``MAX_PAGE``, from below ``before`` on."""
+    # No section has a link's code. Each of the two is read in the order it is shown in.
+    seen = ["true"] if sight.code is None else ["r.section = :sight", "r.link = :sight"]
+    newest = " UNION ALL ".join(
+        f"""(
+          SELECT r.* FROM action_record r
+          WHERE {whose} AND (CAST(:state AS text) IS NULL OR r.state = :state)
+            AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
+          ORDER BY r.id DESC LIMIT :limit
+        )"""
+        for whose in seen
+    )
     found = await db.rows(
         tx,
         f"""
         SELECT r.id, r.action, r.type, r.at, r.link, r.section, r.party, r.quantity, r.state, r.findings,
                CAST(r.message_id AS text) AS message, o.waiting, r.entry_id
-        FROM action_record r LEFT JOIN owed o ON o.message_id = r.message_id AND r.state = 'sent'
-        WHERE {_SEEN} AND (CAST(:state AS text) IS NULL OR r.state = :state)
-          AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
+        FROM ({newest}) AS r LEFT JOIN owed o ON o.message_id = r.message_id AND r.state = 'sent'
         ORDER BY r.id DESC LIMIT :limit
         """,
         {
@@ -198,7 +207,10 @@ async def listing(
             "sight": sight.code,
         },
     )
-    return [Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type)}) for r in found]
+    return [
+        Record(**{**r._mapping, "state": State(r.state), "type": Type(r.type), "waiting": sight.why(r.waiting)})
+        for r in found
+    ]
 
 
 async def counts(tx: db.ReadTx, sight: Sight) -> dict[str, int]:

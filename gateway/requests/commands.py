@@ -10,7 +10,7 @@ for a key reused, UNAVAILABLE 9002 while the gateway is halted.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway import db
 from gateway.domain import wire
@@ -58,7 +58,7 @@ async def ask(tx: db.Tx, node: Node, wish: Wish, *, caller: Caller, idempotency_
     if earlier is not None:
         if earlier.sha256 != digest:
             raise GatewayError(Kind.CONFLICT, "this Idempotency-Key was used for another request", code=2004)
-        return earlier
+        return replace(earlier, waiting=caller.sight.why(earlier.waiting))
     await halts.require_none(tx)
     source = (await links.behind(tx, [wish.transferring.registry])).get(wish.transferring.registry)
     if source is None or source.state != "active" or Capability.TRANSFER_OUT not in source.capabilities:

@@ -2,13 +2,14 @@
 
 Only the source's people may, and the gateway's own administrators. Neither moves units. An ending begins only while no
 commit is stored (R2) and is final when the source confirms it; from the commit on only the registries' signed words
-count. Out of ``attention`` two persons of the transferring registry, one who asks and one who approves, may lead back
-to where the transfer waited, so that the same statement is sent again (protocol.md, section 9): what they decide names
-the version of the row, so it counts for one stay there. Each act is a log entry that names the persons. Raises
-``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to who sees everything;
-CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a reason that is none.
+count. Out of ``attention`` two persons of the transferring registry, or of the link that it is behind, one who asks and
+one who approves, may lead back to where the transfer waited, so that the same statement is sent again (protocol.md,
+section 9): what they decide names the version of the row, so it counts for one stay there. Each act is a log entry that
+names the persons. Raises ``GatewayError``: FORBIDDEN 8001 for a transfer that is not the caller's, or NOT_FOUND 3001 to
+who sees everything; CONFLICT 3002 or 3003 for a state that does not allow it; MALFORMED 2014 for a reason that is none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,14 +46,17 @@ async def end(tx: db.Tx, node: Node, transfer: str, *, caller: Caller, reason: s
     row = await _lock(tx, transfer, caller.sight)
     if row.state not in CANCELLABLE:
         raise _not_now(row, "only a transfer without a commit can be ended; now the source's signed word decides")
-    return await _intervene(tx, node, row, Event.OPERATOR_ENDED, caller.id, (Finding(5901, detail=reason),))
+    return await _intervene(tx, node, row, Event.OPERATOR_ENDED, caller.named, (Finding(5901, detail=reason),))
 
 
 async def resumption(tx: db.Tx | db.ReadTx, caller: Caller, transfer: str) -> Act:
-    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it."""
+    """What is to be approved so that a transfer in ``attention`` asks again; its source's people ask for it.
+
+    Those of a section and those of the registry that keeps it are both: the ones who ask are the ones who decide.
+    """
     row = await _of_source(tx, transfer, caller.sight)
     _require_resumable(row)
-    return Act(RESUME, row.transferring_registry, {"transfer": row.id, "version": row.version})
+    return Act(RESUME, caller.sight.code or row.transferring_registry, {"transfer": row.id, "version": row.version})
 
 
 async def resume(tx: db.Tx, node: Node, transfer: str, version: int, *, by: tuple[str, str]) -> Intervention:
@@ -61,7 +65,7 @@ async def resume(tx: db.Tx, node: Node, transfer: str, version: int, *, by: tupl
     _require_resumable(row)
     if row.version != version:
         raise _not_now(row, "it has moved on and come back since it was asked for")
-    return await _intervene(tx, node, row, Event.RESUMED, " and ".join(by), ())
+    return await _intervene(tx, node, row, Event.RESUMED, {"person": " and ".join(by)}, ())
 
 
 def _require_resumable(row: Row) -> None:
@@ -72,11 +76,11 @@ def _require_resumable(row: Row) -> None:
 
 
 async def _intervene(
-    tx: db.Tx, node: Node, row: Row, event: Event, person: str, findings: tuple[Finding, ...]
+    tx: db.Tx, node: Node, row: Row, event: Event, who: Mapping[str, Any], findings: tuple[Finding, ...]
 ) -> Intervention:
     after, now = advance(row.progress, event), node.clock()
     assert after is not None  # the states were looked at, under the row's lock
-    entry_id = await _logged(tx, row, f"transfer.{event}", person, now)
+    entry_id = await _logged(tx, row, f"transfer.{event}", who, now)
     await steps.take(tx, node, [Taken(row, event, after, findings)], now, cause_entry=entry_id)
     return Intervention(row.id, after.state)
 
@@ -103,7 +107,7 @@ def _not_now(row: Row, why: str) -> GatewayError:
     return GatewayError(Kind.CONFLICT, f"the transfer is {row.state}: {why}", code=code)
 
 
-async def _logged(tx: db.Tx, row: Row, kind: str, person: str, now: datetime) -> int:
-    record: dict[str, Any] = {"transfer": row.id, "version": row.version, "person": person}
+async def _logged(tx: db.Tx, row: Row, kind: str, who: Mapping[str, Any], now: datetime) -> int:
+    record: dict[str, Any] = {"transfer": row.id, "version": row.version, **who}
     [entry_id] = await log.append(tx, [log.draft(kind, now, record)])
     return entry_id

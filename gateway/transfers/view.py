@@ -102,7 +102,7 @@ async def listing(
         given["edge"] = found.created_at
     few = limit <= FEW
     statement = page(bound=sight.code is not None, few=few, of_state=state is not None, onward=before is not None)
-    return [TransferRow.model_validate(dict(r._mapping)) for r in await db.rows(tx, statement, given)]
+    return [_shown(r, sight) for r in await db.rows(tx, statement, given)]
 
 
 def page(*, bound: bool, few: bool, of_state: bool, onward: bool) -> str:
@@ -130,6 +130,11 @@ def page(*, bound: bool, few: bool, of_state: bool, onward: bool) -> str:
         SELECT * FROM ({seen}) AS each ORDER BY created_at DESC, transfer_id DESC LIMIT :limit) AS seen
       JOIN transfer t ON t.id = seen.transfer_id ORDER BY t.created_at DESC, t.id DESC
     """
+
+
+def _shown(row: Any, sight: Sight) -> TransferRow:
+    values = dict(row._mapping)
+    return TransferRow.model_validate(values | {"waiting": sight.why(values["waiting"])})
 
 
 def _absent(sight: Sight, transfer: str) -> GatewayError:
@@ -180,7 +185,7 @@ async def course(tx: db.ReadTx, sight: Sight, transfer: str) -> Course:
         {"id": transfer},
     )
     return Course(
-        TransferRow.model_validate(dict(found._mapping)),
+        _shown(found, sight),
         [dict(r._mapping) for r in blocks],
         [dict(r._mapping) for r in events],
         [dict(r._mapping) for r in said],

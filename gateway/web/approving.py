@@ -4,7 +4,7 @@ What could not be done any more when it was approved, or was decided on too late
 so is committed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 
 from gateway import db
 from gateway.approvals import commands, store
-from gateway.approvals.commands import Act, Executor
+from gateway.approvals.commands import Act, Executors
 from gateway.approvals.store import Approval, State
 from gateway.domain.callers import Caller, Scope
 from gateway.errors import GatewayError, Kind
@@ -24,7 +24,7 @@ from gateway.web.auth import needs
 class FourEyes:
     """Asks for acts, and has them done once they are approved; ``executors`` does each kind of act."""
 
-    def __init__(self, database: db.Database, node: Node, executors: Mapping[str, Executor]) -> None:
+    def __init__(self, database: db.Database, node: Node, executors: Executors) -> None:
         self._db = database
         self._node = node
         self._executors = executors
@@ -52,7 +52,7 @@ class FourEyes:
         """Decline; raises CONFLICT for what has expired."""
 
         async def work(tx: db.Tx) -> Approval:
-            return await commands.decline(tx, self._node, caller, approval, reason)
+            return await commands.decline(tx, self._node, caller, approval, reason, self._executors)
 
         return _shown(_in_time(await self._db.run(work, "approvals.decline")))
 
@@ -91,9 +91,9 @@ def approving(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRout
 
     @router.post("/approvals/{approval}/decline")
     async def decline(
-        approval: UUID, given: schemas.Refusal, caller: Annotated[Caller, needs(Scope.APPROVALS_DECIDE)]
+        approval: UUID, given: schemas.Refusal, caller: Annotated[Caller, needs(Scope.APPROVALS_READ)]
     ) -> schemas.Approval:
-        """Decline what was asked for; who asked for it may take it back this way."""
+        """Decline what was asked for, which needs ``approvals:decide``; who asked for it may take it back this way."""
         return await four_eyes.decline(caller, str(approval), given.reason)
 
     return router

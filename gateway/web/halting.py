@@ -29,7 +29,7 @@ def halting(database: db.Database, node: Node, four_eyes: FourEyes) -> APIRouter
     async def halt(wanted: schemas.Refusal, caller: Annotated[Caller, needs(Scope.GATEWAY_HALT)]) -> schemas.Halt:
         """Take no proposal and no request from now on; what is committed comes to its end."""
         caller.require_all()
-        return _shown(await database.run(lambda tx: commands.halt(tx, node, wanted.reason, caller.id), "halt"))
+        return _shown(await database.run(lambda tx: commands.halt(tx, node, wanted.reason, caller), "halt"))
 
     @router.post("/halt/lift", status_code=202)
     async def lift(caller: Annotated[Caller, needs(Scope.GATEWAY_HALT)]) -> schemas.Approval:

@@ -6,14 +6,13 @@ request asks the source registry, which alone can propose. What is watched, and 
 ``watching``; who may call, in ``tokens`` and ``principals``.
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query
 
 from gateway import db
 from gateway.access.endpoint import Endpoint
-from gateway.approvals.commands import Executor
+from gateway.approvals.commands import Executors
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import Address as DomainAddress
 from gateway.domain.identifiers import parse_account, parse_party, parse_registry_code, parse_transfer_id
@@ -42,7 +41,7 @@ def app(
     node: Node,
     inbox: Inbox,
     callers: Callers,
-    executors: Mapping[str, Executor],
+    executors: Executors,
     endpoint: Endpoint | None = None,
 ) -> FastAPI:
     """The application that faces operators: ``callers`` tells who they are, ``executors`` does what two approve, and

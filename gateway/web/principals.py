@@ -78,7 +78,7 @@ class Listed(BaseModel):
 
 
 class ListedPage(BaseModel):
-    """Some of them, and the name to go on after, if any is left."""
+    """Some of them, and what to go on after, if any is left."""
 
     listed: list[Listed]
     next: str | None
@@ -157,7 +157,7 @@ def _people(router: APIRouter, database: db.Database, node: Node, four_eyes: Fou
         written: dict[str, Any],
         added: Callable[[db.Tx], Awaitable[tuple[Principal, list[str]]]],
     ) -> Added | schemas.Approval:
-        if caller.at_hand:
+        if caller.at_hand and not caller.person:
             return _added(*await database.run(added, "access"))
 
         async def act(tx: db.Tx) -> Act:
@@ -177,12 +177,12 @@ def _administering(database: db.Database, node: Node, *, person: bool) -> APIRou
     async def listing(
         caller: Administrator,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
-        after: Annotated[str | None, Query(max_length=64, pattern=r"^[\x20-\x7e]*$")] = None,
+        after: Annotated[str | None, Query(max_length=96, pattern=r"^[\x20-\x7e]*$")] = None,
     ) -> ListedPage:
         """Those bound to what the caller administers, by name."""
         async with database.reading() as tx:
             found = await store.listing(tx, caller.sight, person=person, after=after, limit=limit)
-        following = found[-1][0].name if len(found) == limit else None
+        following = f"{found[-1][0].name} {found[-1][0].id}" if len(found) == limit else None
         return ListedPage(listed=[_listed(principal, keys) for principal, keys in found], next=following)
 
     @router.post("/{name}/revoke")

@@ -6,6 +6,7 @@ One stage for all; each test asks for something of its own. All links, persons a
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -15,12 +16,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway import embedded
+from gateway import embedded, wiring
+from gateway.access import commands as access
 from gateway.approvals import commands
-from gateway.approvals.commands import WAITS, Act
+from gateway.approvals.commands import WAITS, Act, Executors
 from gateway.domain.callers import EVERYTHING, ROLES, Caller, Role, Scope, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.web import operator
+from gateway.wiring import EXECUTORS
 from tests import stage as staging
 from tests.deciding import ONE, TWO, approved, asked, decided
 from tests.integration.test_sandbox_play import Party, uuid7
@@ -127,7 +131,7 @@ async def test_of_two_who_approve_at_one_moment_one_does(stage: Stage) -> None:
 async def test_another_hash_approves_nothing(stage: Stage) -> None:
     waiting, other = await limited(stage, 36), await limited(stage, 37)
     swapped = {**waiting, "sha256": other["sha256"]}
-    assert waiting["sha256"] in refused(await approved(stage, swapped), 409, 2004)
+    assert waiting["sha256"] not in refused(await approved(stage, swapped), 409, 2004)
     assert (await asked(stage, f"approvals/{waiting['id']}/approve", by=TWO, sha256="x")).status_code == 422
     assert await hours(stage) not in (36, 37)
     assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested"]
@@ -198,7 +202,9 @@ async def test_what_is_of_the_whole_gateway_is_decided_by_its_own_administrators
     act = Act("of.all", None, {"n": 1})
     waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, ONE, act))
     with pytest.raises(GatewayError) as raised:
-        await stage.run(lambda tx: commands.approve(tx, stage.gateway.node, KOREAN, waiting.id, waiting.sha256, {}))
+        await stage.run(
+            lambda tx: commands.approve(tx, stage.gateway.node, KOREAN, waiting.id, waiting.sha256, EXECUTORS)
+        )
     assert (raised.value.kind, raised.value.code) == (Kind.FORBIDDEN, 8001)
 
 
@@ -210,6 +216,58 @@ async def test_without_the_scope_nobody_decides_or_asks(stage: Stage) -> None:
     assert (await asked(stage, f"approvals/{waiting['id']}", "GET", by=viewer)).status_code == 200
 
 
+async def revoked(stage: Stage, caller: Caller) -> None:
+    local = replace(ONE, id="local", at_hand=True)
+    await stage.run(lambda tx: access.revoke(tx, stage.gateway.node, local, caller.id, person=True))
+
+
+async def test_what_a_revoked_person_asked_for_is_void(stage: Stage) -> None:
+    leaver = replace(ONE, id="leaver")
+    waiting, before = await limited(stage, 50, by=leaver), await hours(stage)
+    await revoked(stage, leaver)
+    assert "leaver may not do this any more [8001]" in refused(await approved(stage, waiting), 409, 3002)
+    assert await hours(stage) == before
+    assert [kind for kind, _ in await entries(stage, waiting["id"])] == ["approval.requested", "approval.void"]
+
+
+async def test_who_was_revoked_a_moment_ago_approves_nothing(stage: Stage) -> None:
+    leaver = replace(TWO, id="late-leaver")
+    await stage.authorization(leaver)  # who was let in before
+    waiting = await limited(stage, 51)
+    await revoked(stage, leaver)
+    with pytest.raises(GatewayError, match="may not do this any more"):
+        await stage.run(
+            lambda tx: commands.approve(tx, stage.gateway.node, leaver, waiting["id"], waiting["sha256"], EXECUTORS)
+        )
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET")).json()["state"] == "open"
+    assert (await approved(stage, waiting)).status_code == 200
+
+
+async def test_nobody_is_revoked_while_an_act_of_theirs_is_done(stage: Stage) -> None:
+    going = replace(ONE, id="going")
+    act = Act("slow", None, {"n": 3})
+    begun, let_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> dict[str, Any]:
+        begun.set()
+        await let_on.wait()
+        return {}
+
+    await stage.authorization(going)
+    waiting = await stage.run(lambda tx: commands.request(tx, stage.gateway.node, going, act))
+    executors = Executors(EXECUTORS.standing, {"slow": (Scope.LINKS_ADMIN, slow)})
+    doing = asyncio.create_task(
+        stage.run(lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, executors))
+    )
+    await begun.wait()
+    revoking = asyncio.create_task(revoked(stage, going))
+    await asyncio.sleep(0.3)
+    assert not revoking.done()
+    let_on.set()
+    assert (await doing).state == "approved"
+    await revoking
+
+
 async def test_who_asked_takes_it_back_and_others_decline(stage: Stage) -> None:
     for by in (ONE, TWO):
         waiting = await limited(stage, 46)
@@ -217,6 +275,49 @@ async def test_who_asked_takes_it_back_and_others_decline(stage: Stage) -> None:
         assert (done.status_code, done.json()["state"], done.json()["reason"]) == (200, "declined", "not now")
         refused(await approved(stage, waiting), 409, 3003)
     assert await hours(stage) != 46
+
+
+async def test_who_may_only_ask_takes_back_what_they_asked_for_and_nothing_else(stage: Stage) -> None:
+    asker = Caller("asker", True, EVERYTHING, frozenset({Scope.LINKS_ADMIN, Scope.APPROVALS_READ}))
+    mine, others = await limited(stage, 52, by=asker), await limited(stage, 53)
+
+    async def decline(one: dict[str, Any]) -> httpx.Response:
+        return await asked(stage, f"approvals/{one['id']}/decline", by=asker, reason="a mistake")
+
+    assert "approvals:decide" in refused(await decline(others), 403, 8001)
+    assert (await decline(mine)).json()["state"] == "declined"
+    refused(await decline(mine), 409, 3003)
+    assert [record.get("person") for _, record in await entries(stage, mine["id"])] == ["asker", "asker"]
+
+
+async def test_of_whom_the_database_alone_vouched_for_the_log_says_so(stage: Stage) -> None:
+    waiting, node = await limited(stage, 54), stage.gateway.node
+    borrowed = await wiring.Local(stage.gateway.database, TWO.id).of("")
+    await stage.run(lambda tx: commands.approve(tx, node, borrowed, waiting["id"], waiting["sha256"], EXECUTORS))
+    act = Act("link.change", None, {"link": "KOR01", "changes": {}})
+    other = await stage.run(lambda tx: commands.request(tx, node, borrowed, act))
+    await stage.run(lambda tx: commands.decline(tx, node, borrowed, other.id, "no", EXECUTORS))
+    said = [*await entries(stage, waiting["id"]), *await entries(stage, other.id)]
+    assert [(record["person"], record.get("at_hand")) for _, record in said] == [
+        (ONE.id, None), (TWO.id, True), (TWO.id, True), (TWO.id, True),
+    ]  # fmt: skip
+    gone = await stage.run(lambda tx: access.revoke(tx, node, replace(ONE, at_hand=True), MACHINE.id, person=False))
+    assert gone.id == MACHINE.id
+    [(record,)] = await stage.rows(
+        "SELECT convert_from(record, 'UTF8') FROM log_record JOIN log_entry ON id = entry_id "
+        "WHERE kind = 'access.client-revoked' ORDER BY id DESC LIMIT 1"
+    )
+    assert json.loads(record)["at_hand"] is True
+
+
+async def test_a_person_at_hand_adds_nobody_alone(stage: Stage) -> None:
+    await stage.authorization(ONE)
+    callers = wiring.Local(stage.gateway.database, ONE.id)
+    app = operator.app(stage.gateway.database, stage.gateway.node, stage.gateway.inbox, callers, EXECUTORS)
+    new = {"name": "second-self", "registry": None, "role": "approver", "keys": [SoftwareKey.generate().public_jwk()]}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as here:
+        answer = await here.post("/api/v1/people", json=new)
+    assert (answer.status_code, answer.json()["state"]) == (202, "open")
 
 
 @pytest.mark.parametrize("reason", ["", " ", "x\ny", "\u202e", "\ud800"], ids=repr)
@@ -247,10 +348,32 @@ async def test_a_fault_leaves_it_open(stage: Stage) -> None:
         raise GatewayError(Kind.UNAVAILABLE, "not now", code=9002)
 
     with pytest.raises(GatewayError, match="not now"):
-        await stage.run(
-            lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, {"fails": fails})
-        )
+        executors = Executors(EXECUTORS.standing, {"fails": (Scope.LINKS_ADMIN, fails)})
+        await stage.run(lambda tx: commands.approve(tx, stage.gateway.node, TWO, waiting.id, waiting.sha256, executors))
     assert (await asked(stage, f"approvals/{waiting.id}", "GET")).json()["state"] == "open"
+
+
+async def test_what_waits_of_one_registry_holds_up_no_other_and_not_the_gateway(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> list[dict[str, str]]:
+        return [SoftwareKey.generate().public_jwk()]
+
+    async def add(by: Caller) -> httpx.Response:
+        return await asked(stage, "links/KOR01/keys", by=by, keys=keys())
+
+    monkeypatch.setattr(commands, "MAX_EACH", 2)
+    monkeypatch.setattr(commands, "MAX_OPEN", 3)
+    wanted = replace(KOREAN, id="korean-3")
+    answers = [await add(by) for by in (wanted, wanted, wanted, SECOND_KOREAN, SECOND_KOREAN, ONE)]
+    assert [answer.status_code for answer in answers] == [202, 202, 503, 202, 503, 202]
+    for answer in answers[2], answers[4]:
+        refused(answer, 503, 9003)
+        assert answer.headers["retry-after"] == "60"
+    mechanism = Caller("mechanism", True, Sight("MEC01"), ADMINISTRATOR)
+    assert (await asked(stage, "links/MEC01/keys", by=mechanism, keys=keys())).status_code == 202
+    for number in range(4):
+        await limited(stage, 60 + number)
 
 
 async def test_too_long_an_act_is_refused(stage: Stage) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.domain.callers import Caller, Scope, Sight
 from tests.deciding import TWO, approved, asked
 from tests.integration.test_alarms import at
 from tests.integration.test_answers import receipt, sent
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import Course
+from tests.recorded import International
 from tests.stage import Stage
 
 
@@ -102,6 +104,23 @@ async def test_an_approval_of_what_has_moved_on_is_void(course: Course) -> None:
     shown = (await course.stage.api.get(f"/api/v1/approvals/{waiting['id']}")).json()
     assert (shown["state"], shown["decider"], shown["result"]) == ("void", TWO.id, None)
     assert await course.stage.states([transfer]) == ["cancelled"]
+
+
+@pytest.mark.parametrize(("code", "other"), [("INT01", "MMR99"), ("MMR99", "INT01")])
+async def test_of_a_section_its_own_people_or_its_keepers_decide_among_themselves(
+    stage: Stage, code: str, other: str
+) -> None:
+    course = await Course.begun(stage)
+    await International.joined(stage)
+    transfer = await in_attention(course)
+    await stage.rows(f"UPDATE transfer SET source = 'INT01', transferring_registry = 'MMR99' WHERE id = '{transfer}'")
+    one, two = (Caller(f"{code}-{n}", True, Sight(code), frozenset(Scope)) for n in (1, 2))
+    foreign = Caller(other, True, Sight(other), frozenset(Scope))
+    waiting = (await asked(stage, f"transfers/{transfer}/resume", by=one)).json()
+    assert (await asked(stage, f"approvals/{waiting['id']}", "GET", by=one)).json() == waiting
+    assert (await approved(stage, waiting, by=foreign)).status_code == 403
+    assert (await approved(stage, waiting, by=two)).json()["state"] == "approved"
+    assert await stage.states([transfer]) == ["committing"]
 
 
 async def test_only_what_waits_for_persons_is_resumed(course: Course) -> None:

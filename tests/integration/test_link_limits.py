@@ -1,20 +1,25 @@
 """What a link may be used for, and how much: capabilities, rate, blocks a day, transfer window; and how links end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.access import store as access
 from gateway.domain.callers import Caller, Scope, Sight
-from gateway.links.lifecycle import Window
+from gateway.links import commands as links
+from gateway.links.lifecycle import State, Window
 from gateway.links.pace import LOOK_SECONDS
+from gateway.links.store import Link
 from tests.deciding import approved, asked, decided
 from tests.integration.test_bad_links import registered
 from tests.integration.test_sandbox_play import Party, text
-from tests.played import Course, Played, block, join
+from tests.played import NOWHERE, Course, Played, block, join
 from tests.refusals import Verdict, counts, effects, refused, verdicts
 from tests.stage import Stage
 
@@ -123,6 +128,27 @@ async def test_proposals_together_beyond_the_rate_are_taken_when_they_come_again
     times = await asyncio.gather(*(insist(*message) for message in made))
     assert max(times) > 1
     assert await stage.states([str(item["transfer"]) for item in items]) == ["proposed"] * 40
+
+
+async def test_what_is_applied_apart_after_it_failed_together_has_taken_one_token(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, inbox = course.stage, course.stage.gateway.inbox
+    taken: list[str] = []
+
+    async def admits(_tx: object, link: str) -> bool:
+        taken.append(link)
+        return True
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError("together, this does not work")
+
+    monkeypatch.setattr(inbox, "_admits", admits)
+    monkeypatch.setattr(inbox._grouped["transfer.propose"], "_together", partial(inbox._receive_together, fails))
+    items = [course.proposal(block(10 * n + 1, 10 * n + 10)) for n in range(12)]
+    await asyncio.gather(*(course.propose(item) for item in items))
+    assert await stage.states([str(item["transfer"]) for item in items]) == ["proposed"] * 12
+    assert taken == ["MEC01"] * 12
 
 
 async def test_blocks_beyond_a_day_are_refused_each_alone_and_the_next_day_begins_anew(course: Course) -> None:
@@ -259,6 +285,30 @@ async def test_keys_that_changed_since_it_was_asked_for_make_a_test_void(stage: 
     late = await approved(stage, waiting)
     assert (late.status_code, late.json()["code"]) == (409, 3002)
     assert await stage.rows("SELECT state FROM link") == [("requested",)]
+
+
+async def test_a_test_names_the_party_of_each_registry_whose_people_see_for_it_once_the_link_was_activated(
+    stage: Stage,
+) -> None:
+    keys = Party("INT01").jwks()["keys"]
+    made = Link("INT01", "international", NOWHERE, State.REQUESTED, 24, ("KOR99", "THA99"))
+    parties = {"KOR99": "KOR", "THA99": "THA"}
+    await stage.run(lambda tx: links.register(tx, stage.gateway.node, made, parties, keys))
+    waiting = (await asked(stage, "links/INT01/test")).json()
+    said = json.loads(waiting["canonical"])["parameters"]
+    assert (said["registries"], said["time_limit_hours"]) == (parties, 24)
+    thai = Caller("thai", True, Sight("THA99", "THA"), frozenset(Scope))
+    await stage.authorization(thai)
+
+    async def party() -> str | None:
+        found = await stage.run(lambda tx: access.caller(tx, thai.id))
+        assert found is not None
+        return found.sight.party
+
+    assert (await approved(stage, waiting)).status_code == 200
+    assert await party() is None
+    await stage.rows("UPDATE link SET state = 'active', activated_by = changed_by")
+    assert await party() == "THA"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ async def test_nobody_bound_to_one_registry_can_halt_the_gateway(stage: Stage, k
     person = (await add(korea, "people", "KOR01", role="administrator")).json()
     everywhere = (await add(stage.api, "people", None, role="administrator")).json()
     async with stage.gateway.database.reading() as tx:
-        bound, unbound = await store.caller(tx, person["id"]), await store.by_name(tx, everywhere["name"])
+        bound, [unbound] = await store.caller(tx, person["id"]), await store.by_name(tx, everywhere["name"])
     assert bound == Caller(person["id"], True, Sight("KOR01", "KOR"), ROLES[Role.ADMINISTRATOR] - {Scope.GATEWAY_HALT})
     assert unbound == Caller(everywhere["id"], True, EVERYTHING, ROLES[Role.ADMINISTRATOR])
 
@@ -202,6 +202,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "a registry that is none": ("people", {"registry": "AB\0"}, 400, 2001),
     "a name that is none": ("people", {"name": "a b"}, 400, 2001),
     "an empty name": ("people", {"name": ""}, 400, 2001),
+    "a name like an id": ("people", {"name": "p-0123456789abcdef"}, 400, 2001),
     "no key": ("people", {"keys": []}, 422, 2001),
     "a key twice": ("people", {"keys": [KEY, KEY]}, 400, 2001),
     "too many keys": ("people", {"keys": [KEY] * 11}, 422, 2001),
@@ -243,12 +244,35 @@ async def test_neither_a_name_nor_a_key_is_given_twice_even_when_revoked(stage: 
         assert (await stage.api.post(f"{at}/{act}", json=body)).status_code == 409
 
 
+async def test_a_name_is_a_registrys_own_and_tells_nobody_what_another_has(
+    stage: Stage, korea: httpx.AsyncClient
+) -> None:
+    for noun in CALLS:
+        theirs, everybodys = (await add(stage.api, noun, "MEC01")).json(), (await add(stage.api, noun, None)).json()
+        for name in theirs["name"], everybodys["name"]:
+            own = (await add(korea, noun, "KOR01", name=name)).json()
+            assert own["name"] == name
+            twice = await add(korea, noun, "KOR01", name=name)
+            assert (twice.status_code, twice.json()["code"]) == (409, 2004)
+        several = await stage.api.post(f"/api/v1/{noun}/{name}/revoke")
+        assert (several.status_code, several.json()["code"]) == (409, 2004)
+        assert own["id"] in several.json()["detail"] and everybodys["id"] in several.json()["detail"]
+        if noun == "people":
+            with pytest.raises(GatewayError, match=f"several are named .*{own['id']}"):
+                await wiring.Local(stage.gateway.database, name).of("")
+            assert (await wiring.Local(stage.gateway.database, own["id"]).of("")).id == own["id"]
+        by_id = await korea.post(f"/api/v1/{noun}/{everybodys['id']}/revoke")
+        assert (by_id.status_code, by_id.json()["code"]) == (403, 8001)
+        assert (await korea.post(f"/api/v1/{noun}/{name}/revoke")).json()["id"] == own["id"]
+        assert (await stage.api.post(f"/api/v1/{noun}/{everybodys['id']}/revoke")).json()["id"] == everybodys["id"]
+
+
 async def test_who_acts_on_the_database_is_local_or_a_person_who_is_registered(stage: Stage) -> None:
     local = await wiring.Local(stage.gateway.database, None).of("")
     assert (local.id, local.person, local.sight, local.scopes) == ("local", False, EVERYTHING, frozenset(Scope))
     person = (await add(stage.api, "people", "KOR01", role="operator")).json()
     found = await wiring.Local(stage.gateway.database, person["name"]).of("")
-    assert found == Caller(person["id"], True, Sight("KOR01", "KOR"), ROLES[Role.OPERATOR])
+    assert found == Caller(person["id"], True, Sight("KOR01", "KOR"), ROLES[Role.OPERATOR], at_hand=True)
     machine = (await add(stage.api, "clients", None)).json()
     await stage.api.post(f"/api/v1/people/{person['name']}/revoke")
     for name in (machine["name"], person["name"], "absent"):

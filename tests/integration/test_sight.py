@@ -189,6 +189,33 @@ async def test_who_is_named_by_a_source_without_being_a_side_sees_nothing(scene:
     await course.void([str(forged["transfer"])])
 
 
+@pytest.mark.parametrize(
+    ("said", "seen_by"),
+    [
+        ("no answer from KOR01 to transfer.offer: ConnectError: 10.1.2.3:8443", {"KOR01", "all"}),
+        ("the gateway cannot check this one: KeyError('x')", {"all"}),
+        ("no connector reaches KOR01", {"MEC01", "KOR01", "all"}),
+    ],
+)
+async def test_what_the_way_to_a_peer_answers_is_told_to_that_peers_people(
+    scene: Scene, said: str, seen_by: set[str]
+) -> None:
+    course, units = scene.course, block(1, 10, series=uuid7())
+    await course.issue(units)
+    item = course.proposal(units)
+    transfer = str(item["transfer"])
+    await course.propose(item)
+    await course.stage.rows(
+        f"UPDATE transfer SET waiting = '{said.replace(chr(39), chr(39) * 2)}' WHERE id = '{transfer}'"
+    )
+    for name in ("MEC01", "KOR01", "all"):
+        shown = said if name in seen_by else said.partition(": ")[0]
+        assert (await get(scene.people[name], f"transfers/{transfer}")).json()["transfer"]["waiting"] == shown
+        listed = (await get(scene.people[name], "transfers?limit=500")).json()["transfers"]
+        assert [row["waiting"] for row in listed if row["id"] == transfer] == [shown]
+    await course.void([transfer])
+
+
 async def test_a_page_begins_and_goes_on_with_what_is_seen_only(scene: Scene) -> None:
     course, series = scene.course, uuid7()
     await course.issue(block(1, 40, series=series))

@@ -8,8 +8,12 @@ from itertools import product
 from typing import Any
 
 import psycopg
+import pytest
 
+from gateway import db
+from gateway.approvals import store as approvals
 from gateway.domain.callers import EVERYTHING, Sight
+from gateway.recordings import store as records
 from gateway.transfers import view
 from tests.played import Course
 from tests.stage import Stage
@@ -55,6 +59,40 @@ async def read(stage: Stage, statement: str, sight: Sight) -> tuple[int, str]:
         found: Any = await (await connection.execute(explain.encode())).fetchone()
     plan = found[0][0]["Plan"]
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], json.dumps(plan)
+
+
+#: Approvals of KOR01 and, now and then, of JPN01; none of them about anything.
+APPROVALS = f"""
+INSERT INTO approval (id, kind, registry, canonical, sha256, initiator, requested_at, expires_at, requested_by,
+  state, decided_at, decided_by)
+SELECT gen_random_uuid(), 'x', CASE n % {MANY // FEW} WHEN 0 THEN 'JPN01' ELSE 'KOR01' END, n::text,
+  sha256(convert_to(n::text, 'UTF8')), 'p', at, at + interval '1 day', entry, 'expired', at, entry
+FROM generate_series(1, {MANY}) AS n
+CROSS JOIN LATERAL (SELECT timestamptz '2026-01-01' + n * interval '1 second') AS made(at)
+CROSS JOIN (SELECT min(id) FROM log_entry) AS first(entry)
+"""
+
+
+async def test_approvals_and_records_are_listed_by_an_index(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await Course.begun(stage)
+    for statement in (APPROVALS, "VACUUM ANALYZE approval"):
+        await stage.rows(statement)
+    sight, said = Sight("JPN01", "JPN"), []
+    plain = db.rows
+
+    async def heard(tx: Any, statement: str, given: Any = None) -> Any:
+        said.append((statement, given))
+        return await plain(tx, statement, given)
+
+    async with stage.gateway.database.reading() as tx:
+        monkeypatch.setattr(db, "rows", heard)
+        found = await approvals.listing(tx, sight, stage.clock(), state=None, limit=50, before=None)
+        await records.listing(tx, sight)
+        monkeypatch.undo()
+        plans = [(await plain(tx, f"EXPLAIN (FORMAT JSON) {asked}", given))[0][0] for asked, given in said]
+    assert len(found) == FEW
+    assert "approval_of_registry" in json.dumps(plans[0]), plans[0]
+    assert '"action_record_of_section"' in json.dumps(plans[1]), plans[1]
 
 
 async def test_a_listing_reads_what_it_shows(stage: Stage) -> None:

@@ -1,8 +1,8 @@
 """Who may call: people and machines, their keys, the keys that tokens are signed with, and assertions used up.
 
-A principal is never deleted and its name never given again, so that the pseudonym in an old log entry means one person
-or machine for ever. What changes is only that it, or a key, counts no longer, once. Assertions are remembered while
-they could be shown again.
+A principal is never deleted and its name never given again in its registry, so that the pseudonym in an old log entry
+means one person or machine for ever. What changes is only that it, or a key, counts no longer, once. Assertions are
+remembered while they could be shown again.
 """
 
 from alembic import op
@@ -17,12 +17,13 @@ PRINCIPALS = """
 CREATE TABLE principal (
   id text PRIMARY KEY,
   kind text NOT NULL CHECK (kind IN ('machine', 'person')),
-  name text NOT NULL UNIQUE,
+  name text NOT NULL,
   registry text,
   role text CHECK (role IS NULL OR kind = 'person'),
   scopes text[] CHECK ((scopes IS NULL) = (role IS NOT NULL)),
   added_by bigint NOT NULL REFERENCES log_entry,
-  revoked_by bigint REFERENCES log_entry
+  revoked_by bigint REFERENCES log_entry,
+  UNIQUE NULLS NOT DISTINCT (registry, name)
 );
 CREATE TABLE principal_key (
   kid text PRIMARY KEY,

@@ -37,6 +37,7 @@ CREATE TABLE approval (
 );
 CREATE UNIQUE INDEX approval_waits_once ON approval (sha256) WHERE state = 'open';
 CREATE INDEX approval_recent ON approval (requested_at DESC, id DESC);
+CREATE INDEX approval_of_registry ON approval (registry, requested_at DESC, id DESC);
 CREATE TRIGGER approval_is_decided_once BEFORE UPDATE ON approval FOR EACH ROW
   WHEN (OLD.state <> 'open' OR NEW.state = 'open' OR ROW(OLD.id, OLD.kind, OLD.registry, OLD.canonical, OLD.sha256,
         OLD.initiator, OLD.requested_at, OLD.expires_at, OLD.requested_by) IS DISTINCT FROM ROW(NEW.id, NEW.kind,

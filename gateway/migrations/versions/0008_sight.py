@@ -55,10 +55,17 @@ ON CONFLICT DO NOTHING
 #: Whether an alarm is about a record of somebody's section; few records are refused.
 REFUSED = "CREATE INDEX action_record_refused ON action_record (cause) WHERE state = 'refused'"
 
+#: What each registry's or link's people list, newest first.
+LISTED = """
+CREATE INDEX action_record_of_section ON action_record (section, id);
+CREATE INDEX action_record_of_link ON action_record (link, id);
+CREATE INDEX alarm_of_link ON alarm (link, id);
+"""
+
 
 def upgrade() -> None:
     """Make the table, and write who sees the transfers that are there."""
-    for part in (VIEWERS, SIDES, PARTIES, REFUSED):
+    for part in (VIEWERS, SIDES, PARTIES, REFUSED, LISTED):
         op.execute(part)
 
 
