@@ -27,7 +27,6 @@ from gateway.web import operator
 from gateway.wiring import EXECUTORS
 from tests import stage as staging
 from tests.deciding import ONE, TWO, approved, asked, decided
-from tests.integration.test_sandbox_play import Party, uuid7
 from tests.played import Course
 from tests.stage import Stage
 
@@ -382,25 +381,3 @@ async def test_too_long_an_act_is_refused(stage: Stage) -> None:
             lambda tx: commands.request(tx, stage.gateway.node, ONE, Act("x", None, {"x": "y" * commands.MAX_TEXT}))
         )
     assert raised.value.kind is Kind.LIMIT
-
-
-async def test_keys_are_added_and_revoked_by_two(stage: Stage) -> None:
-    party = Party("KOR01")
-    keys, kid = party.jwks()["keys"], party.key.thumbprint()
-    waiting = (await asked(stage, "links/KOR01/keys", keys=keys)).json()
-    assert kid in waiting["canonical"]
-    assert (await approved(stage, waiting)).json()["result"] == {"link": "KOR01", "keys": [kid]}
-    refused(await asked(stage, "links/KOR01/keys", keys=keys), 409, 3002)
-    done = await decided(stage, f"links/KOR01/keys/{kid}/revoke", reason="superseded")
-    assert done["result"]["revoked"] == "superseded"
-    refused(await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="superseded"), 409, 3002)
-    refused(await asked(stage, f"links/KOR01/keys/{uuid7()}/revoke", reason="superseded"), 404, 3001)
-    assert (await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="lost")).status_code == 422
-    for bad in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"):
-        refused(await asked(stage, "links/KOR01/keys", keys=Party("KOR01").jwks()["keys"], not_after=bad), 422, 2001)
-        refused(await asked(stage, f"links/KOR01/keys/{kid}/revoke", reason="compromised", since=bad), 422, 2001)
-        refused(await asked(stage, "links/KOR01/restored", keys=keys, since=bad), 422, 2001)
-    private = {**keys[0], "d": "x"}
-    refused(await asked(stage, "links/KOR01/keys", keys=[private]), 400, 1007)
-    listed = (await asked(stage, "links/KOR01/keys", "GET")).json()
-    assert [key["revoked"] for key in listed if key["kid"] == kid] == ["superseded"]

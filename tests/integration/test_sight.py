@@ -4,7 +4,6 @@ Method: played registries, MEC01 → KOR01, with JPN01 concerned in nothing and 
 units are transferred; each thing is looked at by people of each, and what is refused is compared byte by byte.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -390,13 +389,3 @@ async def test_strangers_are_shown_to_the_gateways_own_people(scene: Scene) -> N
     answers = {name: await get(http, "strangers") for name, http in scene.people.items()}
     assert {name for name, answer in answers.items() if answer.status_code == 200} == {"all"}
     assert {a.json()["code"] for a in answers.values() if a.status_code != 200} == {8001}
-
-
-async def test_rows_written_at_once_have_their_viewers(scene: Scene) -> None:
-    course, series = scene.course, uuid7()
-    await course.issue(block(1, 40, series=series))
-    items = [course.proposal(block(n, n, series=series)) for n in range(1, 21)]
-    await asyncio.gather(*(course.propose(item) for item in items))
-    listed = set(ids(await get(scene.people["KOR01"], "transfers?limit=500")))
-    assert {str(item["transfer"]) for item in items} <= listed
-    await course.void([str(item["transfer"]) for item in items])

@@ -3,6 +3,7 @@
 Method: rows written by hand, then PostgreSQL's own count of what it reads for each statement a listing is made of.
 """
 
+import asyncio
 import json
 from itertools import product
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 
 from gateway import db
 from gateway.approvals import store as approvals
-from gateway.domain.callers import EVERYTHING, Sight
+from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
 from gateway.recordings import store as records
 from gateway.transfers import view
-from tests.played import Course
+from tests.integration.test_sandbox_play import uuid7
+from tests.played import Course, block
 from tests.stage import Stage
 
 MANY, FEW = 100_000, 40
@@ -112,3 +114,13 @@ async def test_a_listing_reads_what_it_shows(stage: Stage) -> None:
         assert len(await view.listing(tx, EVERYTHING, limit=7)) == 7
         everybody = await view.tally(tx, Sight("MEC01"))
     assert everybody == {"proposed": MANY // 10, "completed": MANY - MANY // 10}
+
+
+async def test_rows_written_at_once_have_their_viewers(stage: Stage) -> None:
+    course, series = await Course.begun(stage), uuid7()
+    await course.issue(block(1, 40, series=series))
+    items = [course.proposal(block(n, n, series=series)) for n in range(1, 21)]
+    await asyncio.gather(*(course.propose(item) for item in items))
+    korean = await stage.calling(Caller("korean", True, Sight("KOR01", "KOR"), frozenset({Scope.TRANSFERS_READ})))
+    listed = (await korean.get("/api/v1/transfers", params={"limit": 500})).json()["transfers"]
+    assert {row["id"] for row in listed} == {str(item["transfer"]) for item in items}
