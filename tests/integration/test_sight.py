@@ -193,15 +193,13 @@ async def test_who_is_named_by_a_source_without_being_a_side_sees_nothing(scene:
     [
         ("no answer from KOR01 to transfer.offer: ConnectError: 10.1.2.3:8443", {"KOR01", "all"}),
         ("the gateway cannot check this one: KeyError('x')", {"all"}),
-        ("no connector reaches KOR01", {"MEC01", "KOR01", "all"}),
     ],
 )
 async def test_what_the_way_to_a_peer_answers_is_told_to_that_peers_people(
     scene: Scene, said: str, seen_by: set[str]
 ) -> None:
-    course, units = scene.course, block(1, 10, series=uuid7())
-    await course.issue(units)
-    item = course.proposal(units)
+    course = scene.course
+    item = course.proposal(block(1, 10, series=uuid7()))
     transfer = str(item["transfer"])
     await course.propose(item)
     await course.stage.rows(
