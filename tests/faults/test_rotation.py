@@ -1,13 +1,14 @@
 """Property: keys are changed while transfers run, and nobody notices: no message is lost, none refused.
 
 Method: two registries and the gateway change their keys while transfers are under way on every arrow: a registry when
-its announcement is receipted, the gateway's processes one after the other once every link has receipted theirs. All
-comes to its end, all books agree, nothing was refused on either side, and the old key of the gateway, which owes
-nothing any more, is retired.
+its announcement is receipted, the gateway's processes one after the other once every link has receipted theirs, and
+with it the key that access tokens are signed with. All comes to its end, all books agree, nothing was refused on either
+side, and the old key of the gateway, which owes nothing any more, is retired.
 """
 
 import pytest
 
+from gateway.signing.keys import SoftwareKey
 from tests.faults import load, rotation
 from tests.faults import network as networks
 from tests.faults.agreement import agree
@@ -28,11 +29,17 @@ async def test_keys_are_rotated_under_load_and_nothing_is_lost_or_refused(networ
         await _more(network)
     new = await rotation.announce(network)
     await network.until(lambda: rotation.receipted(network), "every link has the gateway's new key")
+    shown = network.bearer.header  # under the token key of before
+    tokens = network.folder / "next-tokens.pem"
+    SoftwareKey.generate().save(tokens)
     for name in ("worker", "serve"):  # one with the old key, the other with the new one, for a while
-        network[name].environment["GATEWAY_KEY_FILE"] = str(new)
+        network[name].environment |= {"GATEWAY_KEY_FILE": str(new), "GATEWAY_TOKEN_KEY_FILE": str(tokens)}
         await network[name].end(10)
         await network.start(name)
         await _more(network)
+    await network.until(lambda: network.rows("SELECT 1 FROM token_key OFFSET 1"), "the new token key is registered")
+    books = await network.http.get(f"{network.operator_url}/api/v1/books", headers={"authorization": shown})
+    assert books.status_code == 200, "a token outlives the process that gave it"
     for code in ("MEC01", "KOR01"):  # and once more, under the gateway's new key
         await rotation.of(code)(network)
     await load.end(network)
