@@ -172,7 +172,7 @@ def test_a_second_demo_on_the_same_folder_is_refused_in_one_line(demo: Demo) -> 
 def test_kept_keys_are_their_owners_alone_and_no_folder_was_opened_or_closed(demo: Demo) -> None:
     keys = sorted(demo.folder.glob("*.pem"))
     systems = ["CHE01", "INT01", "JPN01", "KOR01", "MEC01", "SRV01"]
-    callers = ["demo-administrator-1", "demo-administrator-2", "demo-client"]
+    callers = ["demo-administrator-1", "demo-administrator-2", "demo-client", "demo-operator-korea"]
     assert [key.name for key in keys] == [f"{owner}.pem" for owner in (*systems, *callers, "gateway", "tokens")]
     assert {mode(key) for key in keys} == {0o600}
     assert mode(demo.folder) == 0o755
