@@ -41,7 +41,8 @@ def add(
     print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/keys", json=wanted)))
 
 
-@app.command("revoke")
+# One of 64 key ids begins with a hyphen, and is no option.
+@app.command("revoke", context_settings={"ignore_unknown_options": True})
 @asking
 def revoke(
     where: Where,
