@@ -11,8 +11,9 @@ install:
 demo:
 	@$(RUN) gateway demo $(ARGS)
 
+# Two files of tests side by side: half of the time of either is waiting.
 test:
-	@$(RUN) python -m pytest $(ARGS)
+	@$(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check:
 	@$(RUN) ruff check .
