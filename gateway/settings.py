@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
-from gateway.domain.addresses import Reach
+from gateway.domain.addresses import Reach, is_loopback
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
 
@@ -91,7 +91,7 @@ class Settings(BaseModel):
             usable = bool(host) and port.isdecimal() and int(port) < 65536
         if not usable:
             raise ValueError("an address is HOST:PORT or unix:PATH")
-        if value.startswith("unix:") or host in ("127.0.0.1", "[::1]", "localhost"):
+        if value.startswith("unix:") or is_loopback(host):
             return value
         if given.data.get("demo"):
             raise ValueError("a demo is served on a loopback address or a Unix socket only")

@@ -58,7 +58,7 @@ HANDLERS: dict[str, Handler] = {
 }
 #: What receives several small messages of one sender together.
 TOGETHER: dict[str, Together] = links.require_open_together(
-    {"transfer.propose": halts.refusing_together(commands.propose_together)}
+    {"transfer.propose": halts.refusing(commands.propose_together)}
 )
 QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
 

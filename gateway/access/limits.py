@@ -7,6 +7,9 @@ for itself.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import floor
+
+from gateway.domain.buckets import Bucket
 
 #: Tokens a client may be given at once (a token is good for ten minutes), and how many more each second.
 CLIENT_BURST, CLIENT_PER_SECOND = 60, 1.0
@@ -17,28 +20,18 @@ STRANGERS = ""
 
 
 @dataclass(slots=True)
-class _Bucket:
-    left: float
-    at: datetime
-
-
-@dataclass(slots=True)
 class Limits:
     """The buckets of a process."""
 
     clock: Callable[[], datetime]
-    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+    _buckets: dict[str, Bucket] = field(default_factory=dict)
 
     def take(self, whose: str) -> int | None:
         """Take a try from a bucket; nothing, or after how many seconds to come again when there is none left."""
         burst, rate = (
             (STRANGERS_BURST, STRANGERS_PER_SECOND) if whose == STRANGERS else (CLIENT_BURST, CLIENT_PER_SECOND)
         )
-        now = self.clock()
-        bucket = self._buckets.setdefault(whose, _Bucket(burst, now))
-        since = max(0.0, (now - bucket.at).total_seconds())
-        bucket.left, bucket.at = min(burst, bucket.left + since * rate), now
-        if bucket.left < 1:
-            return int((1 - bucket.left) / rate) + 1
-        bucket.left -= 1
-        return None
+        now = self.clock().timestamp()
+        bucket = self._buckets.setdefault(whose, Bucket(burst, now))
+        wait = bucket.take(now, burst=burst, per_second=rate)
+        return None if wait is None else floor(wait) + 1

@@ -22,7 +22,7 @@ from gateway import db
 from gateway.approvals import store
 from gateway.approvals.store import Approval, Decision, State
 from gateway.audit import log
-from gateway.domain.callers import Caller, Scope, hidden
+from gateway.domain.callers import Caller, Scope
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
 
@@ -153,7 +153,7 @@ async def expire(tx: db.Tx, node: Node) -> None:
 
 
 async def show(tx: db.Tx | db.ReadTx, node: Node, caller: Caller, approval: str) -> Approval:
-    """One approval that the caller may see; raises ``hidden``, or NOT_FOUND to who may see all."""
+    """One approval that the caller may see; raises as ``Sight.absent`` says."""
     found = await store.find(tx, approval, node.clock())
     return _seen(caller, found, approval)
 
@@ -179,10 +179,8 @@ async def _require_standing(tx: db.Tx, executors: Executors, person: str, scope:
 
 
 def _seen(caller: Caller, found: Approval | None, approval: str) -> Approval:
-    if found is None and caller.sight.code is None:
-        raise GatewayError(Kind.NOT_FOUND, f"there is no approval {approval}", code=3001)
     if found is None or caller.sight.code not in (None, found.registry):  # of no registry: seen by all of the gateway
-        raise hidden()
+        raise caller.sight.absent(f"there is no approval {approval}", 3001)
     return found
 
 

@@ -1,6 +1,6 @@
 """How a command asks the gateway: one call of the operator API, over HTTP or inside this process.
 
-With ``--gateway URL --client NAME=KEYFILE`` the call goes to a gateway that runs elsewhere, with a token like any
+With ``--gateway URL --client ID=KEYFILE`` the call goes to a gateway that runs elsewhere, with a token like any
 machine's. Without, the same application is made here on the database that ``--keep`` or the settings name, and whoever
 has that database's password calls it as the gateway's own administrator, or with ``--by`` as a registered person. A
 command therefore does the same wherever it runs, and prints what the API answers. Fails with the error of the API's

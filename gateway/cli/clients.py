@@ -1,7 +1,6 @@
 """``gateway clients``: machines that may call the operator API; ``gateway token``: what one of them calls with."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +8,6 @@ import typer
 from gateway.cli import principals
 from gateway.cli.api import Where, ask, asking
 from gateway.cli.principals import All, Ends, Keys, Name, Registry
-from gateway.errors import GatewayError, Kind
 
 app = principals.administering("clients", "machines")
 
@@ -36,18 +34,6 @@ def token(
     scope: Annotated[list[str] | None, typer.Option(help="A scope to ask for; all they have, where none is.")] = None,
 ) -> None:
     """Print an access token, good for ten minutes: curl -H "authorization: Bearer $(gateway token …)" …."""
-    import httpx
+    from gateway.cli import remote
 
-    from gateway.signing.keys import SoftwareKey
-    from gateway.web.client import Tokens
-
-    name, _, file = client.partition("=")
-    if not name or not file:
-        raise GatewayError(Kind.MALFORMED, "--client is ID=KEYFILE")
-    tokens = Tokens(gateway, name, SoftwareKey.load(Path(file)), scope or ())
-    try:
-        with httpx.Client(timeout=60, trust_env=False) as http:
-            http.get(f"{gateway.rstrip('/')}/healthz", auth=tokens)  # which anybody may call
-    except httpx.HTTPError as error:
-        raise GatewayError(Kind.UNAVAILABLE, f"{gateway}: {error}") from None
-    print(tokens.token)
+    print(remote.token(gateway, client, scope or ()))

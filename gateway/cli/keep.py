@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what makes a key only, or shows help, does not wait for the
 
 T = TypeVar("T")
 
+#: For commands that are given a key's id: one of 64 begins with a hyphen, and is no option.
+ANY_KEY_ID = {"ignore_unknown_options": True}
 Keep = Annotated[Path | None, typer.Option("--keep", help="Work on the data kept in this folder.", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

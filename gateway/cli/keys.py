@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gateway.cli import token_keys
 from gateway.cli.api import Where, ask, asking
-from gateway.cli.keep import AsJson, Keep, chosen, on_database, plain_console
+from gateway.cli.keep import ANY_KEY_ID, AsJson, Keep, chosen, on_database, plain_console
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
 from gateway.signing.trust import Revocation
 
@@ -25,8 +25,6 @@ T = TypeVar("T")
 app = typer.Typer(help="The gateway's signing keys.", no_args_is_help=True)
 app.add_typer(token_keys.app, name="token")
 
-#: One of 64 key ids begins with a hyphen, and is no option.
-_ANY_KID = {"ignore_unknown_options": True}
 Kid = Annotated[str, typer.Argument(help="Id of the key.")]
 
 
@@ -62,7 +60,7 @@ def announce(
     print(json.dumps({"key": jwk["kid"], "told": told}))
 
 
-@app.command("retire", context_settings=_ANY_KID)
+@app.command("retire", context_settings=ANY_KEY_ID)
 def retire(kid: Kid, keep: Keep = None) -> None:
     """Let an earlier key sign no more; refused while it owes a message."""
     from gateway.keys import commands
@@ -72,7 +70,7 @@ def retire(kid: Kid, keep: Keep = None) -> None:
     print(json.dumps({"key": kid, "told": told}))
 
 
-@app.command("revoke", context_settings=_ANY_KID)
+@app.command("revoke", context_settings=ANY_KEY_ID)
 def revoke(
     kid: Kid,
     reason: Annotated[Revocation, typer.Option(help="compromised or superseded.")],

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from gateway.cli.api import Where, ask, asking
-from gateway.cli.keep import AsJson, plain_console
+from gateway.cli.keep import ANY_KEY_ID, AsJson, plain_console
 from gateway.domain import moments
 from gateway.errors import GatewayError, Kind
 from gateway.signing.trust import Revocation
@@ -41,8 +41,7 @@ def add(
     print(json.dumps(ask(where, "POST", f"/api/v1/links/{code}/keys", json=wanted)))
 
 
-# One of 64 key ids begins with a hyphen, and is no option.
-@app.command("revoke", context_settings={"ignore_unknown_options": True})
+@app.command("revoke", context_settings=ANY_KEY_ID)
 @asking
 def revoke(
     where: Where,

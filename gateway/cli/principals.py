@@ -13,12 +13,11 @@ from rich.text import Text
 
 from gateway.cli import link_keys
 from gateway.cli.api import Where, ask, asking
-from gateway.cli.keep import AsJson, plain_console
+from gateway.cli.keep import ANY_KEY_ID, AsJson, plain_console
 from gateway.errors import GatewayError, Kind
 
-#: A key's id: base64url of a SHA-256; one of 64 begins with a dash, and is no option.
+#: A key's id: base64url of a SHA-256.
 KID_WIDTH = 43
-DASHED = {"ignore_unknown_options": True}
 
 Name = Annotated[str, typer.Argument(help="Their name, which is never given again; or their id.")]
 Registry = Annotated[str | None, typer.Option(help="The registry or link they are bound to.", metavar="CODE")]
@@ -56,7 +55,7 @@ def administering(noun: str, whom: str) -> typer.Typer:
     def add_keys(where: Where, name: Name, keys: Keys, not_after: Ends = None) -> None:
         print(json.dumps(ask(where, "POST", f"{at}/{quote(name, '')}/keys", json=new_keys(keys, not_after))))
 
-    @keys.command("revoke", context_settings=DASHED, help="Let a key count no longer, at once. It cannot be undone.")
+    @keys.command("revoke", context_settings=ANY_KEY_ID, help="Let a key count no longer, at once and for good.")
     @asking
     def revoke_key(where: Where, name: Name, kid: Annotated[str, typer.Argument(help="Id of the key.")]) -> None:
         print(json.dumps(ask(where, "POST", f"{at}/{quote(name, '')}/keys/{quote(kid, '')}/revoke")))

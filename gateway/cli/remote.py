@@ -5,13 +5,15 @@ TLS unless that is a loopback address or a Unix socket, and redirects are not fo
 options), UNAVAILABLE (nobody there, or no gateway) and what getting a token fails with.
 """
 
-from ipaddress import ip_address
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from gateway.domain.addresses import is_loopback
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
 from gateway.web.client import Tokens
@@ -21,13 +23,28 @@ TIMEOUT_SECONDS = 60.0
 
 def call(gateway: str, client: str, method: str, path: str, **wanted: Any) -> httpx.Response:
     """Make one call of the operator API of the gateway at ``gateway`` as ``client``, which is ID=KEYFILE."""
+    with _as(client, gateway) as (http, _):
+        return http.request(method, path, **wanted)
+
+
+def token(gateway: str, client: str, scopes: Sequence[str]) -> str:
+    """A token of the gateway at ``gateway`` for ``client``; for these scopes, or for all it has."""
+    with _as(client, gateway, scopes) as (http, tokens):
+        http.get("/healthz")  # which anybody may call
+        return tokens.token
+
+
+@contextmanager
+def _as(client: str, gateway: str, scopes: Sequence[str] = ()) -> Iterator[tuple[httpx.Client, Tokens]]:
+    """Calls as a client, and the tokens it shows."""
     name, _, file = client.partition("=")
     if not name or not file:
         raise GatewayError(Kind.MALFORMED, "--client is ID=KEYFILE: the client's id and the file of its key")
     key = SoftwareKey.load(Path(file))
     try:
         with opened(gateway) as http:
-            return http.request(method, path, auth=Tokens(str(http.base_url), name, key), **wanted)
+            http.auth = tokens = Tokens(str(http.base_url), name, key, scopes)
+            yield http, tokens
     except httpx.HTTPError as error:
         raise GatewayError(Kind.UNAVAILABLE, f"{gateway} cannot be reached: {error}") from error
 
@@ -51,17 +68,10 @@ def opened(gateway: str) -> httpx.Client:
         or at.fragment
     ):
         raise _no_address(gateway)
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if at.scheme == "http" and not local:
         raise GatewayError(Kind.MALFORMED, f"--gateway {gateway}: a token is sent in the clear to loopback only: https")
     return httpx.Client(base_url=gateway, timeout=TIMEOUT_SECONDS, trust_env=not local)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _no_address(gateway: str) -> GatewayError:

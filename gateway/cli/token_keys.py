@@ -8,8 +8,7 @@ import typer
 from rich.table import Table
 
 from gateway.cli.api import Where, ask, asking
-from gateway.cli.keep import AsJson, plain_console
-from gateway.cli.principals import DASHED
+from gateway.cli.keep import ANY_KEY_ID, AsJson, plain_console
 
 app = typer.Typer(help="The keys that access tokens are signed with.", no_args_is_help=True)
 
@@ -28,7 +27,7 @@ def listing(where: Where, as_json: AsJson = False) -> None:
     plain_console().print(table)
 
 
-@app.command("revoke", context_settings=DASHED)
+@app.command("revoke", context_settings=ANY_KEY_ID)
 @asking
 def revoke(where: Where, kid: Annotated[str, typer.Argument(help="Id of the key.")]) -> None:
     """Let no token signed with it count any more, at once. A process that has it does not start again."""

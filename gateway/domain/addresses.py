@@ -80,6 +80,14 @@ class Reach:
 PUBLIC = Reach()
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it stands in an address, is this machine itself and nobody can listen between."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _parts(url: str) -> SplitResult:
     if len(url) > MAX_URL or not _URL.fullmatch(url) or "\\" in url:
         raise _wrong(f"it has at most {MAX_URL} visible ASCII characters, without backslashes")

@@ -6,8 +6,8 @@ of its time, whichever comes first. What is committed comes to its end: units th
 that a halt holds alone. Raises CONFLICT 3002 for a second halt, and for lifting one that is over.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from gateway import db
 from gateway.audit import log
@@ -15,9 +15,7 @@ from gateway.domain.callers import Caller
 from gateway.errors import GatewayError, Kind
 from gateway.halts import store
 from gateway.halts.store import Halt
-from gateway.messages.inbox import Handler, Inbound, Together
 from gateway.messages.outbox import Node
-from gateway.messages.receipts import ItemReceipt
 
 #: The longest reason; it is told to every operator.
 MAX_REASON = 500
@@ -25,6 +23,8 @@ MAX_REASON = 500
 RETRY_AFTER_SECONDS = 60
 #: The act of lifting one, as persons approve it.
 LIFT = "halt.lift"
+Said = TypeVar("Said")
+T = TypeVar("T")
 
 
 async def halt(tx: db.Tx, node: Node, reason: str, by: Caller) -> Halt:
@@ -72,22 +72,14 @@ async def require_none(tx: db.Tx) -> None:
         raise GatewayError(Kind.UNAVAILABLE, detail, code=9002, context=context)
 
 
-def refusing(handler: Handler) -> Handler:
-    """The same function, which takes nothing while the gateway is halted: nothing is kept, and it may come again."""
+def refusing(handler: Callable[[db.Tx, Node, Said], Awaitable[T]]) -> Callable[[db.Tx, Node, Said], Awaitable[T]]:
+    """The same function, of a message or of several, which takes nothing while the gateway is halted: nothing is kept,
+    and it may come again.
+    """
 
-    async def judged(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    async def judged(tx: db.Tx, node: Node, said: Said) -> T:
         await require_none(tx)
-        return await handler(tx, node, inbound)
-
-    return judged
-
-
-def refusing_together(handler: Together) -> Together:
-    """As ``refusing``, for functions that take several messages of one sender."""
-
-    async def judged(tx: db.Tx, node: Node, inbounds: Sequence[Inbound]) -> Sequence[Sequence[ItemReceipt]]:
-        await require_none(tx)
-        return await handler(tx, node, inbounds)
+        return await handler(tx, node, said)
 
     return judged
 

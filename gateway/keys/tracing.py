@@ -43,13 +43,13 @@ class Trace:
 async def which(tx: db.ReadTx, code: str, message_id: str, sight: Sight = EVERYTHING) -> list[Trace]:
     """The key of every message in sight with this id, whoever sent it; ``code`` is ours.
 
-    Raises NOT_FOUND without one, MALFORMED for what is no id.
+    Raises as ``Sight.absent`` says without one, MALFORMED for what is no id.
     """
     if not is_message_id(message_id):
         raise GatewayError(Kind.MALFORMED, f"{message_id[:64]!r} is not the id of a message", code=2001)
     found = await store.entry_of(tx, message_id, sight)
     if not found:
-        raise GatewayError(Kind.NOT_FOUND, f"no message {message_id} is in the log", code=3001)
+        raise sight.absent(f"no message {message_id} is in the log", 3001)
     events = await store.events(tx, [message.record["peer"] for message in found])
     return [_trace(message, events, code, message_id) for message in found]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway import db
+from gateway.domain.buckets import Bucket
 from gateway.links import store
 
 #: How long a rate that was looked up counts, in seconds.
@@ -16,13 +17,12 @@ LOOK_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """What a link may still send at ``at``; ``rate`` is messages per second, None is no limit."""
+class _Allowed:
+    """The rate of a link in messages per second, None for no limit; when it was looked up, and the bucket it fills."""
 
     rate: int | None
     looked: float
-    left: float
-    at: float
+    bucket: Bucket
 
 
 class Pace:
@@ -30,25 +30,20 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: dict[str, _Bucket] = {}
+        self._allowed: dict[str, _Allowed] = {}
 
     async def admits(self, tx: db.Tx, link: str) -> bool:
         """Take a token of ``link``, which has registered keys; False when it has none left."""
-        bucket, now = await self._bucket(tx, link), self._clock()
-        if bucket.rate is None:
+        allowed = await self._look(tx, link)
+        if allowed.rate is None:
             return True
-        bucket.left = min(float(bucket.rate), bucket.left + (now - bucket.at) * bucket.rate)
-        bucket.at = now
-        if bucket.left < 1:
-            return False
-        bucket.left -= 1
-        return True
+        return allowed.bucket.take(self._clock(), burst=allowed.rate, per_second=allowed.rate) is None
 
-    async def _bucket(self, tx: db.Tx, link: str) -> _Bucket:
-        bucket, now = self._buckets.get(link), self._clock()
-        if bucket is None or now >= bucket.looked + LOOK_SECONDS:
+    async def _look(self, tx: db.Tx, link: str) -> _Allowed:
+        allowed, now = self._allowed.get(link), self._clock()
+        if allowed is None or now >= allowed.looked + LOOK_SECONDS:
             rate = await store.rate(tx, link)
-            if bucket is None or bucket.rate != rate:
-                bucket = self._buckets[link] = _Bucket(rate, now, float(rate or 0), now)
-            bucket.looked = now
-        return bucket
+            if allowed is None or allowed.rate != rate:
+                allowed = self._allowed[link] = _Allowed(rate, now, Bucket(rate or 0, now))
+            allowed.looked = now
+        return allowed

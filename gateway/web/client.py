@@ -2,8 +2,8 @@
 
 An ``httpx.Auth`` for both kinds of client. The token endpoint is found by its well-known address (RFC 8414), and asked
 for a token before the first call and again before that one ends. Raises UNAUTHENTICATED when none is given, UNAVAILABLE
-when none is given now, UNTRUSTED when an assertion would go elsewhere, whence it
-could be shown to whom it names.
+when none is given now, UNTRUSTED when an assertion would go elsewhere, or could be
+shown elsewhere because it names another gateway.
 """
 
 import time
@@ -57,6 +57,8 @@ class Tokens(httpx.Auth):
             return
         found = _said((yield httpx.Request("GET", f"{self._gateway}{WELL_KNOWN}")), self._gateway)
         endpoint, issuer = str(found.get("token_endpoint")), str(found.get("issuer"))
+        if issuer.startswith("https://") and issuer != self._gateway:  # RFC 8414, section 3.3
+            raise GatewayError(Kind.UNTRUSTED, f"{self._gateway} gives itself out for {issuer}")
         if not endpoint.startswith(f"{self._gateway}/"):
             raise GatewayError(Kind.UNTRUSTED, f"{self._gateway} sends its callers elsewhere: {endpoint}")
         shown = jwt.assertion(self._signer, self._client, issuer, datetime.fromtimestamp(self._clock(), UTC))

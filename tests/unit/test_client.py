@@ -52,6 +52,12 @@ def test_no_assertion_goes_elsewhere_in_the_clear(endpoint: str) -> None:
     assert raised.value.kind is Kind.UNTRUSTED
 
 
+def test_no_gateway_gives_itself_out_for_another() -> None:
+    with pytest.raises(GatewayError) as raised:
+        called(Tokens(AT, "c-1", KEY), said(**{**METADATA, "issuer": "https://another.example"}))
+    assert raised.value.kind is Kind.UNTRUSTED
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
