@@ -76,7 +76,7 @@ def facts(proposal: Proposal, **changes: Any) -> Facts:
     """A book that holds exactly what is proposed where it is proposed from."""
     source = proposal.transferring
     pieces = [[Held(MEC01, source.party, source.account.type, b)] for b in proposal.blocks]
-    return replace(Facts(MEC01, REGISTRIES, pieces, [[] for _ in pieces], 2026), **changes)
+    return replace(Facts(MEC01, REGISTRIES, pieces, [[] for _ in pieces], date(2026, 7, 1)), **changes)
 
 
 def codes(found: Proposal | FaultyProposal) -> list[int]:

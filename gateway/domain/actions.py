@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.domain.authorisations import Authorisation
 from gateway.domain.identifiers import Account, PartyCode, RegistryCode
-from gateway.domain.units import Block
+from gateway.domain.units import AuthorisationRef, Block, UnitRange
 
 
 class ActionType(StrEnum):
@@ -19,6 +20,14 @@ class ActionType(StrEnum):
     ISSUANCE = "issuance"
     USE = "use"
     CANCELLATION = "cancellation"
+    #: A transfer to the Adaptation Fund, inside the registry.
+    ADAPTATION = "adaptation"
+    #: By authorisation, issuance, or use or cancellation: the units stay where they are.
+    FIRST_TRANSFER = "first_transfer"
+    REVERSAL = "reversal"
+    AUTHORISATION = "authorisation"
+    REVOCATION = "revocation"
+    STATEMENT = "statement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +69,61 @@ class Disposal:
     account: Account
     to_account: Account
     blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTransferred:
+    """Units first transferred outside a relay, where they are."""
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    party: PartyCode
+    subtype: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A reversal of removals that is being looked into, or is settled."""
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    units: tuple[UnitRange, ...]
+    resolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationTold:
+    """A version of an authorisation; ``units`` get it after they were issued without one."""
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    terms: Authorisation
+    units: tuple[UnitRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The end of a Party's authorisation."""
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    party: PartyCode
+    reference: AuthorisationRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatement:
+    """What a host Party has stated of an Article 6.4 activity: ``all``, ``part``, ``none`` or ``later``."""
+
+    action: str
+    at: datetime
+    registry: RegistryCode
+    party: PartyCode
+    activity: str
+    says: str

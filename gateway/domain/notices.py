@@ -10,18 +10,32 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from gateway.domain import integrity, wire
+from gateway.domain import integrity, telling, wire
 from gateway.domain.actions import ActionType, Disposal, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding, merged
-from gateway.domain.identifiers import LinkCode, PartyCode, RegistryCode, Standing, parse_account, parse_party
+from gateway.domain.identifiers import (
+    AccountType,
+    LinkCode,
+    PartyCode,
+    RegistryCode,
+    Standing,
+    parse_account,
+    parse_party,
+)
 from gateway.domain.proposals import MAX_BLOCKS
+from gateway.domain.telling import Told
 from gateway.domain.units import ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind
 
 _POSITION = frozenset({"party", "account", "block"})
 _ACTION = frozenset({"kind", "action", "type", "at", "registry"})
 _DISPOSAL = _ACTION | {"party", "account", "to_account", "blocks"}
-_STANDING = {ActionType.USE: Standing.USED, ActionType.CANCELLATION: Standing.CANCELLED}
+_STANDING = {
+    ActionType.USE: Standing.USED,
+    ActionType.CANCELLATION: Standing.CANCELLED,
+    ActionType.ADAPTATION: Standing.HELD,
+}
+_TYPES = {kind.value: kind for kind in ActionType}
 #: Longest name of an action.
 MAX_ACTION = 64
 
@@ -49,7 +63,7 @@ def parse_position(item: object, own: Own) -> OpeningPosition | tuple[Finding, .
     return position
 
 
-def parse_action(item: object, own: Own) -> Issuance | Disposal | tuple[Finding, ...]:
+def parse_action(item: object, own: Own) -> Issuance | Disposal | Told | tuple[Finding, ...]:
     """Read an ``action`` item of a system that speaks for ``own``, or say what is wrong with it.
 
     Raises MALFORMED: 2001 for the structure, an unknown type of action included, 2005 for no blocks or more
@@ -57,10 +71,15 @@ def parse_action(item: object, own: Own) -> Issuance | Disposal | tuple[Finding,
     """
     if type(item) is not dict or type(item.get("type")) is not str:
         raise wire.malformed("an action is an object with a type")
-    if item["type"] == ActionType.ISSUANCE:
+    kind = _TYPES.get(item["type"])
+    if kind is ActionType.ISSUANCE:
         return _parse_issuance(item, own)
-    if item["type"] in (ActionType.USE, ActionType.CANCELLATION):
-        return _parse_disposal(item, ActionType(item["type"]), own)
+    if kind in _STANDING:
+        return _parse_disposal(item, kind, own)
+    if kind in telling.READERS:
+        registry, faults = _sent_by(wire.with_members(item, "action", _ACTION), own)
+        name, at = _heading(item)
+        return telling.read(telling.Read(item, (name, at, registry), own.get(registry), faults), kind, MAX_BLOCKS)
     raise wire.malformed("no such type of action")
 
 
@@ -97,7 +116,7 @@ def _parse_issuance(item: dict[str, Any], own: Own) -> Issuance | tuple[Finding,
 
 
 def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposal | tuple[Finding, ...]:
-    raw = wire.members(item, kind, _DISPOSAL)
+    raw = wire.members(item, kind, _DISPOSAL | ({"voluntary"} if kind is ActionType.ADAPTATION else frozenset()))
     name, at = _heading(raw)
     registry, faults = _sent_by(raw, own)
     party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
@@ -108,6 +127,8 @@ def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposa
         faults.add(2015, "units are used or cancelled from an account that holds them")
     if to_account is not None and to_account.type.standing is not _STANDING[kind]:
         faults.add(2015, f"to_account is of no type for {kind}")
+    if kind is ActionType.ADAPTATION and to_account and to_account.type is not AccountType.SHARE_OF_PROCEEDS:
+        faults.add(5142, "a transfer to the Adaptation Fund goes to its account")
     read = [wire.read_block(value, faults) for value in _bounded(wire.array(raw["blocks"], "blocks"))]
     blocks = tuple(block for block in read if block is not None)
     faults.findings += integrity.block_findings(blocks)

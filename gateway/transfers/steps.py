@@ -9,7 +9,7 @@ otherwise. A fixed number of statements, whatever the number of transfers.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -18,6 +18,8 @@ from itertools import groupby
 from gateway import db
 from gateway.alarms import store as alarms
 from gateway.alarms.store import Alarm
+from gateway.authorisations import store as authorisations
+from gateway.authorisations.store import Reliance
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import PartyCode
 from gateway.domain.proposals import FaultyProposal, parse_proposal
@@ -208,7 +210,8 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
 async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int, now: datetime) -> None:
     """Move the units of completed transfers to their acquirers; let go of everything final."""
     completed = [t.row for t in taken if t.after.state is State.COMPLETED]
-    pieces = [(row, move) for row in completed for move in _moves(row, known)]
+    relied = await authorisations.relied_on(tx, [row.id for row in completed]) if completed else {}
+    pieces = [(row, move) for row in completed for move in _moves(row, known, relied.get(row.id, {}))]
     moves = [move for _, move in pieces]
     if moves:
         moved = await db.unless_excluded(tx, partial(book.move, tx, moves, entry_id))
@@ -221,6 +224,9 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
     final = [t.row.id for t in taken if t.after.state in FINAL]
     if final:
         await claims.release(tx, final, entry_id)
+    if len(final) > len(completed):
+        ended = [t.row.id for t in taken if t.after.state in FINAL and t.after.state is not State.COMPLETED]
+        await authorisations.give_back(tx, ended, entry_id)
 
 
 def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Relayed]:
@@ -258,14 +264,22 @@ def _first_transferring(t: Taken, known: Known) -> Iterable[tuple[str, PartyCode
     yield from ((t.row.id, party) for party in of)
 
 
-def _moves(row: Row, known: Known) -> Iterable[book.Move]:
+def _moves(row: Row, known: Known, relied: Mapping[str, Reliance]) -> Iterable[book.Move]:
+    """Where the units of a completed transfer go, and what it made of them as was judged when it was checked.
+
+    What this gateway had lost and took up again was not judged: then the source's word counts.
+    """
     proposal = read_proposal(known[row.id, "propose"])
     release = naming.read_release(json.loads(known[row.id, "released"].item))
     account = statements.read_account_credited(json.loads(known[row.id, "credited"].item))
     place = book.Place(proposal.acquiring.registry, proposal.acquiring.party, account.type.value)
-    transferred_at = release.released_at if release.first_transfer else None
     for piece in naming.named(proposal, release):
-        yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
+        reliance = relied.get(piece.attributes.first_transferring_party)
+        first = release.first_transfer if reliance is None else reliance.first is not None
+        version = None if reliance is None else reliance.version
+        yield book.Move(
+            piece, place, release.released_at if first else None, proposal.transferring.registry, relied_on=version
+        )
 
 
 def read_proposal(step: Step) -> Proposal:
