@@ -34,6 +34,7 @@ _COMMANDS = {
     "approvals": "approvals:app",
     "halt": "halt:halt",
     "doctor": "doctor:doctor",
+    "checks": "checks:checks",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
 
