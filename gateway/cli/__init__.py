@@ -35,6 +35,7 @@ _COMMANDS = {
     "halt": "halt:halt",
     "doctor": "doctor:doctor",
     "checks": "checks:checks",
+    "nomenclature": "nomenclature:nomenclature",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
 

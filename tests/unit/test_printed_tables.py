@@ -7,6 +7,7 @@ import pytest
 
 from gateway import cli
 from gateway.domain.check_codes import CHECKS
+from gateway.domain.nomenclature import in_force
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +33,13 @@ def test_every_code_is_printed_with_its_source(
     assert all(row["text"] == CHECKS[row["code"]].text and row["source"] for row in rows)
     table = printed(monkeypatch, capsys, "checks")
     assert all(str(code) in table for code in CHECKS)
+
+
+def test_the_nomenclature_in_force_is_printed_with_its_date_source_and_lists(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = json.loads(printed(monkeypatch, capsys, "nomenclature", "--json"))
+    assert (told["date"], told["source"]) == (in_force.date.isoformat(), in_force.source)
+    assert told["sectors"] == [*in_force.sectors] and told["account_types"][2]["code"] == 200
+    table = printed(monkeypatch, capsys, "nomenclature")
+    assert all(value in table for value in (*in_force.sectors, *in_force.purposes, in_force.marks["CDM"]))
