@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Account, PartyCode, RegistryCode
 from gateway.domain.units import Block
 
@@ -23,12 +24,16 @@ class ActionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpeningPosition:
-    """Units that enter the book at a place: at issuance, or as the balance a link brings when activated."""
+    """Units that enter the book at a place: at issuance, or as the balance a link brings when activated.
+
+    ``flags``, here and below, is what was found and does not refuse.
+    """
 
     registry: RegistryCode
     party: PartyCode
     account: Account
     block: Block
+    flags: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Issuance:
     registry: RegistryCode
     positions: tuple[OpeningPosition, ...]
     synthetic: bool
+    flags: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +66,4 @@ class Disposal:
     account: Account
     to_account: Account
     blocks: tuple[Block, ...]
+    flags: tuple[Finding, ...] = ()

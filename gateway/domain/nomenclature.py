@@ -139,6 +139,22 @@ def parse_underlying_registry(text: str) -> str:
     return _listed(text, UNDERLYING_REGISTRIES, "underlying registry")
 
 
+def unlisted(sector: str, activity_type: str, underlying_registry: str | None) -> list[str]:
+    """What is wrong with values of the open lists, in words: one for each that the edition in force does not have.
+
+    These lists grow with every edition, so a registry may be ahead of ours: what it says of its own units is kept.
+    """
+    values = ((parse_sector, sector), (parse_activity_type, activity_type))
+    wrong = []
+    for read, value in (*values, (parse_underlying_registry, underlying_registry)):
+        try:
+            if value is not None:
+                read(value)
+        except GatewayError as error:
+            wrong.append(error.detail)
+    return wrong
+
+
 def parse_cooperative_approach(text: str) -> str:
     """Read a cooperative approach ID, ``CANNNN``; raises MALFORMED with code 2012."""
     if not _COOPERATIVE_APPROACH.fullmatch(text):

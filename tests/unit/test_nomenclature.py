@@ -57,11 +57,19 @@ def test_every_mark_and_every_subtype_is_about_something_listed() -> None:
     assert all({*subtype.under} <= {*in_force.action_types} for subtype in in_force.action_subtypes)
 
 
+def described(schema: dict[str, str]) -> tuple[str, ...]:
+    """The list in the description of an open value."""
+    return tuple(" ".join(schema["description"].split()).removesuffix(".").split("; "))
+
+
 def test_the_contract_has_the_same_lists() -> None:
     properties = SCHEMAS["Attributes"]["properties"]
-    assert tuple(properties["sector"]["enum"]) == in_force.sectors
-    assert tuple(properties["activity_type"]["enum"]) == in_force.activity_types
-    assert tuple(properties["underlying"]["properties"]["registry"]["enum"]) == in_force.underlying_registries
+    for name, listed in (("unit_type", in_force.unit_types), ("metric", in_force.metrics),
+                         ("mitigation_type", in_force.mitigation_types)):  # fmt: skip
+        assert tuple(properties[name]["enum"]) == listed
+    assert described(properties["sector"]) == in_force.sectors
+    assert described(properties["activity_type"]) == in_force.activity_types
+    assert described(properties["underlying"]["properties"]["registry"]) == in_force.underlying_registries
     terms = SCHEMAS["AuthorisationTerms"]["properties"]
     assert tuple(terms["purposes"]["enum"]) == in_force.purposes
     assert tuple(terms["first_transfer_definition"]["enum"]) == in_force.first_transfer_definitions
