@@ -34,6 +34,8 @@ _COMMANDS = {
     "approvals": "approvals:app",
     "halt": "halt:halt",
     "doctor": "doctor:doctor",
+    "checks": "checks:checks",
+    "nomenclature": "nomenclature:nomenclature",
 }
 _EXIT = {Kind.UNAVAILABLE: 3, Kind.INVARIANT: 1}
 

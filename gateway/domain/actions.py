@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gateway.domain.authorisations import Authorisation
+from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Account, PartyCode, RegistryCode
 from gateway.domain.units import AuthorisationRef, Block, UnitRange
 
@@ -32,12 +33,16 @@ class ActionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpeningPosition:
-    """Units that enter the book at a place: at issuance, or as the balance a link brings when activated."""
+    """Units that enter the book at a place: at issuance, or as the balance a link brings when activated.
+
+    ``flags``, here and below, is what was found and does not refuse.
+    """
 
     registry: RegistryCode
     party: PartyCode
     account: Account
     block: Block
+    flags: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Issuance:
     registry: RegistryCode
     positions: tuple[OpeningPosition, ...]
     synthetic: bool
+    flags: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Disposal:
     account: Account
     to_account: Account
     blocks: tuple[Block, ...]
+    flags: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

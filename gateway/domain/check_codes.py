@@ -1,13 +1,15 @@
-"""The check table: every code this gateway applies or understands, with severity, stage and text.
+"""The check table: every code this gateway applies or understands, with severity, stage, text and source.
 
-The same codes in both directions; modelled on the Kyoto data exchange standards. Severity E refuses, W
-accepts and flags. ``Finding`` is the value a check leaves: a code, the serials concerned, and a detail for
-people. A code that is not in the table came from a peer: it is kept as it is and treated as E.
+The rows are in ``check_table.toml``. The same codes in both directions; modelled on the Kyoto data exchange standards.
+Severity E refuses, W accepts and flags. ``Finding`` is the value a check leaves: a code, the serials concerned, and a
+detail for people. A code that is not in the table came from a peer: it is kept as it is and treated as E.
 """
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from importlib import resources
 from types import MappingProxyType
 
 from gateway.domain.units import UnitRange
@@ -52,82 +54,22 @@ class Check:
     severity: Severity
     stage: Stage
     text: str
+    #: The decision, standard or tool that asks for it; ``design`` where it is this gateway's own.
+    source: str
 
 
-_ERRORS = {
-    1001: "the protocol version is supported",
-    1002: "the sender is known and a link with it is established",
-    1003: "the link is not suspended",
-    1004: "the TLS client certificate belongs to the sender",
-    1005: "there is a signature, and its algorithm is allowed",
-    1006: "the signature is valid over the received bytes",
-    1007: "the signing key belongs to the sender, was valid at sent_at and is not revoked",
-    1008: "the message is addressed to its receiver",
-    1009: "the message is not from the future and not expired",
-    1010: "the sender is authorised for this message and speaks for these units",
-    2001: "the message parses and matches its schema",
-    2002: "a message id comes with one content only",
-    2003: "the transfer id is well-formed and begins with its sender's code",
-    2004: "a transfer id comes with one content only",
-    2005: "there are 1 to 3000 blocks",
-    2006: "serials and identifiers are well-formed, serials lie in 1 to 2^53-1",
-    2007: "first and last agree but for the serial, and first is not larger than last",
-    2008: "no two blocks overlap, in serials or in ITMO identifiers",
-    2009: "the quantity is positive and is the size of the blocks",
-    2010: "Party codes are valid and agree with the ITMO identifiers",
-    2011: "registry ids are well-formed; those in ITMO identifiers begin with a Party code",
-    2012: "the cooperative approach ID is well-formed and begins the ITMO identifiers",
-    2013: "the vintage is 2021 or later, not in the future, and that of the ITMO identifiers",
-    2014: "controlled values are in the nomenclature",
-    2015: "conditional fields are present or absent as they must be",
-    2016: "metric fields agree",
-    2017: "underlying units are paired, of one stem, and as many as the units above them",
-    3001: "a reply belongs to a known transfer",
-    3002: "the transfer's state allows the step",
-    3004: "the message is from the system whose turn it is",
-    3005: "the transfer is within its time limit",
-    3006: "what the message refers to has been received",
-    4001: "the transferring registry is the sender's, is known, and its link is active",
-    4002: "the acquiring registry is known and its link is active",
-    4003: "the units are in the book",
-    4004: "the units are held under the transferring Party in the transferring account type",
-    4005: "the units are not claimed by another transfer",
-    4006: "the units are not used or cancelled",
-    4007: "the units are not in another registry",
-    4010: "attributes and ITMO identifiers are those already known",
-    4011: "the transferring registry keeps books of that Party, and the account exists (answered by the registry)",
-    4012: "the acquiring registry keeps books of that Party, and the account exists (answered by the registry)",
-    4013: "the acquiring account is open (answered by the registry)",
-    4014: "the account is not suspended or restricted (answered by the registry)",
-    4015: "the acquiring account is of a type that holds units",
-    4017: "a transfer leads from one system to another",
-    4018: "the quantity does not exceed what is held there",
-    4021: "the link has not used up what it may propose in a day",
-    5101: "the unit is authorised",
-    5132: "the units have not been first transferred before",
-    5133: "units that must be ITMOs are authorised and first transferred",
-    5150: "nothing returns to a registry that issues units",
-    5901: "not refused by an operator",
-    5902: "the account is known (answered by the registry)",
-    5903: "the account is eligible for the units (answered by the registry)",
-    5904: "consistent with the Party's policy (answered by the registry)",
-    8001: "the units may be viewed",
-    9001: "answered in time",
-    9002: "the system is available",
-    9003: "the system is not overloaded",
-    9999: "no internal fault",
-}
-_WARNINGS = {
-    3003: "the transfer is not final yet",
-    3007: "no message of the sender's sequence is missing",
-    5906: "the account was open when the units arrived (else credited to the pending account)",
-}
+def _read_table() -> dict[int, Check]:
+    """The rows of ``check_table.toml``: one a code, under the name of its stage."""
+    table = tomllib.loads(resources.files("gateway.domain").joinpath("check_table.toml").read_text("utf-8"))
+    return {
+        int(code): Check(Severity(letter), Stage[stage.upper()], text, source)
+        for stage, rows in table.items()
+        for code, (letter, text, source) in rows.items()
+    }
+
 
 #: Code → row. Texts say what holds when the check is passed.
-CHECKS: Mapping[int, Check] = MappingProxyType(
-    {code: Check(Severity.ERROR, Stage(code // 1000), text) for code, text in _ERRORS.items()}
-    | {code: Check(Severity.WARNING, Stage(code // 1000), text) for code, text in _WARNINGS.items()}
-)
+CHECKS: Mapping[int, Check] = MappingProxyType(_read_table())
 
 
 def severity(code: int) -> Severity:

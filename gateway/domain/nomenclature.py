@@ -1,14 +1,20 @@
 """Controlled values of unit attributes.
 
-From the UNFCCC common nomenclatures for the agreed electronic format (list of 17 February 2026) where they
-could be read: metrics, mitigation types, sectors, activity types, underlying registries. Unit types have
-unpublished descriptions there; the two labels here are synthetic. A value outside these lists is refused by
-check 2014, a cooperative approach that is not ``CANNNN`` by 2012.
+The lists are dated data (``nomenclatures/``), after the UNFCCC common nomenclatures for the agreed electronic format.
+What the gateway's own logic branches on is an enumeration here and equals the edition in force. A value outside these
+lists is found by check 2014, a cooperative approach that is not ``CANNNN`` by 2012.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
+from gateway.domain.editions import editions
+from gateway.domain.identifiers import Standing
 from gateway.errors import GatewayError, Kind
 
 
@@ -36,57 +42,63 @@ class MitigationType(StrEnum):
     BOTH = "Emission reductions and removals"
 
 
-SECTORS = frozenset(
-    {
-        "Agriculture",
-        "Building and construction",
-        "Cross-sectoral mechanisms",
-        "Energy generation",
-        "Forestry and land use",
-        "Industrial processes",
-        "Transportation",
-        "Urban development",
-        "Waste management",
-    }
-)
+@dataclass(frozen=True, slots=True)
+class ListedAccountType:
+    """An account type; ``mark`` says what about it is not of the source (empty: nothing)."""
 
-#: "C02 usage" is spelt with a zero in the source, and a value is compared as it is written there.
-ACTIVITY_TYPES = frozenset(
-    {
-        "Afforestation",
-        "Agriculture",
-        "Biogas",
-        "Biomass Energy",
-        "Cement",
-        "C02 usage",
-        "Coal bed/mine methane",
-        "Energy distribution",
-        "Energy Efficiency households",
-        "Energy Efficiency Industry",
-        "Energy Efficiency own generation",
-        "Energy Efficiency service",
-        "Energy Efficiency supply side",
-        "Fossil fuel switch",
-        "Fugitive",
-        "Geothermal",
-        "Hydro",
-        "Landfill gas",
-        "Methane avoidance",
-        "N2O",
-        "PFCs and SF6",
-        "Reforestation",
-        "Solar",
-        "Tidal",
-        "Transport",
-        "Waste",
-        "Wind",
-    }
-)
+    code: int
+    standing: Standing
+    label: str
+    mark: str = ""
 
-#: ``CDM`` is our addition, for certified emission reductions under A6.4ERs: the list has no code for them.
-UNDERLYING_REGISTRIES = frozenset(
-    {"VCS", "GS", "CAR", "ACR", "ART", "GCC", "Cercarbono", "Isometric", "ISFL", "FCPF", "T-VER", "JCM", "CDM"}
-)
+
+@dataclass(frozen=True, slots=True)
+class ListedSubtype:
+    """A subtype of an action, and the action types that may bear it."""
+
+    value: str
+    under: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nomenclature:
+    """One edition: its date, where it is from, its lists in their own order.
+
+    ``marks`` says of a value what about it is not of the source, or not as it stands there.
+    """
+
+    date: date
+    source: str
+    account_types: tuple[ListedAccountType, ...]
+    unit_types: tuple[str, ...]
+    metrics: tuple[str, ...]
+    mitigation_types: tuple[str, ...]
+    purposes: tuple[str, ...]
+    first_transfer_definitions: tuple[str, ...]
+    action_types: tuple[str, ...]
+    action_subtypes: tuple[ListedSubtype, ...]
+    sectors: tuple[str, ...]
+    activity_types: tuple[str, ...]
+    underlying_registries: tuple[str, ...]
+    marks: Mapping[str, str]
+
+
+def _edition(raw: dict[str, Any]) -> Nomenclature:
+    lists = {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
+    rows = [row | {"standing": Standing(row["standing"])} for row in raw["account_types"]]
+    lists["account_types"] = tuple(ListedAccountType(**row) for row in rows)
+    lists["action_subtypes"] = tuple(ListedSubtype(row["value"], tuple(row["under"])) for row in raw["action_subtypes"])
+    return Nomenclature(**(raw | lists | {"marks": MappingProxyType(raw["marks"])}))
+
+
+#: Every edition, the newest last.
+EDITIONS = tuple(_edition(raw) for raw in editions("nomenclatures"))
+#: The edition in force: the newest there is.
+in_force = EDITIONS[-1]
+
+SECTORS = frozenset(in_force.sectors)
+ACTIVITY_TYPES = frozenset(in_force.activity_types)
+UNDERLYING_REGISTRIES = frozenset(in_force.underlying_registries)
 
 #: ITMOs are mitigation outcomes from 2021 on (2/CMA.3 annex para 1).
 FIRST_VINTAGE = 2021
@@ -125,6 +137,22 @@ def parse_activity_type(text: str) -> str:
 def parse_underlying_registry(text: str) -> str:
     """Read the code of an underlying registry; raises MALFORMED with code 2014."""
     return _listed(text, UNDERLYING_REGISTRIES, "underlying registry")
+
+
+def unlisted(sector: str, activity_type: str, underlying_registry: str | None) -> list[str]:
+    """What is wrong with values of the open lists, in words: one for each that the edition in force does not have.
+
+    These lists grow with every edition, so a registry may be ahead of ours: what it says of its own units is kept.
+    """
+    values = ((parse_sector, sector), (parse_activity_type, activity_type))
+    wrong = []
+    for read, value in (*values, (parse_underlying_registry, underlying_registry)):
+        try:
+            if value is not None:
+                read(value)
+        except GatewayError as error:
+            wrong.append(error.detail)
+    return wrong
 
 
 def parse_cooperative_approach(text: str) -> str:

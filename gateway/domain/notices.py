@@ -3,10 +3,12 @@
 As with proposals, a wrong structure raises MALFORMED with 2001 and wrong data become findings, so that one
 item is refused alone. What one item shows by itself is checked here: that the action's registry is its
 sender's and keeps books of that Party, that a registry issues units of its own series only, that accounts are of the
-right standing, that blocks are sound and do not overlap. What needs the book is the book's business.
+right standing, that blocks are sound and do not overlap. What needs the book is the book's business. A value of an
+open list that the nomenclature in force does not have (2014) is kept as the registry spells it, and flagged.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -60,7 +62,7 @@ def parse_position(item: object, own: Own) -> OpeningPosition | tuple[Finding, .
         faults.findings += integrity.block_findings([position.block])
     if position is None or faults.findings:
         return merged(faults.findings)
-    return position
+    return replace(position, flags=merged(faults.unlisted))
 
 
 def parse_action(item: object, own: Own) -> Issuance | Disposal | Told | tuple[Finding, ...]:
@@ -112,7 +114,7 @@ def _parse_issuance(item: dict[str, Any], own: Own) -> Issuance | tuple[Finding,
     if foreign and registry in own:
         faults.findings.append(Finding(1010, tuple(foreign), "a registry issues units of its own series only"))
     faults.findings += integrity.block_findings([position.block for position in positions])
-    return merged(faults.findings) or Issuance(name, at, registry, positions, synthetic)
+    return merged(faults.findings) or Issuance(name, at, registry, positions, synthetic, merged(faults.unlisted))
 
 
 def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposal | tuple[Finding, ...]:
@@ -134,7 +136,7 @@ def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposa
     faults.findings += integrity.block_findings(blocks)
     if party is None or account is None or to_account is None or faults.findings:
         return merged(faults.findings)
-    return Disposal(name, at, registry, kind, party, account, to_account, blocks)
+    return Disposal(name, at, registry, kind, party, account, to_account, blocks, merged(faults.unlisted))
 
 
 def _read_position(value: object, registry: RegistryCode | None, faults: wire.Faults) -> OpeningPosition | None:

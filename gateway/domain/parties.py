@@ -3,8 +3,11 @@
 ISO 3166-1 alpha-3 as published (249 codes), plus the reserved code the UNFCCC uses for the European Union.
 A Party code names a Party in addresses, attributes and ITMO identifiers (6/CMA.4 annex I para 5); that a code
 is listed here says nothing about whether the Party takes part in Article 6. A code that is not listed is
-refused by check 2010.
+refused by check 2010. The groups of Parties that rules speak of are dated data
+(``host_groups/``), each with its source.
 """
+
+from gateway.domain.editions import editions
 
 RESERVED_PARTIES = frozenset({"EUE"})
 
@@ -24,21 +27,9 @@ _ISO_3166_1_ALPHA_3 = """
 
 PARTIES = frozenset(_ISO_3166_1_ALPHA_3.split()) | RESERVED_PARTIES
 
-#: Least developed countries: list of the UN Committee for Development Policy as of December 2024 (44 countries).
-LEAST_DEVELOPED = frozenset(
-    """
-    AFG AGO BDI BEN BFA BGD CAF COD COM DJI ERI ETH GIN GMB GNB HTI KHM KIR LAO LBR LSO MDG MLI MMR MOZ MRT
-    MWI NER NPL RWA SDN SEN SLB SLE SOM SSD TCD TGO TLS TUV TZA UGA YEM ZMB
-    """.split()
-)
-
-#: Small island developing States: list of UN-OHRLLS (37 members of the United Nations, Cook Islands, Niue).
-SMALL_ISLANDS = frozenset(
-    """
-    ATG BHS BLZ BRB COK COM CPV CUB DMA DOM FJI FSM GNB GRD GUY HTI JAM KIR KNA LCA MDV MHL MUS NIU NRU PLW
-    PNG SGP SLB STP SUR SYC TLS TON TTO TUV VCT VUT WSM
-    """.split()
-)
+_HOSTS = editions("host_groups")[-1]
+LEAST_DEVELOPED = frozenset(_HOSTS["least_developed"]["parties"].split())
+SMALL_ISLANDS = frozenset(_HOSTS["small_islands"]["parties"].split())
 
 #: Hosts whose activities are exempt from the share of proceeds for adaptation (decision on Article 6.4 of CMA 6).
 EXEMPT_FROM_PROCEEDS = LEAST_DEVELOPED | SMALL_ISLANDS

@@ -63,6 +63,7 @@ def parse_proposal(item: object) -> Proposal | FaultyProposal:
     if not 1 <= len(listed) <= MAX_BLOCKS:
         raise GatewayError(Kind.MALFORMED, f"a transfer has 1 to {MAX_BLOCKS} blocks", code=2005)
     blocks = tuple(block for block in (wire.read_block(value, faults) for value in listed) if block is not None)
+    faults.findings += faults.unlisted
     if faults.findings:
         known = [*faults.findings, *integrity.block_findings(blocks)]
         if len(blocks) == len(listed):

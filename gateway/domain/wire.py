@@ -65,13 +65,14 @@ class Faults:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        #: What refuses a proposal and flags a registry's word about its own units.
+        self.unlisted: list[Finding] = []
         #: By ``repr``, which unlike equality tells 1 from true and 1.0: most blocks of an item are alike.
         self.attributes: dict[str, Attributes] = {}
 
     def add(self, code: int, detail: str, units: UnitRange | None = None) -> None:
         """Note a fault; units are named when the protocol has a form for their name, be they reversed."""
-        named = units is not None and _may_be_named(units)
-        self.findings.append(Finding(code, (units,) if units is not None and named else (), detail))
+        self.findings.append(Finding(code, _named(units), detail))
 
     def attempt(self, read: Callable[[str], T], text: str, units: UnitRange | None = None) -> T | None:
         """What ``read`` makes of the text, or None with a finding. A 2001 is raised on."""
@@ -176,9 +177,13 @@ def read_address(value: object, faults: Faults) -> Address | None:
 
 
 def read_attributes(value: object, faults: Faults, units: UnitRange) -> Attributes | None:
-    """Read a block's attributes; faults: 2010, 2012, 2014."""
+    """Read a block's attributes; faults: 2010, 2012, 2014.
+
+    A value of an open list is taken as it is written; that the nomenclature does not have it is ``faults.unlisted``.
+    """
     spelling = repr(value)
     if known := faults.attributes.get(spelling):
+        _note_unlisted(known.sector, known.activity_type, known.underlying, faults, units)
         return known
     raw = members(value, "attributes", _ATTRIBUTES, frozenset({"underlying"}))
     before = len(faults.findings)
@@ -186,10 +191,11 @@ def read_attributes(value: object, faults: Faults, units: UnitRange) -> Attribut
         name: faults.attempt(read, text(raw[name], name), units) for name, read in _ATTRIBUTE_READERS
     }
     attributes["vintage"] = whole(raw["vintage"], "vintage")
-    attributes["activity"] = text(raw["activity"], "activity")
+    attributes |= {name: text(raw[name], name) for name in _ATTRIBUTE_TEXTS}
     attributes["authorisation"] = read_authorisation(raw["authorisation"])
     if "underlying" in raw:
-        attributes["underlying"] = _read_underlying(raw["underlying"], faults, units)
+        attributes["underlying"] = _read_underlying(raw["underlying"])
+    _note_unlisted(attributes["sector"], attributes["activity_type"], attributes.get("underlying"), faults, units)
     if len(faults.findings) > before:
         return None
     return faults.attributes.setdefault(spelling, Attributes(**attributes))
@@ -201,18 +207,21 @@ _ATTRIBUTE_READERS: tuple[tuple[str, Callable[[str], Any]], ...] = (
     ("cooperative_approach", nomenclature.parse_cooperative_approach),
     ("metric", nomenclature.parse_metric),
     ("mitigation_type", nomenclature.parse_mitigation_type),
-    ("sector", nomenclature.parse_sector),
-    ("activity_type", nomenclature.parse_activity_type),
 )
+_ATTRIBUTE_TEXTS = ("sector", "activity_type", "activity")
 
 
-def _read_underlying(value: object, faults: Faults, units: UnitRange) -> Underlying | None:
+def _note_unlisted(
+    sector: str, activity_type: str, underlying: Underlying | None, faults: Faults, units: UnitRange
+) -> None:
+    registry = None if underlying is None else underlying.registry
+    details = nomenclature.unlisted(sector, activity_type, registry)
+    faults.unlisted += [Finding(2014, _named(units), detail) for detail in details]
+
+
+def _read_underlying(value: object) -> Underlying:
     raw = members(value, "underlying", _UNDERLYING)
-    registry = faults.attempt(
-        nomenclature.parse_underlying_registry, text(raw["registry"], "underlying registry"), units
-    )
-    first, last = text(raw["first"], "underlying first"), text(raw["last"], "underlying last")
-    return None if registry is None else Underlying(registry, first, last)
+    return Underlying(*(text(raw[name], f"underlying {name}") for name in ("registry", "first", "last")))
 
 
 def read_range(value: object, faults: Faults) -> UnitRange | None:
@@ -233,11 +242,12 @@ def _range_is_sound(units: UnitRange, faults: Faults) -> bool:
     return len(faults.findings) == before
 
 
-def _may_be_named(units: UnitRange) -> bool:
-    """Whether a finding may name these units: peers refuse one whose blocks are not of the protocol's form."""
-    origin = units.origin
-    sound = identifiers.is_link_code(origin.registry) and _SERIES.fullmatch(origin.series) is not None
-    return sound and 1 <= min(units.first, units.last) and max(units.first, units.last) <= MAX_SERIAL
+def _named(units: UnitRange | None) -> tuple[UnitRange, ...]:
+    """These units, if a finding may name them: peers refuse one whose blocks are not of the protocol's form."""
+    if units is None or not identifiers.is_link_code(units.origin.registry):
+        return ()
+    sound = _SERIES.fullmatch(units.origin.series) is not None
+    return (units,) if sound and 1 <= min(units.first, units.last) <= max(units.first, units.last) <= MAX_SERIAL else ()
 
 
 def _stated_range(raw: Mapping[str, Any]) -> UnitRange:
@@ -319,8 +329,8 @@ def attributes_to_wire(attributes: Attributes) -> dict[str, Any]:
     """The attributes as ``read_attributes`` takes them."""
     reference, underlying = attributes.authorisation, attributes.underlying
     wire: dict[str, Any] = {name: str(getattr(attributes, name)) for name, _ in _ATTRIBUTE_READERS}
+    wire |= {name: getattr(attributes, name) for name in _ATTRIBUTE_TEXTS}
     wire["vintage"] = attributes.vintage
-    wire["activity"] = attributes.activity
     wire["authorisation"] = None if reference is None else {"id": reference.id, "version": reference.version}
     if underlying is not None:
         wire["underlying"] = {

@@ -1,6 +1,7 @@
 """Applies what a registry announces of its own units: ``action.notice``, and the opening balance of a link.
 
-Each item is judged alone: recorded and moved in the book, or refused with its codes while the others pass.
+Each item is judged alone: recorded and moved in the book, or refused with its codes while the others pass. What is
+recorded may be flagged: findings that do not refuse.
 A notice repeated under its action id with the same text is answered as recorded and changes nothing; with
 another text it is refused (2004). Units that already have a place in the book cannot enter it again (4007),
 units that are not held, or that a transfer claims, cannot be used or cancelled (4003 to 4006).
@@ -8,7 +9,7 @@ units that are not held, or that a transfer claims, cannot be used or cancelled 
 Raises ``GatewayError`` with 2001 or 2005, before anything is written, for items that are not of the protocol.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceip
         raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)
     sound = [_announced(item, value) for item, value in read if not isinstance(value, tuple)]
     refused = {item.sha256: value for item, value in read if isinstance(value, tuple)}
-    return await _apply(tx, inbound, items, sound, refused)
+    flags = {item.sha256: value.flags for item, value in read if not isinstance(value, tuple)}
+    return await _apply(tx, inbound, items, sound, refused, flags)
 
 
 async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> Sequence[ItemReceipt]:
@@ -80,7 +82,8 @@ async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> S
             refused[item.sha256] = (
                 Finding(4003, (value.block.range,), "their registry has not announced these units"),
             )
-    return await _apply(tx, inbound, items, sound, refused)
+    flags = {item.sha256: value.flags for item, value in read if isinstance(value, OpeningPosition)}
+    return await _apply(tx, inbound, items, sound, refused, flags)
 
 
 async def _apply(
@@ -89,6 +92,7 @@ async def _apply(
     items: Sequence[Item],
     sound: Sequence[_Announced],
     refused: dict[str, tuple[Finding, ...]],
+    flags: Mapping[str, tuple[Finding, ...]],
 ) -> list[ItemReceipt]:
     known = await actions.recorded(tx, [(a.record.registry, a.record.action) for a in sound])
     fresh = []
@@ -105,7 +109,7 @@ async def _apply(
     refused |= await _clashes(tx, fresh)
     applied = [a for a in fresh if a.item.sha256 not in refused]
     await _move(tx, applied, inbound.entry_id)
-    return [_receipt(item, refused.get(item.sha256, ())) for item in items]
+    return [_receipt(item, refused.get(item.sha256, ()), flags.get(item.sha256, ())) for item in items]
 
 
 async def _clashes(tx: db.Tx, fresh: Sequence[_Announced]) -> dict[str, tuple[Finding, ...]]:
@@ -189,8 +193,8 @@ def _place(registry: str, party: str, account: Account) -> Place:
     return Place(registry, party, account.type.value)
 
 
-def _receipt(item: Item, findings: tuple[Finding, ...]) -> ItemReceipt:
-    return ItemReceipt(item, "refused" if findings else "recorded", findings)
+def _receipt(item: Item, refused: tuple[Finding, ...], flags: tuple[Finding, ...]) -> ItemReceipt:
+    return ItemReceipt(item, "refused", refused) if refused else ItemReceipt(item, "recorded", flags)
 
 
 def _items(inbound: Inbound, kind: str) -> list[Item]:

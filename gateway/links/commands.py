@@ -212,11 +212,11 @@ async def activate(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRece
         if not await store.take_part(tx, sender, part=part, last=part == parts, entry_id=inbound.entry_id):
             raise await _not_next(tx, sender, part)
         receipts = await notices.opening(tx, inbound, await store.activated_beside(tx, sender))
-        if not any(receipt.findings for receipt in receipts):
+        if all(receipt.state == "recorded" for receipt in receipts):
             return receipts
         await savepoint.rollback()
     other = (Finding(3006, detail="another item of the balance is refused"),)
-    return [ItemReceipt(r.item, "refused", r.findings or other) for r in receipts]
+    return [r if r.state == "refused" else ItemReceipt(r.item, "refused", (*r.findings, *other)) for r in receipts]
 
 
 def require_open(handlers: Mapping[str, Applied[T]]) -> dict[str, Applied[T]]:

@@ -168,8 +168,8 @@ TABLE = {
 }  # fmt: skip
 #: Commands that ask no API: what they work on is this machine's.
 LOCAL = {
-    *("demo", "serve", "worker", "migrate", "doctor", "keys new", "keys show"),
-    *("keys announce", "keys retire", "keys revoke"),
+    *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
+    *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
 }
 CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
 

@@ -176,7 +176,17 @@ def test_warnings_let_a_transfer_pass_and_a_peers_own_code_does_not() -> None:
 
 
 def test_every_code_lies_in_the_stage_of_its_first_digit() -> None:
-    assert all(row.stage == code // 1000 and row.text for code, row in CHECKS.items())
+    assert all(row.stage == code // 1000 and row.text and row.source for code, row in CHECKS.items())
+
+
+def test_the_table_is_total() -> None:
+    spans = [
+        *((1001, 1010), (2001, 2017), (3001, 3007), (4001, 4021), (5101, 5112), (5120, 5124), (5130, 5136)),
+        *((5140, 5142), (5150, 5150), (5901, 5904), (5906, 5906), (8001, 8001), (9001, 9003), (9999, 9999)),
+    ]
+    assert [code for first, last in spans for code in range(first, last + 1)] == sorted(CHECKS)
+    flagging = {3003, 3007, 4019, 4020, 5112, 5131, 5136, 5906}
+    assert {code for code in CHECKS if severity(code) is checks.Severity.WARNING} == flagging
 
 
 def test_a_finding_is_read_as_it_was_written() -> None:
