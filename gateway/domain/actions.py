@@ -5,11 +5,13 @@ that signed them; whether the book can take them (nothing issued twice, nothing 
 the book to say. Made by ``notices``, which has checked what one item alone can show.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
-from gateway.domain.identifiers import Account, PartyCode, RegistryCode
+from gateway.domain.identifiers import Account, AccountType, PartyCode, RegistryCode
 from gateway.domain.units import Block
 
 
@@ -19,6 +21,46 @@ class ActionType(StrEnum):
     ISSUANCE = "issuance"
     USE = "use"
     CANCELLATION = "cancellation"
+
+
+class FirstTransfer(StrEnum):
+    """How units became ITMOs: subtypes of the action type *First transfer* in the agreed electronic format."""
+
+    TO_ANOTHER_PARTY = "First transfer to another Party"
+    AUTHORISATION = "Authorization"
+    ISSUANCE = "Issuance"
+    USE_OR_CANCELLATION = "Use or cancellation"
+
+
+class CancellationSubtype(StrEnum):
+    """Subtypes of the action type *Cancellation* in the agreed electronic format."""
+
+    MANDATORY_OMGE = "Mandatory cancellation to deliver OMGE"
+    VOLUNTARY_OMGE = "Voluntary cancellation to deliver OMGE"
+    OTHER = "Other cancellations"
+
+
+class Towards(StrEnum):
+    """What units are used towards or cancelled for. ``IMP`` and ``OP`` are the words of the authorised purposes."""
+
+    NDC = "NDC"
+    IMP = "IMP"
+    OP = "OP"
+    OMGE = "OMGE"
+    OTHER = "other"
+
+
+#: What an account of a used or cancelled type says about the purpose; the meanings of the codes are inferred.
+TOWARDS: Mapping[AccountType, Towards] = MappingProxyType(
+    {
+        AccountType.USE_NDC: Towards.NDC,
+        AccountType.USE_IMP: Towards.IMP,
+        AccountType.CANCELLATION: Towards.OTHER,
+        AccountType.CANCELLATION_OP: Towards.OP,
+        AccountType.CANCELLATION_OMGE: Towards.OMGE,
+        AccountType.CANCELLATION_OTHER: Towards.OTHER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +91,9 @@ class Issuance:
 class Disposal:
     """Use or cancellation: ``blocks`` left ``account`` of a held type for ``to_account``, for good.
 
-    ``type`` is USE or CANCELLATION and ``to_account`` is of a type of that standing.
+    ``type`` is USE or CANCELLATION and ``to_account`` is of a type of that standing, which says the ``purpose``.
+    ``year`` is the calendar year for which units are used towards the NDC, None for any other purpose; ``entity`` the
+    authorised entity that uses or cancels, by its identification number.
     """
 
     action: str
@@ -60,3 +104,14 @@ class Disposal:
     account: Account
     to_account: Account
     blocks: tuple[Block, ...]
+    purpose: Towards
+    year: int | None = None
+    entity: str | None = None
+
+    @property
+    def subtype(self) -> CancellationSubtype | None:
+        """The subtype of a cancellation, None for use. What is cancelled at issuance alone is mandatory."""
+        if self.type is not ActionType.CANCELLATION:
+            return None
+        omge = self.purpose is Towards.OMGE
+        return CancellationSubtype.VOLUNTARY_OMGE if omge else CancellationSubtype.OTHER

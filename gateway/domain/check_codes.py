@@ -106,6 +106,8 @@ _ERRORS = {
     5101: "the unit is authorised",
     5132: "the units have not been first transferred before",
     5133: "units that must be ITMOs are authorised and first transferred",
+    5140: "the year of use lies inside the NDC period",
+    5141: "the purpose of a cancellation is that of its account",
     5150: "nothing returns to a registry that issues units",
     5901: "not refused by an operator",
     5902: "the account is known (answered by the registry)",

@@ -22,10 +22,11 @@ from gateway.domain.notices import parse_action, parse_position
 from gateway.domain.proposals import MAX_BLOCKS
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
-from gateway.holdings import actions, book, claims, recording, registries
+from gateway.holdings import actions, book, claims, movements, recording, registries
 from gateway.holdings.actions import Record
 from gateway.holdings.book import Move, Place
 from gateway.holdings.claims import Claim
+from gateway.holdings.movements import Disposed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -37,13 +38,14 @@ MAX_ITEMS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """A sound item: how it is recorded, and the units it moves. ``enters`` tells issuance from disposal."""
+    """A sound item: how it is recorded, and the units it moves. ``enters`` tells issuance from ``disposal``."""
 
     item: Item
     record: Record
     moves: tuple[Move, ...]
     enters: bool
     source: Place | None = None
+    disposal: Disposal | None = None
 
 
 async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
@@ -159,6 +161,7 @@ async def _move(tx: db.Tx, applied: Sequence[_Announced], entry_id: int) -> None
     if applied:
         await actions.record(tx, [a.record for a in applied], entry_id)
         await recording.disposed(tx, (a.item.value for a in applied if not a.enters), entry_id)
+        await movements.disposed(tx, [Disposed(a.disposal) for a in applied if a.disposal is not None], entry_id)
 
 
 def _announced(item: Item, value: Issuance | Disposal) -> _Announced:
@@ -171,9 +174,8 @@ def _announced(item: Item, value: Issuance | Disposal) -> _Announced:
     record = Record(value.registry, value.action, value.type.value, value.at, item.text, entries)
     to = _place(value.registry, value.party, value.to_account)
     source = _place(value.registry, value.party, value.account)
-    return _Announced(
-        item, record, tuple(Move(b, to, out_of=value.registry) for b in value.blocks), enters=False, source=source
-    )
+    moves = tuple(Move(b, to, out_of=value.registry) for b in value.blocks)
+    return _Announced(item, record, moves, enters=False, source=source, disposal=value)
 
 
 def _opened(item: Item, nr: int, position: OpeningPosition, inbound: Inbound) -> _Announced:
