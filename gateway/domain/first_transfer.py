@@ -7,28 +7,16 @@ publicly). Units of the additional registry services are first transferred by le
 
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 
+from gateway.domain.actions import FirstTransfer
 from gateway.domain.authorisations import Authorisation, Definition, Years
 from gateway.domain.identifiers import PartyCode
 from gateway.domain.transfers import Purpose
 
-
-class Subtype(StrEnum):
-    """Kinds of first transfer, in the words of the agreed electronic format."""
-
-    INTERNATIONAL = "First transfer to another Party"
-    AUTHORISATION = "Authorization"
-    ISSUANCE = "Issuance"
-    USE_OR_CANCELLATION = "Use or cancellation"
-    #: By leaving the additional registry services for the Party's own section: the format has no word for it.
-    UNDEFINED = "Not yet defined"
-
-
 _BY_DEFINITION = {
-    Definition.AUTHORISATION: Subtype.AUTHORISATION,
-    Definition.ISSUANCE: Subtype.ISSUANCE,
-    Definition.USE_OR_CANCELLATION: Subtype.USE_OR_CANCELLATION,
+    Definition.AUTHORISATION: FirstTransfer.AUTHORISATION,
+    Definition.ISSUANCE: FirstTransfer.ISSUANCE,
+    Definition.USE_OR_CANCELLATION: FirstTransfer.USE_OR_CANCELLATION,
 }
 
 
@@ -42,7 +30,7 @@ class Way:
     leaves_services: bool = False
 
 
-def of_transfer(way: Way, terms: Authorisation) -> Subtype | None:
+def of_transfer(way: Way, terms: Authorisation) -> FirstTransfer | None:
     """What a transfer of units that were never first transferred makes of them; None: it is no first transfer.
 
     AUTHORISATION and ISSUANCE say that they should have been first transferred before (5131). Raises KeyError where
@@ -50,28 +38,28 @@ def of_transfer(way: Way, terms: Authorisation) -> Subtype | None:
     """
     if way.purpose is Purpose.NDC:
         abroad = way.transferring != way.acquiring
-        return Subtype.INTERNATIONAL if abroad else Subtype.UNDEFINED if way.leaves_services else None
+        return FirstTransfer.TO_ANOTHER_PARTY if abroad else FirstTransfer.UNDEFINED if way.leaves_services else None
     subtype = _BY_DEFINITION[_defined(terms)]
-    if subtype is Subtype.USE_OR_CANCELLATION:
-        return Subtype.UNDEFINED if way.leaves_services else None
+    if subtype is FirstTransfer.USE_OR_CANCELLATION:
+        return FirstTransfer.UNDEFINED if way.leaves_services else None
     return subtype
 
 
-def by_being_issued(terms: Authorisation) -> Subtype | None:
+def by_being_issued(terms: Authorisation) -> FirstTransfer | None:
     """How units are first transferred when they are issued: those for other purposes alone, as defined."""
     if terms.for_ndc or terms.definition not in (Definition.AUTHORISATION, Definition.ISSUANCE):
         return None
     return _BY_DEFINITION[terms.definition]
 
 
-def by_disposal(purpose: Purpose | None, terms: Authorisation) -> Subtype | None:
+def by_disposal(purpose: Purpose | None, terms: Authorisation) -> FirstTransfer | None:
     """Whether use or cancellation for ``purpose`` first transfers units that never were; None: it does not."""
     if purpose in (None, Purpose.NDC) or terms.definition is None:
         return None
     return _BY_DEFINITION[terms.definition]
 
 
-def defined(terms: Authorisation) -> Subtype | None:
+def defined(terms: Authorisation) -> FirstTransfer | None:
     """The kind that the authorisation defines for other purposes than the NDC."""
     return None if terms.definition is None else _BY_DEFINITION[terms.definition]
 

@@ -6,10 +6,11 @@
 from collections.abc import Callable, Iterator
 
 from gateway.domain import first_transfer
+from gateway.domain.actions import FirstTransfer
 from gateway.domain.authorisations import Authorisation
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Facts, Held
-from gateway.domain.first_transfer import Subtype, Way
+from gateway.domain.first_transfer import Way
 from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal, Purpose
 from gateway.domain.units import UnitRange
@@ -22,7 +23,7 @@ def way_of(proposal: Proposal, facts: Facts) -> Way:
     return Way(proposal.purpose, proposal.transferring.party, proposal.acquiring.party, services)
 
 
-def classified(proposal: Proposal, facts: Facts) -> Subtype | None:
+def classified(proposal: Proposal, facts: Facts) -> FirstTransfer | None:
     """What kind of first transfer this is for the units that never were; None: for none of them."""
     way = way_of(proposal, facts)
     for _, _, terms in _unmoved(proposal, facts):
@@ -67,14 +68,14 @@ def recorded_before_5131(proposal: Proposal, facts: Facts) -> list[Finding]:
     late = [
         units
         for units, _, terms in _unmoved(proposal, facts)
-        if first_transfer.defined(terms) in (Subtype.AUTHORISATION, Subtype.ISSUANCE)
+        if first_transfer.defined(terms) in (FirstTransfer.AUTHORISATION, FirstTransfer.ISSUANCE)
     ]
     return _finding(5131, late, "first transferred as the authorisation defines it, and not recorded before")
 
 
 def another_party_5135(proposal: Proposal, facts: Facts) -> list[Finding]:
     """An international first transfer leads to another Party than the first transferring one."""
-    if classified(proposal, facts) is not Subtype.INTERNATIONAL:
+    if classified(proposal, facts) is not FirstTransfer.TO_ANOTHER_PARTY:
         return []
     home = [
         units

@@ -14,6 +14,7 @@ from gateway.domain import integrity, wire
 from gateway.domain.actions import (
     ActionType,
     AuthorisationTold,
+    FirstTransfer,
     FirstTransferred,
     HostStatement,
     Reversal,
@@ -21,7 +22,6 @@ from gateway.domain.actions import (
 )
 from gateway.domain.authorisation_terms import read_terms
 from gateway.domain.check_codes import Finding, merged
-from gateway.domain.first_transfer import Subtype
 from gateway.domain.identifiers import PartyCode, RegistryCode, parse_party
 from gateway.domain.units import UnitRange
 
@@ -31,7 +31,7 @@ Heading: TypeAlias = tuple[str, datetime, RegistryCode]
 SAYS = frozenset({"all", "part", "none", "later"})
 _ACTION = frozenset({"kind", "action", "type", "at", "registry"})
 #: Kinds of first transfer that happen where the units are.
-OUTSIDE_A_RELAY = frozenset({Subtype.AUTHORISATION, Subtype.ISSUANCE, Subtype.USE_OR_CANCELLATION})
+OUTSIDE_A_RELAY = frozenset({FirstTransfer.AUTHORISATION, FirstTransfer.ISSUANCE, FirstTransfer.USE_OR_CANCELLATION})
 
 
 class Read:

@@ -77,7 +77,7 @@ CLAIMING = "pg_advisory_xact_lock_shared(3, s.id)"
 LEAVING = "pg_advisory_xact_lock(3, s.id)"
 
 
-def block_columns(blocks: Sequence[Block]) -> dict[str, list[Any]]:
+def block_columns(blocks: Sequence[Block | UnitRange]) -> dict[str, list[Any]]:
     """The parameters of ``BLOCKS``."""
     return {
         "registry": [b.origin.registry for b in blocks],
@@ -87,7 +87,7 @@ def block_columns(blocks: Sequence[Block]) -> dict[str, list[Any]]:
     }
 
 
-async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held]]:
+async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block | UnitRange]) -> list[list[Held]]:
     """For each of ``blocks``, the live positions that overlap it, in serial order."""
     found = await db.rows(
         tx,

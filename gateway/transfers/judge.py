@@ -46,7 +46,7 @@ async def judge(
     wanted = [Claim(str(p.transfer), block) for _, p in proposals for block in p.blocks]
     # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
     others = iter(await claims.held_by_others(tx, wanted))
-    blocks = [claim.block for claim in wanted]
+    blocks = [block for _, p in proposals for block in p.blocks]
     pieces = iter(await book.held(tx, blocks))
     registries = {r for _, p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
     parties = {party for _, p in proposals for party in (p.transferring.party, p.acquiring.party)}
