@@ -8,7 +8,7 @@ completed before are made here from the signed words that are kept, as they woul
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
