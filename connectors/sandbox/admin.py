@@ -10,16 +10,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from . import accepting, actions, backup, books, issuing, listing, proposing, rotating, shapes, status
+from . import (
+    accepting,
+    actions,
+    admin_actions,
+    admin_authorisations,
+    authorisations,
+    backup,
+    books,
+    issuing,
+    listing,
+    proposing,
+    rotating,
+    shapes,
+    status,
+)
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
-from .forms import Account, Issuances, Issue, Move, Policy, Transfers, shaped
+from .forms import Account, Issuances, Issue, Policy, Transfers, shaped
 from .issuing import Issuance
 from .proposing import Wish
 from .registry import ISSUING, Registry
 from .sender import Sender
-from .units import Holding
 
 #: Rows one listing gives.
 MAX_ROWS = 10_000
@@ -36,7 +49,9 @@ def router(registry: Registry, sender: Sender) -> APIRouter:
     changing = APIRouter(dependencies=[in_service(registry)])
     _operate(changing, registry, sender)
     _keep_books(changing, registry)
-    _move(changing, registry)
+    _set_policy(changing, registry)
+    admin_actions.add(changing, registry)
+    admin_authorisations.add(changing, registry)
     routes = APIRouter(prefix="/admin")
     routes.include_router(changing)
     _look(routes, registry)
@@ -126,7 +141,7 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
     async def issue(wanted: Issue) -> dict[str, Any]:
         given = [_issuance(registry, wanted)]
         [(action, holdings)] = await database.run("admin.issue", lambda tx: issuing.issue(tx, registry, given))
-        return {"action": action, "holdings": _listed(holdings)}
+        return {"action": action, "holdings": listing.holdings(holdings)}
 
     @routes.post("/issuances", status_code=201)
     async def issue_many(wanted: Issuances) -> dict[str, Any]:
@@ -135,33 +150,8 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
         return {"actions": len(issued), "quantity": sum(one.net for one in given)}
 
 
-def _move(routes: APIRouter, registry: Registry) -> None:
+def _set_policy(routes: APIRouter, registry: Registry) -> None:
     database = registry.database
-
-    async def move(name: str, kind: str, wanted: Move) -> dict[str, Any]:
-        action, holdings = await database.run(
-            name,
-            lambda tx: actions.move(
-                tx,
-                registry,
-                kind,
-                party=wanted.party,
-                account=wanted.account,
-                to_account=wanted.to_account,
-                quantity=wanted.quantity,
-                blocks=[block.model_dump() for block in wanted.blocks],
-                announce=wanted.announce,
-            ),
-        )
-        return {"action": action, "holdings": _listed(holdings)}
-
-    @routes.post("/use", status_code=201)
-    async def use(wanted: Move) -> dict[str, Any]:
-        return await move("admin.use", "use", wanted)
-
-    @routes.post("/cancel", status_code=201)
-    async def cancel(wanted: Move) -> dict[str, Any]:
-        return await move("admin.cancel", "cancellation", wanted)
 
     @routes.patch("/policy")
     async def change_policy(policy: Policy) -> dict[str, Any]:
@@ -178,6 +168,10 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     @routes.get("/records")
     async def recorded(after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000) -> dict[str, Any]:
         return {"records": await database.run("admin.look", lambda tx: listing.record_list(tx, after, limit))}
+
+    @routes.get("/authorisations")
+    async def known() -> dict[str, Any]:
+        return {"authorisations": await database.run("admin.look", authorisations.listed)}
 
     @routes.get("/keys")
     async def keys() -> dict[str, Any]:
@@ -213,10 +207,6 @@ def _found(value: dict[str, Any] | None) -> dict[str, Any]:
     if value is None:
         raise HTTPException(404, "not known here")
     return value
-
-
-def _listed(holdings: list[Holding]) -> list[dict[str, Any]]:
-    return [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
 
 
 def _issuance(registry: Registry, wanted: Issue) -> Issuance:

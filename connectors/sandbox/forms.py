@@ -132,17 +132,6 @@ class Transfers(Closed):
     one_message_each: bool = False
 
 
-class Move(Closed):
-    """Units to use or to cancel inside this registry."""
-
-    party: PartyCode
-    account: AccountNumber = "100-1"
-    to_account: AccountNumber
-    quantity: Serial
-    blocks: list[Range] = Field(default_factory=list)
-    announce: bool = True
-
-
 class Policy(Closed):
     """What the registry accepts, and releases."""
 

@@ -3,17 +3,17 @@
 It deducts the share for overall mitigation (OMGE, cancelled in 320-1) and the share of proceeds for adaptation
 (SOP, held in 410-1), each rounded up: 58,428 gross at 2 % and exempt from SOP gives 1,169 cancelled and 57,259 net.
 Serials are synthetic and run through net, SOP, OMGE; units under the units are those of the net block alone. The
-``action.notice`` that tells the gateway is stored with the change, and names what was issued ``synthetic``.
+``action.notice`` that tells the gateway is stored with the change, and names what was issued ``synthetic``; the
+authorisations it rests on go before it in the same message, once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import batches, books, clock, post, shapes, strictjson
+from . import authorisations, books, notices, shapes
 from .batches import Written
 from .database import Tx, columns
-from .envelope import Draft
 from .registry import Registry
 from .strictjson import MAX_INTEGER
 from .units import Declined, Holding
@@ -79,6 +79,7 @@ async def issue(tx: Tx, registry: Registry, wanted: Sequence[Issuance]) -> list[
     for one in wanted:
         _check(one)
     owners = [registry.books_of(one.party) for one in wanted]
+    await authorisations.ensure(tx, registry, [one.attributes for one in wanted])
     firsts = await _next_serials(tx, wanted, owners)
     blocks = [_blocks(one, owner, first) for one, owner, first in zip(wanted, owners, firsts, strict=True)]
     adopted = [block for group in blocks for block in group]
@@ -86,10 +87,10 @@ async def issue(tx: Tx, registry: Registry, wanted: Sequence[Issuance]) -> list[
     holdings = await books.adopt(tx, adopted)
     await books.put(tx, holdings)
     left = iter(holdings)
-    issued = [(f"A-{clock.uuid7()}", [next(left) for _ in group]) for group in blocks]
+    issued = [(notices.new_action(), [next(left) for _ in group]) for group in blocks]
     await _write(tx, issued)
-    told = zip(wanted, owners, issued, strict=True)
-    await _announce(tx, registry, [_notice(owner, *made) for one, owner, made in told if one.announce])
+    told = [_notice(owner, *made) for one, owner, made in zip(wanted, owners, issued, strict=True) if one.announce]
+    await _announce(tx, registry, [one for one in wanted if one.announce], told)
     return issued
 
 
@@ -150,18 +151,13 @@ def _is_cancelled(holding: Holding) -> bool:
 
 
 def _notice(owner: str, action: str, holdings: Sequence[Holding]) -> Written:
-    item = {
-        "kind": "action",
-        "action": action,
-        "type": "issuance",
-        "at": clock.now(),
-        "registry": owner,
-        "positions": [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings],
-        "synthetic": True,
-    }
-    return Written(action, strictjson.dumps(item), len(holdings))
+    positions = [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
+    members = {"positions": positions, "synthetic": True}
+    return notices.write("issuance", owner, action, members, len(holdings))
 
 
-async def _announce(tx: Tx, registry: Registry, notices: Sequence[Written]) -> None:
-    for batch in batches.batches(notices):
-        await post.store(tx, registry, Draft("action.notice", [notice.text for notice in batch]), owed=True)
+async def _announce(tx: Tx, registry: Registry, announced: Sequence[Issuance], told: Sequence[Written]) -> None:
+    """Tell of issuances, and first of the authorisations they are under and the gateway was not told of."""
+    refs = [authorisations.ref_of(one.attributes) for one in announced]
+    untold = await authorisations.take_untold(tx, {ref[:2] for ref in refs if ref})
+    await notices.tell(tx, registry, told, untold)

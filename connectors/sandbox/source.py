@@ -19,7 +19,7 @@ from .keys import KeysMissing
 from .outcomes import Finding, Outcome, finding, later, said
 from .registry import Registry
 from .transfers import SOURCE
-from .units import Declined, Holding, itmo_range, itmo_stem
+from .units import Declined, Holding
 
 
 async def commit(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
@@ -196,21 +196,13 @@ def _first_transfer(registry: Registry, row: Row, unit: Holding) -> bool:
 
 
 async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, list[dict[str, Any]]]:
-    """Give identifiers: serials from each stem's counter, one constant offset per block."""
-    wanted: dict[str, int] = {}
-    for unit in (unit for group in units.values() for unit in group):
-        stem = itmo_stem(unit.attributes)
-        wanted[stem] = wanted.get(stem, 0) + unit.quantity
-    free = await books.name_units(tx, wanted)
-    named: dict[str, list[dict[str, Any]]] = {transfer: [] for transfer in units}
-    for transfer, group in units.items():
-        for unit in group:
-            stem = itmo_stem(unit.attributes)
-            first, free[stem] = free[stem], free[stem] + unit.quantity
-            origin = {"registry": unit.registry, "series": unit.name}
-            itmo = itmo_range(stem, first, first + unit.quantity - 1)
-            named[transfer].append({"origin": origin, "first": unit.first, "last": unit.last, "itmo": itmo})
-    return named
+    """Give identifiers to the units of each transfer, and write them as the release shows them."""
+    named = iter(await books.name_holdings(tx, [unit for group in units.values() for unit in group]))
+    blocks = {transfer: [next(named).block() for _ in group] for transfer, group in units.items()}
+    members = ("origin", "first", "last", "itmo")
+    return {
+        transfer: [{name: block[name] for name in members} for block in group] for transfer, group in blocks.items()
+    }
 
 
 async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item) -> Outcome:

@@ -64,7 +64,8 @@ async def test_other_kinds_issue_without_deductions_units_of_their_own(
         (block,) = [h["block"] for h in made["holdings"]]
         assert block["origin"] == {"registry": "THA99", "series": "THA-TEST"}
         assert (block["last"], block["attributes"]["unit_type"]) == (1009, "MO")
-        (notice,) = (await gateway.wait("action.notice"))[0].items
+        authorised, notice = (await gateway.wait("action.notice"))[0].items
+        assert (authorised["type"], authorised["registry"]) == ("authorisation", "THA99")
         assert (notice["registry"], notice["positions"][0]["party"], notice["synthetic"]) == ("THA99", "THA", True)
         assert (await international.admin("POST", "/issue", issuance("JPN", gross=1), 409))["code"] == 4011
         assert (await international.books())["issued"] == 1009
@@ -86,9 +87,11 @@ async def test_many_issuances_are_one_transaction_and_few_messages(
         done = await mechanism.admin("POST", "/issuances", {"issuances": wanted}, 201)
         assert done == {"actions": 2500, "quantity": sum(range(1, 2501))}
         notices = await gateway.wait("action.notice", 3)
-        assert [len(m.texts) for m in sorted(notices, key=number)] == [1000, 1000, 500]
-        actions = [item for message in notices for item in message.items]
-        assert len({action["action"] for action in actions}) == 2500
+        # The authorisations of two Parties go before them.
+        assert [len(m.texts) for m in sorted(notices, key=number)] == [1000, 1000, 502]
+        actions = [item for message in sorted(notices, key=number) for item in message.items]
+        assert [action["type"] for action in actions] == ["authorisation"] * 2 + ["issuance"] * 2500
+        assert len({action["action"] for action in actions}) == 2502
         books = await mechanism.books()
         accounts = {(a["party"], a["account"]): a["quantity"] for a in books["accounts"]}
         assert accounts["MMR", "100-1"] + accounts["THA", "100-1"] == done["quantity"]
@@ -129,10 +132,10 @@ async def test_as_many_issuances_as_the_real_ones_load_in_seconds(
             part = [of(n) for n in range(start, min(start + 10_000, REAL_ISSUANCES))]
             await mechanism.admin("POST", "/issuances", {"issuances": part}, 201)
         assert time.monotonic() - begun < SECONDS
-        messages = await gateway.wait("action.notice", 13)
-        assert max(sum(len(i["positions"]) for i in m.items) for m in messages) <= 3000
+        messages = await gateway.wait("action.notice", 14)  # 10,001 and 2,533 items
+        assert max(sum(len(i.get("positions", ())) for i in m.items) for m in messages) <= 3000
         assert max(len(m.raw) for m in messages) < 8 * 1024 * 1024
-        assert sum(len(m.texts) for m in messages) == REAL_ISSUANCES
+        assert sum(len(m.texts) for m in messages) == REAL_ISSUANCES + 1  # and the authorisation
     with psycopg.connect(server.dsn("many", "many")) as connection:
         assert connection.execute("SELECT count(*) FROM holding WHERE account = '100-1'").fetchone() == (
             REAL_ISSUANCES,
