@@ -6,6 +6,7 @@ What the books refuse is a 409 problem document with the code of the check table
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
@@ -23,7 +24,9 @@ from . import (
     proposing,
     rotating,
     shapes,
+    shares,
     status,
+    told_actions,
 )
 from .accepting import set_policy
 from .books import plain
@@ -36,8 +39,6 @@ from .sender import Sender
 
 #: Rows one listing gives.
 MAX_ROWS = 10_000
-#: Percent that the mechanism deducts: for overall mitigation, and the share of proceeds.
-DEDUCTIONS = (2, 5)
 #: Cooperative approach of what each kind issues. A stem of ITMO identifiers has one registry that counts it.
 APPROACHES = {"mechanism": "CA0001", "international": "CA0002", "services": "CA0003"}
 #: How long an activation waits for its receipt.
@@ -97,6 +98,7 @@ def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:
                 wish.quantity,
                 [block.model_dump() for block in wish.blocks],
                 wish.authorisation.model_dump() if wish.authorisation else None,
+                unchecked=wish.unchecked,
             )
             for wish in wanted.transfers
         ]
@@ -173,6 +175,10 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     async def known() -> dict[str, Any]:
         return {"authorisations": await database.run("admin.look", authorisations.listed)}
 
+    @routes.get("/told_actions")
+    async def told() -> dict[str, Any]:
+        return {"actions": await database.run("admin.look", told_actions.listed)}
+
     @routes.get("/keys")
     async def keys() -> dict[str, Any]:
         return _keys(registry)
@@ -210,15 +216,15 @@ def _found(value: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _issuance(registry: Registry, wanted: Issue) -> Issuance:
-    """Make an issuance of a form: deductions are the mechanism's, and left out everywhere else, unless given."""
+    """Make an issuance of a form: deductions that are not given are the usual ones of its kind and host."""
     if registry.kind not in ISSUING:
         raise HTTPException(409, "this kind of registry does not issue")
-    usual = DEDUCTIONS if registry.kind == "mechanism" else (0, 0)
-    given = zip((wanted.omge_percent, wanted.sop_percent), usual, strict=True)
-    omge, sop = (own if percent is None else percent for percent, own in given)
-    gross = wanted.gross or issuing.gross_for(wanted.net or 0, omge, sop)
+    given = {"omge": wanted.omge_percent, "sop": wanted.sop_percent, "buffer": wanted.buffer_percent}
+    percent = {name: value for name, value in given.items() if value is not None}
+    taken = replace(shares.usual(registry.kind, wanted.party), **percent)
+    gross = wanted.gross or issuing.gross_for(wanted.net or 0, taken)
     attributes = _attributes(registry.kind, wanted)
-    return Issuance(attributes, wanted.series, wanted.account, gross, omge, sop, wanted.announce)
+    return Issuance(attributes, wanted.series, wanted.account, gross, taken, wanted.announce)
 
 
 def _attributes(kind: str, wanted: Issue) -> dict[str, Any]:

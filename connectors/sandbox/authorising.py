@@ -8,6 +8,7 @@ from . import authorisations, books, notices
 from .authorisations import Ref, Version
 from .database import Tx
 from .registry import Registry
+from .units import Declined
 
 
 async def authorise(tx: Tx, registry: Registry, version: Version, *, announce: bool) -> None:
@@ -16,6 +17,8 @@ async def authorise(tx: Tx, registry: Registry, version: Version, *, announce: b
     Raises ``Declined``: 2004 for a version that is known, 4003 or 4005 for units not held or locked.
     """
     party, name, number = version.ref
+    if version.ref in await authorisations.terms(tx, [(party, name)]):
+        raise Declined(2004, "this version of the authorisation is known here")
     await authorisations.write(tx, registry, [version])
     if version.units:
         under = {"authorisation": {"id": name, "version": number}}

@@ -93,6 +93,9 @@ CREATE TABLE IF NOT EXISTS authorisation (
 );
 CREATE INDEX IF NOT EXISTS authorisation_untold ON authorisation (party, id) WHERE NOT told;
 
+-- Use and cancellation elsewhere of units hosted here, as the gateway told of them.
+CREATE TABLE IF NOT EXISTS told_action (action text COLLATE "C" PRIMARY KEY, item text NOT NULL);
+
 CREATE TABLE IF NOT EXISTS stream (peer text PRIMARY KEY, last_seq bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS sent (
   id uuid PRIMARY KEY,
@@ -213,6 +216,8 @@ CREATE OR REPLACE TRIGGER journal_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON j
 CREATE OR REPLACE TRIGGER crediting_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON crediting
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE OR REPLACE TRIGGER record_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER told_action_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON told_action
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE OR REPLACE TRIGGER record_block_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record_block
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

@@ -15,6 +15,7 @@ from .accepting import policy, terms_of
 from .database import Row, Tx
 from .envelope import Message
 from .evidence import Evidence, Item
+from .first_transfers import by_leaving
 from .keys import KeysMissing
 from .outcomes import Finding, Outcome, finding, later, said
 from .registry import Registry
@@ -162,7 +163,8 @@ async def _debit(
     # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
-        transfer: [u for u in gone[transfer] if _first_transfer(registry, rows[transfer], u)] for transfer in orders
+        transfer: [unit for unit in gone[transfer] if by_leaving(registry, rows[transfer]["terms"], unit)]
+        for transfer in orders
     }
     named = await _name(tx, first_named)
     now = clock.now()
@@ -182,17 +184,6 @@ async def _debit(
     heard += [(t, "answer", message.evidence.texts[item.value["answer"]]) for t, item in orders.items()]
     await transfers.keep(tx, SOURCE, message.id, heard)
     return texts
-
-
-def _first_transfer(registry: Registry, row: Row, unit: Holding) -> bool:
-    """Say whether this move is the unit's first international transfer towards an NDC.
-
-    Units of the registry services are first transferred by leaving them, wherever they go.
-    """
-    terms, host = row["terms"], unit.attributes["first_transferring_party"]
-    abroad = terms["purpose"] == "NDC" and terms["acquiring"]["party"] != host
-    here = registry.names(host, terms["transferring"]["party"])
-    return here and not unit.first_transferred and (abroad or registry.kind == "services")
 
 
 async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 The gateway is played here (see ``test_sandbox_play``); all that is told is held against the contract there.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,23 @@ async def test_a_reversal_is_told_and_moves_nothing(server: Any, gateway: Gatewa
             ("reversal", [units], False),
             ("reversal", [units], True),
         ]
+
+
+async def test_use_elsewhere_of_units_hosted_here_is_kept_once(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        block = {"origin": {"registry": "MEC01", "series": "MMR-TEST"}, "first": 1, "last": 5}
+        block |= {"attributes": play.ATTRIBUTES}
+        moved = {"at": play.stamp(datetime.now(UTC)), "registry": "KOR01", "party": "KOR", "account": "100-1"}
+        base = {"kind": "action", **moved, "blocks": [block]}
+        used = base | {"action": "KOR01/A-1", "type": "use", "to_account": "200-1", "year": 2024}
+        cancelled = base | {"action": "KOR01/A-2", "type": "cancellation", "to_account": "310-1", "purpose": "OP"}
+        texts = [play.text(used), play.text(cancelled)]
+        receipt = await mechanism.send("action.notice", texts)
+        assert [(item["state"], item["item"]) for item in receipt.items] == [("recorded", play.sha(t)) for t in texts]
+        assert (await mechanism.send("action.notice", [texts[0]])).items[0]["state"] == "recorded"
+        kept = (await mechanism.admin("GET", "/told_actions"))["actions"]
+        assert kept == [{"action": f"KOR01/A-{n}", "item": t} for n, t in enumerate(texts, 1)]
+        assert (await mechanism.books())["issued"] == 0
+        for wrong in (used | {"purpose": "OP"}, used | {"type": "issuance"}, base | {"action": "A", "type": "use"}):
+            refusal = await mechanism.send("action.notice", [play.text(wrong)])
+            assert (refusal.type, refusal.payload["body"]["findings"][0]["code"]) == ("refusal", 2001)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration import test_sandbox_play as play
 from tests.integration.test_sandbox_issuing import issuance
 from tests.integration.test_sandbox_play import Gateway, Sandbox, registry
@@ -190,3 +192,61 @@ async def test_revocations_and_statements_are_told(server: Any, gateway: Gateway
         await mechanism.admin("POST", "/statements", said, 201)
         assert (await told(gateway, 2))[-1].items() >= {"type": "statement", **said}.items()
         await mechanism.admin("POST", "/statements", said | {"says": "perhaps"}, 422)
+
+
+@pytest.mark.parametrize("definition", ["Authorisation", "Issuance", "Use or Cancellation"])
+@pytest.mark.parametrize("purposes", ["OIMP", "IMP", "OP", "NDC and OP"])
+async def test_units_for_other_purposes_alone_are_issued_as_itmos_where_it_is_so_defined(
+    server: Any, gateway: Gateway, tmp_path: Path, definition: str, purposes: str
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        terms = TERMS | {"purposes": purposes, "first_transfer_definition": definition}
+        await mechanism.admin("POST", "/authorisations", terms, 201)
+        under = {"id": TERMS["id"], "version": 1}
+        await mechanism.admin("POST", "/issue", issuance("THA", gross=100, authorisation=under), 201)
+        positions = (await told(gateway, 2))[-1]["positions"]
+        names = [position["block"].get("itmo") for position in positions]
+        if purposes == "NDC and OP" or definition == "Use or Cancellation":
+            assert names == [None] * 3
+        else:
+            stem = "CA0001-THA99-THA-{}-2021"
+            parts = ((1, 93), (94, 98), (99, 100))
+            assert names == [{"first": stem.format(a), "last": stem.format(b)} for a, b in parts]
+
+
+async def test_proposals_name_the_latest_version_until_units_are_first_transferred(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        terms = TERMS | {"purposes": "OP", "first_transfer_definition": "Issuance"}
+        await mechanism.admin("POST", "/authorisations", terms, 201)
+        first = {"id": TERMS["id"], "version": 1}
+        await mechanism.admin("POST", "/issue", issuance("THA", gross=100, authorisation=first), 201)
+        await mechanism.admin("POST", "/issue", issuance("MMR", gross=100), 201)
+        for party, name in (("THA", TERMS["id"]), ("MMR", "AUTH-SYNTHETIC-1")):
+            changed = TERMS | {"party": party, "id": name, "version": 2}
+            await mechanism.admin("POST", "/authorisations", changed, 201)
+        named = {party: await proposed_under(mechanism, {"party": party}) for party in ("THA", "MMR")}
+        assert named == {"THA": first, "MMR": {"id": "AUTH-SYNTHETIC-1", "version": 2}}
+        stated = {"party": "MMR", "authorisation": {"id": "ANOTHER", "version": 7}}
+        assert await proposed_under(mechanism, stated) == stated["authorisation"]
+
+
+async def test_unchecked_proposals_take_whatever_is_there(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        raw = issuance("THA", gross=100, buffer_percent=10, authorisation=None)
+        await mechanism.admin("POST", "/issue", raw, 201)
+        for account, code in (("100-1", 5101), ("410-1", 5122), ("420-1", 5122)):
+            wish = {"party": "THA", "account": account, "to": KOREA, "quantity": 1}
+            refused = await mechanism.admin("POST", "/transfers", {"transfers": [wish]}, 409)
+            assert refused["code"] == code
+            assert await proposed_under(mechanism, wish | {"unchecked": True}) is None
+
+
+KOREA = {"registry": "KOR01", "party": "KOR", "account": "100-1"}
+
+
+async def proposed_under(registry_: Sandbox, wish: dict[str, Any]) -> Any:
+    wished = {"transfers": [{"to": KOREA, "quantity": 1, **wish}]}
+    (transfer,) = (await registry_.admin("POST", "/transfers", wished, 201))["transfers"]
+    return (await registry_.admin("GET", f"/transfers/{transfer}"))["terms"]["authorisation"]

@@ -44,12 +44,28 @@ def left(gross: int, sop: int) -> int:
     return gross - -(-gross * 2 // 100) - -(-gross * sop // 100)
 
 
+async def test_shares_are_those_of_the_host_unless_said_otherwise(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for party, given, parts in (
+            ("MMR", {}, {"100-1": 980, "320-1": 20}),
+            ("MDV", {}, {"100-1": 980, "320-1": 20}),
+            ("THA", {}, {"100-1": 930, "410-1": 50, "320-1": 20}),
+            ("THA", {"sop_percent": 0, "omge_percent": 0}, {"100-1": 1000}),
+            ("MMR", {"sop_percent": 5}, {"100-1": 930, "410-1": 50, "320-1": 20}),
+            ("THA", {"buffer_percent": 10}, {"100-1": 830, "410-1": 50, "320-1": 20, "420-1": 100}),
+        ):
+            made = await mechanism.admin("POST", "/issue", issuance(party, gross=1000, **given), 201)
+            assert parts == {h["account"]: h["block"]["last"] - h["block"]["first"] + 1 for h in made["holdings"]}
+
+
 async def test_units_below_the_units_belong_to_the_net_block_alone(
     server: Any, gateway: Gateway, tmp_path: Path
 ) -> None:
     below = {"registry": "GS", "first": "SYNTHETIC-1", "last": "SYNTHETIC-93"}
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
-        wanted = issuance(net=93, attributes={"underlying": below})
+        wanted = issuance("THA", net=93, attributes={"underlying": below})
         made = await mechanism.admin("POST", "/issue", wanted, 201)
         shown = {h["account"]: h["block"]["attributes"].get("underlying") for h in made["holdings"]}
         assert shown == {"100-1": below, "410-1": None, "320-1": None}
