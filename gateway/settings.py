@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
 from gateway.domain.addresses import Reach, is_loopback
+from gateway.domain.levies import Rounding
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
 
@@ -43,6 +44,8 @@ class Settings(BaseModel):
     database_url: str = Field(repr=False, pattern=_ADDRESS)
     #: Where ``gateway_owner`` migrates; needed by ``gateway migrate`` only.
     owner_database_url: str | None = Field(default=None, repr=False, pattern=_ADDRESS)
+    #: What becomes of a part of a tonne when the share of proceeds and OMGE are deducted: no public text says.
+    levy_rounding: Rounding = Rounding.UP
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.

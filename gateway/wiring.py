@@ -18,13 +18,14 @@ from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.approvals.commands import Executor, Executors, Parameters
+from gateway.authorisations import notices
 from gateway.domain import moments
 from gateway.domain.addresses import Reach
 from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
+from gateway.domain.levies import Rounding
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
-from gateway.holdings import notices
 from gateway.keys import commands as keys
 from gateway.links import changing, key_store, rotation
 from gateway.links import commands as links
@@ -38,24 +39,24 @@ from gateway.signing.trust import Revocation
 from gateway.transfers import commands, interventions, leases, queries, view
 from gateway.transfers.relay import Relay
 
-#: Message type → what receives it. A type that is not here is refused (1010).
-HANDLERS: dict[str, Handler] = {
-    "link.activate": links.activate,
-    **links.require_open(
-        {
-            "link.keys": rotation.announced,
-            "action.notice": notices.notice,
-            "transfer.propose": halts.refusing(commands.propose),
-            "transfer.answer": commands.answer,
-            "transfer.released": commands.released,
-            "transfer.voided": commands.voided,
-            "transfer.credited": commands.credited,
-            "receipt": commands.receipt,
-            "refusal": commands.refusal,
-            "status.answer": commands.status_answer,
-        }
-    ),
-}
+
+def handlers(rounding: Rounding) -> dict[str, Handler]:
+    """Message type → what receives it. A type that is not here is refused (1010)."""
+    opened: dict[str, Handler] = {
+        "link.keys": rotation.announced,
+        "action.notice": partial(notices.notice, rounding=rounding),
+        "transfer.propose": halts.refusing(commands.propose),
+        "transfer.answer": commands.answer,
+        "transfer.released": commands.released,
+        "transfer.voided": commands.voided,
+        "transfer.credited": commands.credited,
+        "receipt": commands.receipt,
+        "refusal": commands.refusal,
+        "status.answer": commands.status_answer,
+    }
+    return {"link.activate": links.activate, **links.require_open(opened)}
+
+
 #: What receives several small messages of one sender together.
 TOGETHER: dict[str, Together] = links.require_open_together(
     {"transfer.propose": halts.refusing(commands.propose_together)}
@@ -223,7 +224,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock, settings.reach)
-    inbox = Inbox(database, node, key_store.keys, HANDLERS, QUERIES, TOGETHER, Pace().admits)
+    inbox = Inbox(database, node, key_store.keys, handlers(settings.levy_rounding), QUERIES, TOGETHER, Pace().admits)
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)

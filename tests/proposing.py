@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from gateway.domain import checks, proposals
 from gateway.domain import identifiers as ids
+from gateway.domain.authorisations import Authorisation, Authorised, Days, Definition, Kind, Years
 from gateway.domain.facts import Books, Facts, Held, LinkState
 from gateway.domain.proposals import FaultyProposal
 from gateway.domain.registry import RegistryKind
@@ -75,8 +77,13 @@ def sound(item: dict[str, Any] | None = None) -> Proposal:
 def facts(proposal: Proposal, **changes: Any) -> Facts:
     """A book that holds exactly what is proposed where it is proposed from."""
     source = proposal.transferring
-    pieces = [[Held(MEC01, source.party, source.account.type, b)] for b in proposal.blocks]
-    return replace(Facts(MEC01, REGISTRIES, pieces, [[] for _ in pieces], 2026), **changes)
+    pieces = [
+        [Held(MEC01, source.party, source.account.type, b, b.itmo is not None, 1 if b.itmo else None)]
+        for b in proposal.blocks
+    ]
+    known = {ids.parse_party("MMR"): authorised()}
+    usual = Facts(MEC01, REGISTRIES, pieces, [[] for _ in pieces], date(2026, 7, 1), known)
+    return replace(usual, **changes)
 
 
 def codes(found: Proposal | FaultyProposal) -> list[int]:
@@ -84,6 +91,16 @@ def codes(found: Proposal | FaultyProposal) -> list[int]:
     if isinstance(found, FaultyProposal):
         return [finding.code for finding in found.findings]
     return [finding.code for finding in checks.check(found, facts(found))]
+
+
+def authorised(**changes: Any) -> Authorised:
+    """Myanmar's authorisation of the units, wide open, and what is changed of it."""
+    terms = Authorisation(
+        id="MMR-A6-1", version=1, party=ids.parse_party("MMR"), kinds=frozenset(Kind), given_on=date(2026, 1, 1),
+        cooperative_approach="CA0001", purposes="NDC and OIMP", period=Days(),
+        definition=Definition.USE_OR_CANCELLATION, initial_report=date(2026, 1, 1), ndc_period=Years(2021, 2030),
+    )  # fmt: skip
+    return Authorised((replace(terms, **changes),))
 
 
 def units(first: int, last: int) -> UnitRange:

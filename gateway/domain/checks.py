@@ -15,7 +15,7 @@ from gateway.domain.check_codes import CHECKS as CHECKS
 from gateway.domain.check_codes import Finding as Finding
 from gateway.domain.check_codes import Severity as Severity
 from gateway.domain.check_codes import merged, severity
-from gateway.domain.facts import Facts, Held, LinkState
+from gateway.domain.facts import Facts, Flag, Held, LinkState
 from gateway.domain.identifiers import Address, LinkCode, RegistryCode, Standing, TransferId
 from gateway.domain.transfers import Proposal
 from gateway.domain.units import Block, UnitRange
@@ -39,12 +39,18 @@ def passed(findings: Iterable[Finding]) -> bool:
     return all(severity(finding.code) is Severity.WARNING for finding in findings)
 
 
+def waits(findings: Iterable[Finding]) -> bool:
+    """Whether nothing is wrong but that a reconciliation is in progress (4019), which the transfer waits for."""
+    found = list(findings)
+    return passed(found) and any(finding.code == 4019 for finding in found)
+
+
 def _data_integrity(proposal: Proposal, facts: Facts) -> list[Finding]:
     return [
         *sender_2003(proposal.transfer, facts.sender),
         *integrity.quantity_2009(proposal.quantity, proposal.blocks),
         *integrity.block_findings(proposal.blocks),
-        *integrity.future_vintages_2013(proposal.blocks, facts.year),
+        *integrity.future_vintages_2013(proposal.blocks, facts.today.year),
     ]
 
 
@@ -140,6 +146,16 @@ def one_place_4007(proposal: Proposal, facts: Facts) -> list[Finding]:
     return _finding(4007, _where(proposal, facts, lambda piece: piece.registry != source), "in another registry")
 
 
+def no_difference_4008(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """No difference that a reconciliation found is open on the units."""
+    return _finding(4008, _flagged(proposal, facts, Flag.DISCREPANCY), "a reconciliation difference is open")
+
+
+def consistent_4009(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """No finding of inconsistency that may affect the emissions balance is open on the units."""
+    return _finding(4009, _flagged(proposal, facts, Flag.INCONSISTENT), "a finding of inconsistency is open")
+
+
 def unchanged_4010(proposal: Proposal, facts: Facts) -> list[Finding]:
     """Attributes and ITMO identifiers are those of the book."""
     wrong = [
@@ -158,6 +174,13 @@ def account_type_4015(proposal: Proposal, facts: Facts) -> list[Finding]:
     if account.type.standing is Standing.HELD:
         return []
     return [Finding(4015, (), f"an account of type {account.type.value} holds no units")]
+
+
+def entity_4016(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Where an entity acquires, an authorisation in force names it (Table 5 of the agreed electronic format)."""
+    if proposal.entity is None or proposal.entity in facts.entities:
+        return []
+    return [Finding(4016, (), "no authorisation in force names the entity that acquires")]
 
 
 def between_registries_4017(proposal: Proposal, facts: Facts) -> list[Finding]:
@@ -182,6 +205,19 @@ def balance_4018(proposal: Proposal, facts: Facts) -> list[Finding]:
     return [Finding(4018, (), f"{there} of {proposal.quantity} units are held there")]
 
 
+def not_reconciling_4019(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """Neither registry is being reconciled; else the transfer waits until that is over."""
+    ends = (proposal.transferring.registry, proposal.acquiring.registry)
+    busy = [r for r in ends if (known := facts.registries.get(r)) is not None and known.reconciling]
+    return [Finding(4019, (), f"{registry} is being reconciled") for registry in busy]
+
+
+def participating_4020(proposal: Proposal, facts: Facts) -> list[Finding]:
+    """The requirements for taking part are not flagged as lapsed for either Party (2/CMA.3 annex para 4)."""
+    lapsed = sorted({proposal.transferring.party, proposal.acquiring.party} & facts.lapsed)
+    return [Finding(4020, (), f"the requirements for taking part are flagged as lapsed for {p}") for p in lapsed]
+
+
 #: The checks of stage 4, in the order in which they are reported.
 GENERAL: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (
     transferring_4001,
@@ -193,10 +229,15 @@ GENERAL: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (
     unclaimed_4005,
     live_4006,
     one_place_4007,
+    no_difference_4008,
+    consistent_4009,
     unchanged_4010,
     account_type_4015,
+    entity_4016,
     between_registries_4017,
     balance_4018,
+    not_reconciling_4019,
+    participating_4020,
 )
 
 
@@ -221,6 +262,12 @@ def _where(proposal: Proposal, facts: Facts, is_so: Callable[[Held], bool]) -> l
         for piece in pieces
         if is_so(piece) and (shared := block.range.intersect(piece.block.range))
     ]
+
+
+def _flagged(proposal: Proposal, facts: Facts, flag: Flag) -> list[UnitRange]:
+    """The proposed units that are marked so."""
+    marked = facts.flagged.get(flag, ())
+    return [shared for block in proposal.blocks for units in marked if (shared := block.range.intersect(units))]
 
 
 def _uncovered(block: Block, pieces: Sequence[Held]) -> list[UnitRange]:

@@ -1,12 +1,15 @@
-"""What the checks know beside the proposal: the registries concerned, the book, other transfers' claims, the year.
+"""What the checks know beside the proposal: the registries concerned, the book, other transfers' claims, the
+authorisation relied on, what is flagged, the day.
 
 Gathered set-based by the caller, for all proposals at once; plain values, so that a verdict depends on nothing else.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
+from gateway.domain.authorisations import Authorised
 from gateway.domain.identifiers import AccountType, LinkCode, PartyCode, RegistryCode
 from gateway.domain.registry import RegistryKind
 from gateway.domain.units import Block, UnitRange
@@ -33,6 +36,7 @@ class Books:
     state: LinkState
     party: PartyCode | None
     barred: bool = False
+    reconciling: bool = False
 
     def keeps(self, party: PartyCode) -> bool:
         """Whether it has books of this Party."""
@@ -43,7 +47,8 @@ class Books:
 class Held:
     """A live position of the gateway's book; ``block`` may reach beyond the block it was found for.
 
-    ``first_transferred`` says whether it was, with an ITMO identifier or without.
+    ``first_transferred`` says whether it was, with an ITMO identifier or without; ``relied_on`` is the version of its
+    authorisation under which it first moved or was first transferred.
     """
 
     registry: RegistryCode
@@ -51,6 +56,18 @@ class Held:
     account_type: AccountType
     block: Block
     first_transferred: bool = False
+    relied_on: int | None = None
+
+
+class Flag(StrEnum):
+    """Why units, or a Party, are marked."""
+
+    #: A reconciliation found a difference that is open (4008).
+    DISCREPANCY = "discrepancy"
+    #: A finding of inconsistency that may affect the emissions balance is open (4009).
+    INCONSISTENT = "inconsistent"
+    #: A reversal of removals is not resolved (5124).
+    REVERSAL = "reversal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +76,21 @@ class Facts:
 
     ``pieces[i]`` are all live positions that overlap ``proposal.blocks[i]``, wherever they are; ``claims[i]``
     the ranges of live claims of *other* transfers that overlap it. ``registries`` lacks what is not linked.
-    ``year`` is the current calendar year (UTC).
+    ``authorisations`` are those of the name that the proposal gives, by the Party that gave each; ``entities`` those
+    that any authorisation in force names; ``flagged`` the ranges marked; ``lapsed`` the Parties whose requirements for
+    taking part are flagged as lapsed. ``today`` is the day (UTC).
     """
 
     sender: LinkCode
     registries: Mapping[RegistryCode, Books]
     pieces: Sequence[Sequence[Held]]
     claims: Sequence[Sequence[UnitRange]]
-    year: int
+    today: date
+    authorisations: Mapping[PartyCode, Authorised] = field(default_factory=dict)
+    entities: frozenset[str] = frozenset()
+    flagged: Mapping[Flag, Sequence[UnitRange]] = field(default_factory=dict)
+    lapsed: frozenset[PartyCode] = frozenset()
+
+    def held(self) -> Iterator[Held]:
+        """Every position found, block by block."""
+        return (piece for pieces in self.pieces for piece in pieces)

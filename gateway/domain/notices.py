@@ -12,20 +12,44 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from gateway.domain import integrity, wire
-from gateway.domain.actions import ActionType, Disposal, Issuance, OpeningPosition
+from gateway.domain import integrity, telling, wire
+from gateway.domain.actions import TOWARDS, ActionType, Disposal, Issuance, OpeningPosition, Towards
 from gateway.domain.check_codes import Finding, merged
-from gateway.domain.identifiers import LinkCode, PartyCode, RegistryCode, Standing, parse_account, parse_party
+from gateway.domain.identifiers import (
+    AccountType,
+    LinkCode,
+    PartyCode,
+    RegistryCode,
+    Standing,
+    parse_account,
+    parse_party,
+)
+from gateway.domain.moments import LAST
+from gateway.domain.nomenclature import FIRST_VINTAGE
 from gateway.domain.proposals import MAX_BLOCKS
+from gateway.domain.telling import Told
 from gateway.domain.units import ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind
 
 _POSITION = frozenset({"party", "account", "block"})
 _ACTION = frozenset({"kind", "action", "type", "at", "registry"})
 _DISPOSAL = _ACTION | {"party", "account", "to_account", "blocks"}
-_STANDING = {ActionType.USE: Standing.USED, ActionType.CANCELLATION: Standing.CANCELLED}
-#: Longest name of an action.
-MAX_ACTION = 64
+_OPTIONAL = {
+    ActionType.USE: frozenset({"year", "ndc_period", "entity"}),
+    ActionType.CANCELLATION: frozenset({"purpose", "entity"}),
+    ActionType.ADAPTATION: frozenset({"voluntary"}),
+}
+_YEARS = frozenset({"first", "last"})
+#: What a cancellation may say of its purpose.
+_CANCELLED_FOR = {Towards.OP.value, Towards.OMGE.value, Towards.OTHER.value}
+_STANDING = {
+    ActionType.USE: Standing.USED,
+    ActionType.CANCELLATION: Standing.CANCELLED,
+    ActionType.ADAPTATION: Standing.HELD,
+}
+_TYPES = {kind.value: kind for kind in ActionType}
+#: Longest name of an action, and of an entity's identification number.
+MAX_ACTION, MAX_ENTITY = 64, 256
 
 #: The registries a system speaks for, each with the Party whose books it keeps (None: every Party's).
 Own: TypeAlias = Mapping[RegistryCode, PartyCode | None]
@@ -51,7 +75,7 @@ def parse_position(item: object, own: Own) -> OpeningPosition | tuple[Finding, .
     return replace(position, flags=merged(faults.unlisted))
 
 
-def parse_action(item: object, own: Own) -> Issuance | Disposal | tuple[Finding, ...]:
+def parse_action(item: object, own: Own) -> Issuance | Disposal | Told | tuple[Finding, ...]:
     """Read an ``action`` item of a system that speaks for ``own``, or say what is wrong with it.
 
     Raises MALFORMED: 2001 for the structure, an unknown type of action included, 2005 for no blocks or more
@@ -59,10 +83,15 @@ def parse_action(item: object, own: Own) -> Issuance | Disposal | tuple[Finding,
     """
     if type(item) is not dict or type(item.get("type")) is not str:
         raise wire.malformed("an action is an object with a type")
-    if item["type"] == ActionType.ISSUANCE:
+    kind = _TYPES.get(item["type"])
+    if kind is ActionType.ISSUANCE:
         return _parse_issuance(item, own)
-    if item["type"] in (ActionType.USE, ActionType.CANCELLATION):
-        return _parse_disposal(item, ActionType(item["type"]), own)
+    if kind in _STANDING:
+        return _parse_disposal(item, kind, own)
+    if kind is not None and kind in telling.READERS:
+        registry, faults = _sent_by(wire.with_members(item, "action", _ACTION), own)
+        name, at = _heading(item)
+        return telling.read(telling.Read(item, (name, at, registry), own.get(registry), faults), kind, MAX_BLOCKS)
     raise wire.malformed("no such type of action")
 
 
@@ -99,7 +128,7 @@ def _parse_issuance(item: dict[str, Any], own: Own) -> Issuance | tuple[Finding,
 
 
 def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposal | tuple[Finding, ...]:
-    raw = wire.members(item, kind, _DISPOSAL)
+    raw = wire.members(item, kind, _DISPOSAL, _OPTIONAL[kind])
     name, at = _heading(raw)
     registry, faults = _sent_by(raw, own)
     party = faults.attempt(parse_party, wire.text(raw["party"], "party"))
@@ -110,12 +139,60 @@ def _parse_disposal(item: dict[str, Any], kind: ActionType, own: Own) -> Disposa
         faults.add(2015, "units are used or cancelled from an account that holds them")
     if to_account is not None and to_account.type.standing is not _STANDING[kind]:
         faults.add(2015, f"to_account is of no type for {kind}")
+    if kind is ActionType.ADAPTATION and to_account and to_account.type is not AccountType.SHARE_OF_PROCEEDS:
+        faults.add(5142, "a transfer to the Adaptation Fund goes to its account")
     read = [wire.read_block(value, faults) for value in _bounded(wire.array(raw["blocks"], "blocks"))]
     blocks = tuple(block for block in read if block is not None)
     faults.findings += integrity.block_findings(blocks)
-    if party is None or account is None or to_account is None or faults.findings:
+    towards = TOWARDS.get(to_account.type) if to_account is not None else None
+    year = _year_of_use(raw, at.year, towards, faults)
+    _same_purpose(raw, towards, faults)
+    entity = wire.text(raw["entity"], "entity", MAX_ENTITY) if "entity" in raw else None
+    voluntary = raw.get("voluntary", True)
+    if type(voluntary) is not bool:
+        raise wire.malformed("voluntary is true or false")
+    if party is None or account is None or to_account is None or towards is None or faults.findings:
         return merged(faults.findings)
-    return Disposal(name, at, registry, kind, party, account, to_account, blocks, merged(faults.unlisted))
+    return Disposal(
+        name,
+        at,
+        registry,
+        kind,
+        party,
+        account,
+        to_account,
+        blocks,
+        towards,
+        year,
+        entity,
+        merged(faults.unlisted),
+        voluntary,
+    )
+
+
+def _year_of_use(raw: dict[str, Any], year_of_action: int, towards: Towards | None, faults: wire.Faults) -> int | None:
+    """The calendar year of a use towards the NDC. 5140 names one outside the NDC period, or of no period there is.
+
+    Where none is given it is the year of the action. A year given for another purpose has no meaning in the tables and
+    is not taken; it must be one all the same.
+    """
+    year = wire.whole(raw.get("year", year_of_action), "year")
+    if "year" in raw and not FIRST_VINTAGE <= year < LAST.year:
+        faults.add(5140, f"ITMOs are used for a year from {FIRST_VINTAGE} on, before {LAST.year}")
+    if "ndc_period" in raw:
+        period = wire.members(raw["ndc_period"], "ndc_period", _YEARS)
+        if not wire.whole(period["first"], "first") <= year <= wire.whole(period["last"], "last"):
+            faults.add(5140, "the year of use lies outside the NDC period")
+    return year if towards is Towards.NDC else None
+
+
+def _same_purpose(raw: dict[str, Any], towards: Towards | None, faults: wire.Faults) -> None:
+    """5141 names a purpose that the account does not have; raises MALFORMED with code 2001 for one that is none."""
+    purpose = wire.text(raw["purpose"], "purpose") if "purpose" in raw else None
+    if purpose is not None and purpose not in _CANCELLED_FOR:
+        raise wire.malformed("a cancellation is for OP, OMGE or other purposes")
+    if purpose is not None and purpose != towards:
+        faults.add(5141, "the account is not of that purpose")
 
 
 def _read_position(value: object, registry: RegistryCode | None, faults: wire.Faults) -> OpeningPosition | None:

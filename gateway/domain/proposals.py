@@ -47,7 +47,7 @@ def parse_proposal(item: object) -> Proposal | FaultyProposal:
     Raises MALFORMED: 2001 for the structure, 2003 for the transfer id's syntax, 2005 for no blocks or more
     than 3000. Whether the transfer id is its sender's is ``checks.sender_2003``.
     """
-    raw = wire.members(item, "propose", _PROPOSE, frozenset({"request"}))
+    raw = wire.members(item, "propose", _PROPOSE, frozenset({"request", "entity"}))
     if raw["kind"] != "propose":
         raise wire.malformed("not a propose item")
     transfer = identifiers.parse_transfer_id(wire.text(raw["transfer"], "transfer"))
@@ -57,6 +57,7 @@ def parse_proposal(item: object) -> Proposal | FaultyProposal:
     acquiring = wire.read_address(raw["acquiring"], faults)
     purpose = faults.attempt(parse_purpose, wire.text(raw["purpose"], "purpose"))
     authorisation = wire.read_authorisation(raw["authorisation"])
+    entity = wire.text(raw["entity"], "entity") if "entity" in raw else None
     quantity = wire.whole(raw["quantity"], "quantity")
     listed = wire.array(raw["blocks"], "blocks")
     if not 1 <= len(listed) <= MAX_BLOCKS:
@@ -70,7 +71,7 @@ def parse_proposal(item: object) -> Proposal | FaultyProposal:
         return FaultyProposal(transfer, request, merged(known))
     if transferring is None or acquiring is None or purpose is None:
         raise GatewayError(Kind.INVARIANT, "a part of a proposal is missing without a finding")
-    return Proposal(transfer, request, transferring, acquiring, purpose, authorisation, quantity, blocks)
+    return Proposal(transfer, request, transferring, acquiring, purpose, authorisation, quantity, blocks, entity)
 
 
 def parse_purpose(text: str) -> Purpose:

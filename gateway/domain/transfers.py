@@ -273,7 +273,7 @@ class Proposal:
     """What a source proposes: ``quantity`` units in ``blocks``, from one address to another.
 
     ``request`` is the UUIDv7 of the request it answers, if any; ``authorisation`` is the one the transfer
-    relies on, None for units that have none.
+    relies on, None for units that have none; ``entity`` the authorised entity that acquires, None for the Party.
     """
 
     transfer: TransferId
@@ -284,3 +284,4 @@ class Proposal:
     authorisation: AuthorisationRef | None
     quantity: int
     blocks: tuple[Block, ...]
+    entity: str | None = None

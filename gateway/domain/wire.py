@@ -103,6 +103,13 @@ def members(value: object, what: str, required: frozenset[str], optional: frozen
     return value
 
 
+def with_members(value: object, what: str, required: frozenset[str]) -> dict[str, Any]:
+    """The value as an object with at least these members; raises MALFORMED with code 2001."""
+    if type(value) is not dict or required - value.keys():
+        raise malformed(f"{what} is an object with {', '.join(sorted(required))}")
+    return value
+
+
 def nothing(value: object) -> None:
     """Raise MALFORMED with code 2001 unless the body of a message is empty, as it is where items say everything."""
     members(value, "body", _NONE)

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from gateway import db
 from gateway.domain.callers import Sight
-from gateway.domain.identifiers import AccountType, Standing
-from gateway.domain.units import Block
+from gateway.domain.identifiers import AccountType, LinkCode, RegistryCode, Standing
+from gateway.domain.units import Block, Origin, UnitRange
 from gateway.holdings.book import BLOCKS, block_columns
 
 #: Types of action that bring units into the book.
@@ -99,6 +99,28 @@ async def record(tx: db.Tx, records: Sequence[Record], entry_id: int) -> None:
             "entry": entry_id,
         },
     )
+
+
+async def deducted_outside(tx: db.Tx, units: Sequence[UnitRange]) -> list[UnitRange]:
+    """What was taken for the share of proceeds and OMGE when these units were issued, and is not among them."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH b AS ({BLOCKS}), issued AS (
+          SELECT DISTINCT x.action_id FROM action a JOIN action_block x ON x.action_id = a.id
+          JOIN b ON x.series_id = b.series_id AND x.first <= b.last AND b.first <= x.last WHERE a.type = 'issuance'
+        )
+        SELECT s.registry, s.series, x.first, x.last FROM action_block x JOIN issued USING (action_id)
+        JOIN unit_series s ON s.id = x.series_id
+        WHERE x.account_type = ANY(CAST(:taken AS smallint[]))
+          AND NOT EXISTS (SELECT FROM b WHERE b.series_id = x.series_id AND b.first <= x.first AND x.last <= b.last)
+        """,
+        {
+            **block_columns(units),
+            "taken": [AccountType.SHARE_OF_PROCEEDS.value, AccountType.CANCELLATION_OMGE.value],
+        },
+    )
+    return [UnitRange(Origin(RegistryCode(LinkCode(r.registry)), r.series), r.first, r.last) for r in found]
 
 
 async def totals(tx: db.ReadTx, sight: Sight) -> list[Totals]:

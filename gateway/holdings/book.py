@@ -33,13 +33,17 @@ class Place:
 class Move:
     """A block of units and the place it is now at; the block's ``itmo`` is a name given by this move.
 
-    ``out_of`` is the registry it leaves: what is held elsewhere is not moved (None: wherever it is).
+    ``to`` None leaves each unit where it is. ``out_of`` is the registry it leaves: what is held elsewhere is not moved
+    (None: wherever it is). ``first_transferred_at`` and ``relied_on`` are taken where the position has none;
+    ``attributes`` are the units' from now on.
     """
 
     block: Block
-    to: Place
+    to: Place | None
     first_transferred_at: datetime | None = None
     out_of: str | None = None
+    relied_on: int | None = None
+    attributes: Attributes | None = None
 
 
 #: Blocks as a relation: ``b(nr, series_id, first, last)`` of the series the book knows.
@@ -73,7 +77,7 @@ CLAIMING = "pg_advisory_xact_lock_shared(3, s.id)"
 LEAVING = "pg_advisory_xact_lock(3, s.id)"
 
 
-def block_columns(blocks: Sequence[Block]) -> dict[str, list[Any]]:
+def block_columns(blocks: Sequence[Block | UnitRange]) -> dict[str, list[Any]]:
     """The parameters of ``BLOCKS``."""
     return {
         "registry": [b.origin.registry for b in blocks],
@@ -83,14 +87,14 @@ def block_columns(blocks: Sequence[Block]) -> dict[str, list[Any]]:
     }
 
 
-async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held]]:
+async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block | UnitRange]) -> list[list[Held]]:
     """For each of ``blocks``, the live positions that overlap it, in serial order."""
     found = await db.rows(
         tx,
         f"""
         WITH b AS ({BLOCKS})
         SELECT b.nr, x.registry, x.party, x.account_type, x.first, x.last, x.attributes_id, a.attributes, i.stem,
-               x.itmo_offset, x.first_transferred_at IS NOT NULL OR i.stem IS NOT NULL AS transferred
+               x.itmo_offset, x.first_transferred_at IS NOT NULL OR i.stem IS NOT NULL AS transferred, x.relied_on
         FROM b CROSS JOIN LATERAL ({THERE}) AS x
         JOIN unit_attributes a ON a.id = x.attributes_id
         LEFT JOIN itmo_series i ON i.id = x.itmo_series_id
@@ -106,7 +110,7 @@ async def held(tx: db.Tx | db.ReadTx, blocks: Sequence[Block]) -> list[list[Held
         naming = ItmoNaming(parse_itmo_stem(r.stem), r.itmo_offset) if r.stem is not None else None
         block = Block(asked.origin, r.first, r.last, read[r.attributes_id], naming)
         place = parse_registry_code(r.registry), parse_party(r.party), AccountType(r.account_type)
-        pieces[r.nr - 1].append(Held(*place, block, r.transferred))
+        pieces[r.nr - 1].append(Held(*place, block, r.transferred, r.relied_on))
     return pieces
 
 
@@ -120,13 +124,13 @@ async def open_positions(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> Non
         f"""
         WITH b AS ({BLOCKS})
         INSERT INTO position (series_id, first, last, registry, party, account_type, attributes_id, itmo_series_id,
-                              itmo_offset, first_transferred_at, opened_by)
+                              itmo_offset, first_transferred_at, relied_on, opened_by)
         SELECT b.series_id, b.first, b.last, m.registry, m.party, m.account_type, m.attributes_id, i.id,
-               m.itmo_offset, m.first_transferred_at, :entry
+               m.itmo_offset, m.first_transferred_at, m.relied_on, :entry
         FROM b JOIN unnest(CAST(:to_registry AS text[]), CAST(:party AS text[]), CAST(:account_type AS smallint[]),
                            CAST(:stem AS text[]), CAST(:offset AS bigint[]), CAST(:transferred AS timestamptz[]),
-                           CAST(:attributes AS integer[]))
-               WITH ORDINALITY AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at,
+                           CAST(:relied_on AS integer[]), CAST(:attributes AS integer[]))
+               WITH ORDINALITY AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, relied_on,
                                     attributes_id, nr) USING (nr)
         LEFT JOIN itmo_series i ON i.stem = m.stem
         ORDER BY b.series_id, b.first
@@ -143,17 +147,21 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
     """
     await _know_stems(tx, [m.block.itmo for m in moves])
     await lock_series(tx, [m.block.origin for m in moves], MOVING)
+    changed = {m.attributes for m in moves if m.attributes is not None}
+    ids = dict(zip(changed, await _know_attributes(tx, list(changed)), strict=True)) if changed else {}
+    attributes = [None if m.attributes is None else ids[m.attributes] for m in moves]
     found = await db.one(
         tx,
         f"""
         WITH b AS MATERIALIZED (
           SELECT q.*, m.registry, m.party, m.account_type, i.id AS itmo_series_id, m.itmo_offset,
-                 m.first_transferred_at, m.out_of
+                 m.first_transferred_at, m.out_of, m.relied_on, m.attributes_id
           FROM ({BLOCKS}) AS q
           JOIN unnest(CAST(:to_registry AS text[]), CAST(:party AS text[]), CAST(:account_type AS smallint[]),
                       CAST(:stem AS text[]), CAST(:offset AS bigint[]), CAST(:transferred AS timestamptz[]),
-                      CAST(:out_of AS text[])) WITH ORDINALITY
-               AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, out_of, nr) USING (nr)
+                      CAST(:out_of AS text[]), CAST(:relied_on AS integer[]), CAST(:attributes AS integer[]))
+               WITH ORDINALITY AS m(registry, party, account_type, stem, itmo_offset, first_transferred_at, out_of,
+                                    relied_on, attributes_id, nr) USING (nr)
           LEFT JOIN itmo_series i ON i.stem = m.stem
         ), hit AS MATERIALIZED (
           SELECT x.id, b.nr FROM b CROSS JOIN LATERAL ({THERE}) AS x WHERE b.out_of IS NULL OR x.registry = b.out_of
@@ -162,28 +170,31 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
           WHERE x.id = ANY(ARRAY(SELECT DISTINCT id FROM hit)) AND x.closed_by IS NULL RETURNING x.*
         ), moved AS (
           SELECT x.series_id, greatest(x.first, b.first) AS first, least(x.last, b.last) AS last,
-                 b.registry, b.party, b.account_type, x.attributes_id,
+                 coalesce(b.registry, x.registry) AS registry, coalesce(b.party, x.party) AS party,
+                 coalesce(b.account_type, x.account_type) AS account_type,
+                 coalesce(b.attributes_id, x.attributes_id) AS attributes_id,
                  coalesce(x.itmo_series_id, b.itmo_series_id) AS itmo_series_id,
                  coalesce(x.itmo_offset, b.itmo_offset) AS itmo_offset,
-                 coalesce(x.first_transferred_at, b.first_transferred_at) AS first_transferred_at
+                 coalesce(x.first_transferred_at, b.first_transferred_at) AS first_transferred_at,
+                 coalesce(x.relied_on, b.relied_on) AS relied_on
           FROM closed x JOIN hit USING (id) JOIN b USING (nr)
         ), gone AS (
           SELECT hit.id, range_agg(int8range(b.first, b.last, '[]')) AS serials
           FROM hit JOIN b USING (nr) GROUP BY hit.id
         ), kept AS (
           SELECT x.series_id, lower(piece) AS first, upper(piece) - 1 AS last, x.registry, x.party, x.account_type,
-                 x.attributes_id, x.itmo_series_id, x.itmo_offset, x.first_transferred_at
+                 x.attributes_id, x.itmo_series_id, x.itmo_offset, x.first_transferred_at, x.relied_on
           FROM closed x JOIN gone USING (id)
           CROSS JOIN LATERAL unnest(int8multirange(int8range(x.first, x.last, '[]')) - gone.serials) AS piece
         ), opened AS (
           INSERT INTO position (series_id, first, last, registry, party, account_type, attributes_id,
-                                itmo_series_id, itmo_offset, first_transferred_at, opened_by)
+                                itmo_series_id, itmo_offset, first_transferred_at, relied_on, opened_by)
           SELECT p.*, :entry FROM (SELECT * FROM moved UNION ALL SELECT * FROM kept) AS p
           ORDER BY p.series_id, p.first
         )
         SELECT coalesce(sum(last - first + 1), 0) AS units FROM moved
         """,
-        {**_move_columns(moves), "entry": entry_id},
+        {**_move_columns(moves), "attributes": attributes, "entry": entry_id},
     )
     return int(found.units) if found else 0
 
@@ -218,13 +229,14 @@ async def named_already(tx: db.Tx, blocks: Sequence[Block]) -> set[int]:
 def _move_columns(moves: Sequence[Move]) -> dict[str, list[Any]]:
     return {
         **block_columns([m.block for m in moves]),
-        "to_registry": [m.to.registry for m in moves],
-        "party": [m.to.party for m in moves],
-        "account_type": [m.to.account_type for m in moves],
+        "to_registry": [m.to.registry if m.to else None for m in moves],
+        "party": [m.to.party if m.to else None for m in moves],
+        "account_type": [m.to.account_type if m.to else None for m in moves],
         "stem": [m.block.itmo.stem if m.block.itmo else None for m in moves],
         "offset": [m.block.itmo.offset if m.block.itmo else None for m in moves],
         "transferred": [m.first_transferred_at for m in moves],
         "out_of": [m.out_of for m in moves],
+        "relied_on": [m.relied_on for m in moves],
     }
 
 

@@ -19,7 +19,7 @@ class Claim:
     """A block of units that a transfer holds or wants to hold, out of which registry."""
 
     transfer: str
-    block: Block
+    block: Block | UnitRange
     out_of: str = ""
 
 

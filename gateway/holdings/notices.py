@@ -11,55 +11,30 @@ Raises ``GatewayError`` with 2001 or 2005, before anything is written, for items
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TypeAlias
 
 from gateway import db
-from gateway.domain import units, wire
-from gateway.domain.actions import Disposal, Issuance, OpeningPosition
+from gateway.domain import units
+from gateway.domain.actions import ActionType, Disposal, OpeningPosition
 from gateway.domain.check_codes import Finding
+from gateway.domain.checks import passed
 from gateway.domain.facts import Held
-from gateway.domain.identifiers import Account, Standing
-from gateway.domain.notices import parse_action, parse_position
-from gateway.domain.proposals import MAX_BLOCKS
+from gateway.domain.identifiers import Standing
+from gateway.domain.notices import parse_position
 from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
-from gateway.holdings import actions, book, claims, recording, registries
-from gateway.holdings.actions import Record
-from gateway.holdings.book import Move, Place
+from gateway.holdings import actions, book, claims, movements, recording, registries
+from gateway.holdings.announced import Announced, Judge, Ruling, opened
+from gateway.holdings.book import Place
 from gateway.holdings.claims import Claim
+from gateway.holdings.movements import Disposed
 from gateway.messages.inbox import Inbound
-from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.envelope import Item
 
 #: Items of one message: the protocol's limit.
 MAX_ITEMS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Announced:
-    """A sound item: how it is recorded, and the units it moves. ``enters`` tells issuance from disposal."""
-
-    item: Item
-    record: Record
-    moves: tuple[Move, ...]
-    enters: bool
-    source: Place | None = None
-
-
-async def notice(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``action.notice``: issuance, use, cancellation."""
-    wire.nothing(inbound.message.body)
-    items = _items(inbound, "action")
-    own = await registries.of_link(tx, inbound.message.sender)
-    read = [(item, parse_action(item.value, own)) for item in items]
-    listed = ("positions" if "positions" in item.value else "blocks" for item in items)
-    if sum(len(item.value[name]) for item, name in zip(items, listed, strict=True)) > MAX_BLOCKS:
-        raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BLOCKS} blocks", code=2005)
-    sound = [_announced(item, value) for item, value in read if not isinstance(value, tuple)]
-    refused = {item.sha256: value for item, value in read if isinstance(value, tuple)}
-    flags = {item.sha256: value.flags for item, value in read if not isinstance(value, tuple)}
-    return await _apply(tx, inbound, items, sound, refused, flags)
 
 
 async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> Sequence[ItemReceipt]:
@@ -69,11 +44,11 @@ async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> S
     (4007), or never issued (4003), so none enters by another's balance. Units of a registry that is not linked
     may enter, because nobody here can contradict.
     """
-    items = _items(inbound, "position")
+    items = items_of(inbound, "position")
     own = await registries.of_link(tx, inbound.message.sender)
     read = [(item, parse_position(item.value, own)) for item in items]
     sound = [
-        _opened(item, nr, value, inbound) for nr, (item, value) in enumerate(read) if isinstance(value, OpeningPosition)
+        opened(item, nr, value, inbound) for nr, (item, value) in enumerate(read) if isinstance(value, OpeningPosition)
     ]
     refused = {item.sha256: value for item, value in read if not isinstance(value, OpeningPosition)}
     # Kept among the sound: units that have a place in the book are told so (4007) instead.
@@ -83,17 +58,28 @@ async def opening(tx: db.Tx, inbound: Inbound, activated: AbstractSet[str]) -> S
                 Finding(4003, (value.block.range,), "their registry has not announced these units"),
             )
     flags = {item.sha256: value.flags for item, value in read if isinstance(value, OpeningPosition)}
-    return await _apply(tx, inbound, items, sound, refused, flags)
+    receipts = await apply(tx, inbound, sound, refused, flags)
+    return [receipts[item.sha256] for item in items]
 
 
-async def _apply(
+def as_announced(_announced: Announced, _there: Sequence[Sequence[Held]]) -> Ruling:
+    """The rules on an opening balance: none but those of the book."""
+    return Ruling()
+
+
+async def apply(
     tx: db.Tx,
     inbound: Inbound,
-    items: Sequence[Item],
-    sound: Sequence[_Announced],
-    refused: dict[str, tuple[Finding, ...]],
+    sound: Sequence[Announced],
+    refused: Mapping[str, tuple[Finding, ...]],
     flags: Mapping[str, tuple[Finding, ...]],
-) -> list[ItemReceipt]:
+    judge: Judge = as_announced,
+) -> dict[str, ItemReceipt]:
+    """Apply sound items that are not ``refused`` already; the receipt of each sound or refused one, by item.
+
+    ``judge`` is asked last, item by item in order, about what the book can take.
+    """
+    refusals = dict(refused)
     known = await actions.recorded(tx, [(a.record.registry, a.record.action) for a in sound])
     fresh = []
     for announced in sound:
@@ -102,17 +88,34 @@ async def _apply(
             known[name] = announced.item.text
             fresh.append(announced)
         elif known[name] != announced.item.text:
-            refused[announced.item.sha256] = (Finding(2004, detail="the action id was used for another notice"),)
+            refusals[announced.item.sha256] = (Finding(2004, detail="the action id was used for another notice"),)
     leaving = [m.block.origin for a in fresh if not a.enters for m in a.moves]
     if leaving:
         await book.lock_series(tx, leaving, book.LEAVING)
-    refused |= await _clashes(tx, fresh)
-    applied = [a for a in fresh if a.item.sha256 not in refused]
+    clashes, there = await _clashes(tx, fresh)
+    refusals |= clashes
+    ruled = [(a, judge(a, there[a.item.sha256])) for a in fresh if a.item.sha256 not in refusals]
+    refusals |= {a.item.sha256: ruling.findings for a, ruling in ruled if not passed(ruling.findings)}
+    flagged = dict(flags) | {a.item.sha256: (*flags.get(a.item.sha256, ()), *r.findings) for a, r in ruled}
+    applied = [_as_ruled(a, ruling) for a, ruling in ruled if a.item.sha256 not in refusals]
     await _move(tx, applied, inbound.entry_id)
-    return [_receipt(item, refused.get(item.sha256, ()), flags.get(item.sha256, ())) for item in items]
+    items = {a.item.sha256: a.item for a in sound} | {item.sha256: item for item in inbound.message.items}
+    return {
+        sha256: _receipt(items[sha256], refusals.get(sha256, ()), flagged.get(sha256, ()))
+        for sha256 in {a.item.sha256 for a in sound} | refusals.keys()
+    }
 
 
-async def _clashes(tx: db.Tx, fresh: Sequence[_Announced]) -> dict[str, tuple[Finding, ...]]:
+def _as_ruled(announced: Announced, ruling: Ruling) -> Announced:
+    moves = announced.moves if ruling.moves is None else ruling.moves
+    return replace(announced, moves=moves, first=ruling.first)
+
+
+#: The live positions that overlap each block of an item, by item.
+_There: TypeAlias = dict[str, list[Sequence[Held]]]
+
+
+async def _clashes(tx: db.Tx, fresh: Sequence[Announced]) -> tuple[dict[str, tuple[Finding, ...]], _There]:
     """What the book cannot take, by item: judged for all items together, also against each other."""
     blocks = [(a, m.block) for a in fresh for m in a.moves]
     # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
@@ -123,7 +126,9 @@ async def _clashes(tx: db.Tx, fresh: Sequence[_Announced]) -> dict[str, tuple[Fi
     entering = [block for announced, block in blocks if announced.enters]
     named_twice = {id(block) for pair in units.overlapping_names(entering) for block in pair}
     found: dict[str, list[Finding]] = {}
+    by_item: _There = {a.item.sha256: [] for a in fresh}
     for nr, ((announced, block), there, claimed) in enumerate(zip(blocks, pieces, held_by, strict=True)):
+        by_item[announced.item.sha256].append(there)
         findings = _entering(block, there) if announced.enters else _leaving(announced, block, there, claimed)
         if id(block) in doubled:
             findings.append(Finding(2008, (block.range,), "two items of the message have these units"))
@@ -133,16 +138,16 @@ async def _clashes(tx: db.Tx, fresh: Sequence[_Announced]) -> dict[str, tuple[Fi
             findings.append(Finding(4007, (block.range,), "the ITMO identifiers belong to other units"))
         if findings:
             found.setdefault(announced.item.sha256, []).extend(findings)
-    return {item: tuple(findings) for item, findings in found.items()}
+    return {item: tuple(findings) for item, findings in found.items()}, by_item
 
 
 def _entering(block: Block, there: Sequence[Held]) -> list[Finding]:
     return [Finding(4007, (block.range,), "these units have a place in the book already")] if there else []
 
 
-def _leaving(announced: _Announced, block: Block, there: Sequence[Held], claimed: Sequence[UnitRange]) -> list[Finding]:
+def _leaving(announced: Announced, block: Block, there: Sequence[Held], claimed: Sequence[UnitRange]) -> list[Finding]:
     findings = []
-    held = [h for h in there if announced.source == Place(h.registry, h.party, h.account_type.value)]
+    held = [h for h in there if _is_source(announced, h)]
     if sum(shared.quantity for h in held if (shared := h.block.intersect(block))) < block.quantity:
         gone = any(h.account_type.standing is not Standing.HELD for h in there)
         findings.append(Finding(4006 if gone else 4003 if not there else 4004, (block.range,), "not held there"))
@@ -153,7 +158,14 @@ def _leaving(announced: _Announced, block: Block, there: Sequence[Held], claimed
     return findings
 
 
-async def _move(tx: db.Tx, applied: Sequence[_Announced], entry_id: int) -> None:
+def _is_source(announced: Announced, held: Held) -> bool:
+    """Whether units are where the item says: in one account type, or, where they stay, in any of the registry's."""
+    if announced.source is not None:
+        return announced.source == Place(held.registry, held.party, held.account_type.value)
+    return held.registry == announced.record.registry and held.account_type.standing is Standing.HELD
+
+
+async def _move(tx: db.Tx, applied: Sequence[Announced], entry_id: int) -> None:
     entering = [m for a in applied if a.enters for m in a.moves]
     leaving = [m for a in applied if not a.enters for m in a.moves]
     if entering:
@@ -162,42 +174,18 @@ async def _move(tx: db.Tx, applied: Sequence[_Announced], entry_id: int) -> None
         await book.move(tx, leaving, entry_id)
     if applied:
         await actions.record(tx, [a.record for a in applied], entry_id)
-        await recording.disposed(tx, (a.item.value for a in applied if not a.enters), entry_id)
-
-
-def _announced(item: Item, value: Issuance | Disposal) -> _Announced:
-    if isinstance(value, Issuance):
-        entries = tuple((p.block, p.account.type.value) for p in value.positions)
-        record = Record(value.registry, value.action, "issuance", value.at, item.text, entries)
-        moves = tuple(Move(p.block, _place(p.registry, p.party, p.account)) for p in value.positions)
-        return _Announced(item, record, moves, enters=True)
-    entries = tuple((block, value.to_account.type.value) for block in value.blocks)
-    record = Record(value.registry, value.action, value.type.value, value.at, item.text, entries)
-    to = _place(value.registry, value.party, value.to_account)
-    source = _place(value.registry, value.party, value.account)
-    return _Announced(
-        item, record, tuple(Move(b, to, out_of=value.registry) for b in value.blocks), enters=False, source=source
-    )
-
-
-def _opened(item: Item, nr: int, position: OpeningPosition, inbound: Inbound) -> _Announced:
-    entry = ((position.block, position.account.type.value),)
-    name = f"opening {inbound.message.id} {nr}"
-    record = Record(position.registry, name, "opening", inbound.message.sent_at, item.text, entry)
-    place = _place(position.registry, position.party, position.account)
-    named_at = inbound.message.sent_at if position.block.itmo is not None else None
-    return _Announced(item, record, (Move(position.block, place, named_at),), enters=True)
-
-
-def _place(registry: str, party: str, account: Account) -> Place:
-    return Place(registry, party, account.type.value)
+        spent = [(a, a.value) for a in applied if isinstance(a.value, Disposal)]
+        gone = [(a, disposal) for a, disposal in spent if disposal.type is not ActionType.ADAPTATION]
+        await recording.disposed(tx, (a.item.value for a, _ in gone), entry_id)
+        await movements.disposed(tx, [Disposed(disposal, a.first is not None) for a, disposal in gone], entry_id)
 
 
 def _receipt(item: Item, refused: tuple[Finding, ...], flags: tuple[Finding, ...]) -> ItemReceipt:
     return ItemReceipt(item, "refused", refused) if refused else ItemReceipt(item, "recorded", flags)
 
 
-def _items(inbound: Inbound, kind: str) -> list[Item]:
+def items_of(inbound: Inbound, kind: str) -> list[Item]:
+    """The items of a message, which are all of one kind; raises MALFORMED or LIMIT with code 2001."""
     items = list(inbound.message.items)
     if any(item.kind != kind for item in items):
         raise GatewayError(Kind.MALFORMED, f"the items of a {inbound.message.type} are of kind {kind}", code=2001)

@@ -16,6 +16,7 @@ from typing import Any
 from gateway import db
 from gateway.domain import wire
 from gateway.domain.proposals import MAX_BLOCKS
+from gateway.domain.transfers import Proposal
 from gateway.domain.units import Attributes, Block
 from gateway.messages.receipts import dumps
 
@@ -36,12 +37,18 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """A completed transfer: its statements to the letter, and its blocks with their ITMO identifiers."""
+    """A completed transfer: its proposal to the letter and as read, and its blocks with their ITMO identifiers.
+
+    The blocks are pieces of the proposed ones, in their order; times are as they were signed. ``first`` is the subtype
+    under which the units that had not been first transferred are by this release, None where they are not.
+    """
 
     transfer: str
     proposed: str
-    released: str
-    credited: str
+    proposal: Proposal
+    released_at: str
+    credited_at: str
+    first: str | None
     blocks: Sequence[Block]
 
 
@@ -111,12 +118,10 @@ def _sides(one: Relayed, sections: Mapping[str, _Section], attributes: dict[Attr
     said = {name: proposed[name] for name in ("transferring", "acquiring", "purpose", "authorisation")}
     said = {"transfer": one.transfer} | said
     blocks = [(_block_text(block, attributes), block.quantity) for block in one.blocks]
-    released, credited = json.loads(one.released), json.loads(one.credited)
-    first = released["first_transfer"] and any("itmo" not in block for block in proposed["blocks"])
-    out = Type.FIRST_TRANSFER if first else Type.TRANSFER
+    out = Type.TRANSFER if one.first is None else Type.FIRST_TRANSFER
     for address, name, kind, at in (
-        (transferring, "transfer", out, released["released_at"]),
-        (acquiring, "acquisition", Type.ACQUISITION, credited["credited_at"]),
+        (transferring, "transfer", out, one.released_at),
+        (acquiring, "acquisition", Type.ACQUISITION, one.credited_at),
     ):
         if address["party"] in sections:
             where = address["party"], address["registry"]

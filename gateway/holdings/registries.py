@@ -9,3 +9,9 @@ async def of_link(tx: db.Tx, link: str) -> Own:
     """The registries behind a link, each with the Party whose books it keeps (None: every Party's)."""
     found = await db.rows(tx, "SELECT registry, party FROM link_registry WHERE link = :link", {"link": link})
     return {parse_registry_code(r.registry): parse_party(r.party) if r.party else None for r in found}
+
+
+async def kind_of(tx: db.Tx, link: str) -> str | None:
+    """The kind of a link's registries; None for no link."""
+    found = await db.one(tx, "SELECT kind FROM link WHERE code = :link", {"link": link})
+    return str(found.kind) if found else None

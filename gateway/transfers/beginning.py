@@ -72,10 +72,11 @@ async def within_day(tx: db.Tx, link: Link, sound: Sequence[Proposal], now: date
 
 async def claim(tx: db.Tx, sender: str, sound: Sequence[Proposal], now: datetime) -> dict[str, tuple[Finding, ...]]:
     """Claim the units of sound proposals; the findings of those that cannot have them, judged at once."""
-    wanted = [Claim(str(p.transfer), block, p.transferring.registry) for p in sound for block in p.blocks]
+    units = [(p, block.range) for p in sound for block in p.blocks]
+    wanted = [Claim(str(p.transfer), block, p.transferring.registry) for p, block in units]
     refused: dict[str, list[UnitRange]] = {}
     for nr in sorted(await claims.take(tx, wanted, sender)):
-        refused.setdefault(wanted[nr].transfer, []).append(wanted[nr].block.range)
+        refused.setdefault(wanted[nr].transfer, []).append(units[nr][1])
     if not refused:
         return {}
     failed = [p for p in sound if str(p.transfer) in refused]

@@ -13,6 +13,7 @@ import structlog
 
 from gateway import db
 from gateway.audit import log as audit
+from gateway.authorisations import store as authorisations
 from gateway.domain import checks
 from gateway.domain.check_codes import Finding
 from gateway.domain.transfers import CANCELLABLE, Event, State, advance
@@ -73,10 +74,17 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     """Judge proposals; the offer, or the cancel, is stored with the verdict."""
     kept = await store.steps(tx, [row.id for row in rows], ("propose",))
     proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
-    judged = list(zip(rows, await judge(tx, proposals, now), strict=True))
-    await viewers.add(tx, [(row.id, party) for row, verdict in judged for party in verdict.first_transferred_by])
+    judged = list(zip(rows, await judge(tx, proposals, now, draw=True), strict=True))
+    held = [row for row, verdict in judged if checks.waits(verdict.findings)]
+    entry_id = await _noted(tx, held, "transfers.delayed", now)
+    going = [(row, verdict) for row, verdict in judged if not checks.waits(verdict.findings)]
+    await authorisations.rely(tx, [reliance for _, verdict in going for reliance in verdict.reliances])
+    await viewers.add(tx, [(row.id, party) for row, verdict in going for party in verdict.first_transferred_by])
     passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
-    return _taken((row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in judged)
+    taken = _taken((row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in going)
+    until = now + timedelta(seconds=LONGEST_WAIT_SECONDS)
+    waiting = _taken((row, Event.OUTSIDE_WINDOW, ()) for row in held)
+    return taken + [replace(t, entry_id=entry_id, next_at=until) for t in waiting]
 
 
 async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:

@@ -1,11 +1,13 @@
 """Gathers what the checks need to know of proposals, once for all of them, and lets the domain judge each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gateway import db
-from gateway.domain import checks
+from gateway.authorisations import store as authorisations
+from gateway.authorisations.store import Reliance
+from gateway.domain import authorisation_rules, checks, first_transfer_rules
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Books, Facts, LinkState
 from gateway.domain.identifiers import (
@@ -18,7 +20,7 @@ from gateway.domain.identifiers import (
 )
 from gateway.domain.registry import USUAL, Capability, RegistryKind
 from gateway.domain.transfers import Proposal
-from gateway.holdings import book, claims
+from gateway.holdings import book, claims, flags
 from gateway.holdings.claims import Claim
 from gateway.links import store as links
 
@@ -27,20 +29,31 @@ _LINK_STATES = {"active": LinkState.ACTIVE, "suspended": LinkState.SUSPENDED}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is found about a proposal, and whose units, first transferred by then, it is about."""
+    """What is found about a proposal, whose units, first transferred by then, it is about, and what it relies on."""
 
     findings: tuple[Finding, ...]
     first_transferred_by: frozenset[PartyCode]
+    reliances: tuple[Reliance, ...] = ()
 
 
-async def judge(tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime) -> list[Judged]:
-    """The verdict on each proposal of (its sender, what it proposes), in order; three statements for all."""
+async def judge(
+    tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime, *, draw: bool = False
+) -> list[Judged]:
+    """The verdict on each proposal of (its sender, what it proposes), in order; five or six statements for all.
+
+    With ``draw`` those that pass draw on their authorisations, each on what those before it have left.
+    """
     wanted = [Claim(str(p.transfer), block) for _, p in proposals for block in p.blocks]
     # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
     others = iter(await claims.held_by_others(tx, wanted))
-    pieces = iter(await book.held(tx, [claim.block for claim in wanted]))
+    blocks = [block for _, p in proposals for block in p.blocks]
+    pieces = iter(await book.held(tx, blocks))
     registries = {r for _, p in proposals for r in (p.transferring.registry, p.acquiring.registry)}
-    linked = _books(await links.behind(tx, sorted(registries)))
+    parties = {party for _, p in proposals for party in (p.transferring.party, p.acquiring.party)}
+    marked = await flags.live(tx, blocks, registries, parties)
+    linked = _books(await links.behind(tx, sorted(registries)), marked.reconciling)
+    known = await authorisations.known(tx, {n for _, p in proposals for n in _names(p)}, alone=draw)
+    entities = await authorisations.named_entities(tx, {p.entity for _, p in proposals if p.entity is not None})
     judged = []
     for sender, proposal in proposals:
         facts = Facts(
@@ -48,18 +61,49 @@ async def judge(tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datet
             registries=linked,
             pieces=[next(pieces) for _ in proposal.blocks],
             claims=[next(others) for _ in proposal.blocks],
-            year=now.astimezone(UTC).year,
+            today=now.astimezone(UTC).date(),
+            authorisations={party: known[party, name] for party, name in _names(proposal) if (party, name) in known},
+            entities=entities,
+            flagged=marked.units,
+            lapsed=frozenset(parse_party(party) for party in marked.lapsed),
         )
-        judged.append(Judged(checks.check(proposal, facts), _first_transferred_by(facts)))
+        findings = checks.check(proposal, facts)
+        reliances = _reliances(proposal, facts) if draw and _begins(findings) else ()
+        for one in reliances:
+            before = known[one.name]
+            known[one.name] = replace(before, drawn=before.drawn + one.drawn)
+        judged.append(Judged(findings, _first_transferred_by(facts), reliances))
     return judged
 
 
+def _begins(findings: Sequence[Finding]) -> bool:
+    return checks.passed(findings) and not checks.waits(findings)
+
+
+def _names(proposal: Proposal) -> set[tuple[PartyCode, str]]:
+    """The authorisations a proposal may rely on: of the name it gives, by the Parties whose units it is about."""
+    if proposal.authorisation is None:
+        return set()
+    return {(b.attributes.first_transferring_party, proposal.authorisation.id) for b in proposal.blocks}
+
+
+def _reliances(proposal: Proposal, facts: Facts) -> tuple[Reliance, ...]:
+    first = first_transfer_rules.classified(proposal, facts)
+    fresh = authorisation_rules.drawn(proposal, facts)
+    return tuple(
+        Reliance(
+            str(proposal.transfer), (party, known.current.id), known.current.version, fresh.get(party, 0),
+            first.value if first else None,
+        )
+        for party, known in facts.authorisations.items()
+    )  # fmt: skip
+
+
 def _first_transferred_by(facts: Facts) -> frozenset[PartyCode]:
-    pieces = (held for pieces in facts.pieces for held in pieces)
-    return frozenset(held.block.attributes.first_transferring_party for held in pieces if held.first_transferred)
+    return frozenset(held.block.attributes.first_transferring_party for held in facts.held() if held.first_transferred)
 
 
-def _books(found: Mapping[str, links.Behind]) -> dict[RegistryCode, Books]:
+def _books(found: Mapping[str, links.Behind], reconciling: frozenset[str]) -> dict[RegistryCode, Books]:
     return {
         parse_registry_code(registry): Books(
             parse_link_code(behind.code),
@@ -67,6 +111,7 @@ def _books(found: Mapping[str, links.Behind]) -> dict[RegistryCode, Books]:
             _LINK_STATES.get(behind.state, LinkState.UNKNOWN),
             parse_party(behind.party) if behind.party else None,
             barred=Capability.TRANSFER_IN in USUAL[RegistryKind(behind.kind)] - behind.capabilities,
+            reconciling=registry in reconciling,
         )
         for registry, behind in found.items()
     }

@@ -9,7 +9,7 @@ otherwise. A fixed number of statements, whatever the number of transfers.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -18,13 +18,16 @@ from itertools import groupby
 from gateway import db
 from gateway.alarms import store as alarms
 from gateway.alarms.store import Alarm
+from gateway.authorisations import store as authorisations
+from gateway.authorisations.store import Reliance
+from gateway.domain.actions import FirstTransfer
 from gateway.domain.check_codes import Finding
-from gateway.domain.identifiers import PartyCode
+from gateway.domain.identifiers import Account, PartyCode
 from gateway.domain.proposals import FaultyProposal, parse_proposal
 from gateway.domain.transfers import FINAL, Event, Progress, Proposal, State
 from gateway.domain.units import Block
 from gateway.errors import invariant
-from gateway.holdings import book, claims, recording
+from gateway.holdings import book, claims, movements, recording
 from gateway.holdings.recording import Relayed
 from gateway.messages import outbox
 from gateway.messages import store as messages
@@ -72,6 +75,34 @@ class _Saying:
     peer: str
     message_id: str = field(default="")
     entry_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Completed:
+    """A transfer whose units are credited, as its statements say it."""
+
+    row: Row
+    proposed: str
+    proposal: Proposal
+    release: naming.Release
+    released_at: str
+    account: Account
+    credited_at: str
+    #: By the Party that authorised; nothing where this gateway had lost the transfer and took it up again.
+    relied: Mapping[str, Reliance]
+
+    @property
+    def first(self) -> FirstTransfer | None:
+        """How units that had no identifiers are first transferred: as was judged when the transfer was checked.
+
+        Of one that was lost meanwhile the source's word counts.
+        """
+        if all(block.itmo is not None for block in self.proposal.blocks):
+            return None
+        if not self.relied:
+            return FirstTransfer.TO_ANOTHER_PARTY if self.release.first_transfer else None
+        kinds = {reliance.first for reliance in self.relied.values()} - {None}
+        return FirstTransfer(min(map(str, kinds))) if kinds else None
 
 
 async def take(
@@ -207,36 +238,55 @@ def _change(t: Taken, mine: list[_Saying], cause_entry: int | None, now: datetim
 
 async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id: int, now: datetime) -> None:
     """Move the units of completed transfers to their acquirers; let go of everything final."""
-    completed = [t.row for t in taken if t.after.state is State.COMPLETED]
-    pieces = [(row, move) for row in completed for move in _moves(row, known)]
+    ready = [t.row for t in taken if t.after.state is State.COMPLETED]
+    relied = await authorisations.relied_on(tx, [row.id for row in ready]) if ready else {}
+    completed = [_completed(row, known, relied.get(row.id, {})) for row in ready]
+    pieces = [(one, move) for one in completed for move in _moves(one)]
     moves = [move for _, move in pieces]
     if moves:
         moved = await db.unless_excluded(tx, partial(book.move, tx, moves, entry_id))
         if moved is None:  # identifiers that other units bear: seldom, so it is found out by trying
             moves = await _without_clashes(tx, pieces, entry_id, now)
             moved = await book.move(tx, moves, entry_id)
-        invariant(moved == sum(row.quantity for row in completed), "the book does not hold what was credited")
-        of = [(row, move.block) for (row, _), move in zip(pieces, moves, strict=True)]
-        await recording.relayed(tx, _relayed(of, known), entry_id)
+        invariant(moved == sum(one.row.quantity for one in completed), "the book does not hold what was credited")
+        done = _relayed([(one, move.block) for (one, _), move in zip(pieces, moves, strict=True)])
+        await recording.relayed(tx, done, entry_id)
+        await movements.relayed(tx, done, entry_id)
     final = [t.row.id for t in taken if t.after.state in FINAL]
     if final:
         await claims.release(tx, final, entry_id)
+    if len(final) > len(completed):
+        ended = [t.row.id for t in taken if t.after.state in FINAL and t.after.state is not State.COMPLETED]
+        await authorisations.give_back(tx, ended, entry_id)
 
 
-def _relayed(blocks: Sequence[tuple[Row, Block]], known: Known) -> Iterable[Relayed]:
+def _completed(row: Row, known: Known, relied: Mapping[str, Reliance]) -> _Completed:
+    proposed, released, credited = (known[row.id, step] for step in ("propose", "released", "credited"))
+    left, arrived = json.loads(released.item), json.loads(credited.item)
+    account = statements.read_account_credited(arrived)
+    read, release = read_proposal(proposed), naming.read_release(left)
+    return _Completed(row, proposed.item, read, release, left["released_at"], account, arrived["credited_at"], relied)
+
+
+def _relayed(blocks: Sequence[tuple[_Completed, Block]]) -> list[Relayed]:
     """Completed transfers as they are to be recorded, from their blocks in order."""
-    for transfer, of in groupby(blocks, key=lambda pair: pair[0].id):
-        proposed, released, credited = (known[transfer, step].item for step in ("propose", "released", "credited"))
-        yield Relayed(transfer, proposed, released, credited, [block for _, block in of])
+    done = []
+    for _, group in groupby(blocks, key=lambda pair: pair[0].row.id):
+        of = list(group)
+        one = of[0][0]
+        units = [block for _, block in of]
+        times = one.released_at, one.credited_at
+        done.append(Relayed(one.row.id, one.proposed, one.proposal, *times, one.first, units))
+    return done
 
 
 async def _without_clashes(
-    tx: db.Tx, pieces: Sequence[tuple[Row, book.Move]], entry_id: int, now: datetime
+    tx: db.Tx, pieces: Sequence[tuple[_Completed, book.Move]], entry_id: int, now: datetime
 ) -> list[book.Move]:
     """The moves without the identifiers that other units bear by now, with an alarm on whoever gave them twice."""
     clashes = await naming.clashing(tx, [move.block for _, move in pieces])
     what = "has given ITMO identifiers that other units bear"
-    rows = {row.id: row for nr, (row, _) in enumerate(pieces) if nr in clashes}
+    rows = {one.row.id: one.row for nr, (one, _) in enumerate(pieces) if nr in clashes}
     found = [Alarm(row.source, row.id, 4007, f"{row.source} {what}", entry_id) for row in rows.values()]
     await alarms.sound(tx, found, now)
     plain = (replace(move, block=replace(move.block, itmo=None)) for _, move in pieces)
@@ -258,14 +308,14 @@ def _first_transferring(t: Taken, known: Known) -> Iterable[tuple[str, PartyCode
     yield from ((t.row.id, party) for party in of)
 
 
-def _moves(row: Row, known: Known) -> Iterable[book.Move]:
-    proposal = read_proposal(known[row.id, "propose"])
-    release = naming.read_release(json.loads(known[row.id, "released"].item))
-    account = statements.read_account_credited(json.loads(known[row.id, "credited"].item))
-    place = book.Place(proposal.acquiring.registry, proposal.acquiring.party, account.type.value)
-    transferred_at = release.released_at if release.first_transfer else None
-    for piece in naming.named(proposal, release):
-        yield book.Move(piece, place, transferred_at, proposal.transferring.registry)
+def _moves(one: _Completed) -> Iterable[book.Move]:
+    acquiring = one.proposal.acquiring
+    place = book.Place(acquiring.registry, acquiring.party, one.account.type.value)
+    transferred_at = one.release.released_at if one.first is not None else None
+    for piece in naming.named(one.proposal, one.release):
+        reliance = one.relied.get(piece.attributes.first_transferring_party)
+        version = None if reliance is None else reliance.version
+        yield book.Move(piece, place, transferred_at, one.proposal.transferring.registry, version)
 
 
 def read_proposal(step: Step) -> Proposal:

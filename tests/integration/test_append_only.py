@@ -36,6 +36,7 @@ APPEND_ONLY = {
     "link_registry",
     "alarm",
     "transfer_viewer",
+    "unit_movement",
     "early_withdrawal",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.

@@ -1,0 +1,1 @@
+"""Authorisations: what Parties have authorised, what relies on it, and what is left."""

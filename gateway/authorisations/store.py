@@ -1,0 +1,319 @@
+"""Rows of authorisations: their versions as told, revocations, what moved under them.
+
+What is asked for many is asked in one statement. ``drawn`` counts the units that have moved, or are about to; whoever
+decides by it reads it with ``alone``, so that two proposals can never both have what is left for one.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from sqlalchemy import Row
+
+from gateway import db
+from gateway.domain import wire
+from gateway.domain.authorisation_terms import read_terms
+from gateway.domain.authorisations import Authorisation, Authorised
+from gateway.domain.callers import Sight
+from gateway.errors import invariant
+
+#: An authorisation's Party and id.
+Name: TypeAlias = tuple[str, str]
+#: Versions that are kept as read; each is some hundred bytes.
+VERSIONS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reliance:
+    """What a transfer relies on: the version, the units that draw on it, and what kind of first transfer it is."""
+
+    transfer: str
+    name: Name
+    version: int
+    drawn: int
+    first: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An authorisation as it is listed."""
+
+    party: str
+    known: Authorised
+    told_by: str
+    entry_id: int
+
+
+async def known(tx: db.Tx | db.ReadTx, names: Collection[Name], *, alone: bool = False) -> dict[Name, Authorised]:
+    """What is known of these authorisations; those never told are left out.
+
+    With ``alone`` nobody else draws on them, changes or revokes them until ``tx`` ends.
+    """
+    wanted = sorted(set(names))
+    if not wanted:
+        return {}
+    found = await db.rows(
+        tx,
+        f"""
+        WITH a AS MATERIALIZED (
+          SELECT a.* FROM authorisation a
+          JOIN unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name) USING (party, name)
+          ORDER BY a.id {"FOR UPDATE OF a" if alone else ""}
+        )
+        SELECT a.party, a.name, a.drawn, v.terms,
+               EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = a.id) AS revoked
+        FROM a CROSS JOIN LATERAL (
+          SELECT array_agg(v.terms ORDER BY v.version) AS terms
+          FROM authorisation_version v WHERE v.authorisation_id = a.id) AS v
+        WHERE v.terms IS NOT NULL
+        """,
+        {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]},
+    )
+    return {(r.party, r.name): _authorised(r) for r in found}
+
+
+def _authorised(r: Row[Any]) -> Authorised:
+    return Authorised(tuple(_terms(text) for text in r.terms), r.revoked, r.drawn)
+
+
+@lru_cache(maxsize=VERSIONS_KEPT)
+def _terms(text: str) -> Authorisation:
+    faults = wire.Faults()
+    terms = read_terms(json.loads(text), faults)
+    invariant(terms is not None, "a version is kept that cannot be read")
+    assert terms is not None
+    return terms
+
+
+async def open_names(tx: db.Tx, names: Collection[Name]) -> None:
+    """Make the rows of authorisations that are about to be told; one that is there stays as it is."""
+    wanted = sorted(set(names))
+    await db.execute(
+        tx,
+        """
+        INSERT INTO authorisation (party, name)
+        SELECT n.party, n.name FROM unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name)
+        WHERE NOT EXISTS (SELECT FROM authorisation a WHERE (a.party, a.name) = (n.party, n.name))
+        ON CONFLICT DO NOTHING
+        """,
+        {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]},
+    )
+
+
+async def add_versions(tx: db.Tx, told: Sequence[tuple[Authorisation, str]], told_by: str, entry_id: int) -> None:
+    """Keep versions with the text of their terms; their rows MUST be there."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO authorisation_version (authorisation_id, version, terms, told_by, entry_id)
+        SELECT a.id, n.version, n.terms, :told_by, :entry
+        FROM unnest(CAST(:party AS text[]), CAST(:name AS text[]), CAST(:version AS integer[]), CAST(:terms AS text[]))
+          AS n(party, name, version, terms) JOIN authorisation a USING (party, name)
+        """,
+        {
+            "party": [terms.party for terms, _ in told],
+            "name": [terms.id for terms, _ in told],
+            "version": [terms.version for terms, _ in told],
+            "terms": [text for _, text in told],
+            "told_by": told_by,
+            "entry": entry_id,
+        },
+    )
+
+
+async def revoke(tx: db.Tx, name: Name, reason: str, told_by: str, at: datetime, entry_id: int) -> None:
+    """Keep a revocation; the authorisation MUST be known and not be revoked."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO authorisation_revocation (authorisation_id, reason, told_by, at, entry_id)
+        SELECT id, :reason, :told_by, :at, :entry FROM authorisation WHERE (party, name) = (:party, :name)
+        """,
+        {"party": name[0], "name": name[1], "reason": reason, "told_by": told_by, "at": at, "entry": entry_id},
+    )
+
+
+async def rely(tx: db.Tx, reliances: Sequence[Reliance]) -> None:
+    """Keep what transfers rely on, and draw on it; the authorisations were read ``alone``."""
+    if not reliances:
+        return
+    await db.execute(
+        tx,
+        """
+        WITH n AS (
+          SELECT n.transfer, a.id, n.version, n.first, n.drawn
+          FROM unnest(CAST(:transfer AS text[]), CAST(:party AS text[]), CAST(:name AS text[]),
+                      CAST(:version AS integer[]), CAST(:first AS text[]), CAST(:drawn AS bigint[]))
+            AS n(transfer, party, name, version, first, drawn) JOIN authorisation a USING (party, name)
+        ), kept AS (
+          INSERT INTO reliance (transfer_id, authorisation_id, version, first, drawn)
+          SELECT transfer, id, version, first, drawn FROM n
+        )
+        UPDATE authorisation a SET drawn = a.drawn + s.drawn
+        FROM (SELECT id, sum(drawn) AS drawn FROM n GROUP BY id HAVING sum(drawn) > 0) AS s WHERE a.id = s.id
+        """,
+        {
+            "transfer": [r.transfer for r in reliances],
+            "party": [r.name[0] for r in reliances],
+            "name": [r.name[1] for r in reliances],
+            "version": [r.version for r in reliances],
+            "first": [r.first for r in reliances],
+            "drawn": [r.drawn for r in reliances],
+        },
+    )
+
+
+async def give_back(tx: db.Tx, transfers: Sequence[str], entry_id: int) -> None:
+    """Give back what these transfers, which ended without a release, had drawn."""
+    await db.execute(
+        tx,
+        """
+        WITH back AS (
+          UPDATE reliance SET returned_by = :entry
+          WHERE transfer_id = ANY(CAST(:transfers AS text[])) AND returned_by IS NULL RETURNING *
+        )
+        UPDATE authorisation a SET drawn = a.drawn - s.drawn
+        FROM (SELECT authorisation_id, sum(drawn) AS drawn FROM back GROUP BY 1 HAVING sum(drawn) > 0) AS s
+        WHERE a.id = s.authorisation_id
+        """,
+        {"transfers": list(transfers), "entry": entry_id},
+    )
+
+
+async def relied_on(tx: db.Tx, transfers: Sequence[str]) -> dict[str, dict[str, Reliance]]:
+    """What each of these transfers relies on, by the Party that authorised."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.transfer_id, a.party, a.name, r.version, r.drawn, r.first
+        FROM reliance r JOIN authorisation a ON a.id = r.authorisation_id
+        WHERE r.transfer_id = ANY(CAST(:transfers AS text[])) AND r.returned_by IS NULL
+        """,
+        {"transfers": list(transfers)},
+    )
+    by_transfer: dict[str, dict[str, Reliance]] = {}
+    for r in found:
+        reliance = Reliance(r.transfer_id, (r.party, r.name), r.version, r.drawn, r.first)
+        by_transfer.setdefault(r.transfer_id, {})[r.party] = reliance
+    return by_transfer
+
+
+async def draw(tx: db.Tx, drawn: Mapping[tuple[str, str, Name, int], int]) -> None:
+    """Draw for actions outside a relay, by (registry, action, authorisation, version): tonnes."""
+    if not drawn:
+        return
+    keys = list(drawn)
+    await db.execute(
+        tx,
+        """
+        WITH n AS (
+          SELECT c.id AS action_id, a.id, n.version, n.drawn
+          FROM unnest(CAST(:registry AS text[]), CAST(:action AS text[]), CAST(:party AS text[]), CAST(:name AS text[]),
+                      CAST(:version AS integer[]), CAST(:drawn AS bigint[]))
+            AS n(registry, action, party, name, version, drawn)
+          JOIN authorisation a USING (party, name) JOIN action c USING (registry, action)
+        ), kept AS (
+          INSERT INTO drawing (action_id, authorisation_id, version, drawn) SELECT action_id, id, version, drawn FROM n
+        )
+        UPDATE authorisation a SET drawn = a.drawn + s.drawn
+        FROM (SELECT id, sum(drawn) AS drawn FROM n GROUP BY id) AS s WHERE a.id = s.id
+        """,
+        {
+            "registry": [registry for registry, _, _, _ in keys],
+            "action": [action for _, action, _, _ in keys],
+            "party": [name[0] for _, _, name, _ in keys],
+            "name": [name[1] for _, _, name, _ in keys],
+            "version": [version for _, _, _, version in keys],
+            "drawn": [drawn[key] for key in keys],
+        },
+    )
+
+
+async def named_entities(tx: db.Tx, entities: Collection[str]) -> frozenset[str]:
+    """Those of ``entities`` that the latest version of an authorisation that is not revoked names."""
+    if not entities:
+        return frozenset()
+    found = await db.rows(
+        tx,
+        """
+        SELECT DISTINCT e.entity FROM unnest(CAST(:entities AS text[])) AS e(entity)
+        WHERE EXISTS (
+          SELECT FROM authorisation_version v
+          WHERE CAST(v.terms AS jsonb) -> 'entities' ? e.entity
+            AND NOT EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = v.authorisation_id)
+            AND NOT EXISTS (SELECT FROM authorisation_version l
+                            WHERE l.authorisation_id = v.authorisation_id AND l.version > v.version))
+        """,
+        {"entities": sorted(entities)},
+    )
+    return frozenset(r.entity for r in found)
+
+
+async def state(tx: db.Tx, statements: Sequence[tuple[str, str, str, datetime]], entry_id: int) -> None:
+    """Keep what host Parties state of activities, as (Party, activity, what it says, when)."""
+    if not statements:
+        return
+    columns = list(zip(*statements, strict=True))
+    await db.execute(
+        tx,
+        """
+        INSERT INTO host_statement (party, activity, says, at, entry_id)
+        SELECT *, :entry FROM unnest(CAST(:party AS text[]), CAST(:activity AS text[]), CAST(:says AS text[]),
+                                     CAST(:at AS timestamptz[]))
+        """,
+        dict(zip(("party", "activity", "says", "at"), map(list, columns), strict=True)) | {"entry": entry_id},
+    )
+
+
+async def stated(tx: db.Tx, activities: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The latest statement on each (Party, activity) of which there is one."""
+    wanted = sorted(set(activities))
+    if not wanted:
+        return {}
+    found = await db.rows(
+        tx,
+        """
+        SELECT DISTINCT ON (party, activity) party, activity, says FROM host_statement
+        JOIN unnest(CAST(:party AS text[]), CAST(:activity AS text[])) AS n(party, activity) USING (party, activity)
+        ORDER BY party, activity, at DESC, id DESC
+        """,
+        {"party": [party for party, _ in wanted], "activity": [activity for _, activity in wanted]},
+    )
+    return {(r.party, r.activity): r.says for r in found}
+
+
+async def listed(tx: db.ReadTx, sight: Sight, party: str | None, after: Name | None, limit: int) -> list[Shown]:
+    """Authorisations seen, in order of Party and id, after ``after``.
+
+    A registry's people see those of Parties whose books it keeps, and those that transfers they see rely on.
+    """
+    found = await db.rows(
+        tx,
+        """
+        SELECT a.party, a.name, a.drawn, v.terms, l.told_by, l.entry_id,
+               EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = a.id) AS revoked
+        FROM authorisation a CROSS JOIN LATERAL (
+          SELECT array_agg(v.terms ORDER BY v.version) AS terms, max(v.version) AS last
+          FROM authorisation_version v WHERE v.authorisation_id = a.id) AS v
+        JOIN authorisation_version l ON l.authorisation_id = a.id AND l.version = v.last
+        WHERE (CAST(:party AS text) IS NULL OR a.party = :party)
+          AND (CAST(:after_party AS text) IS NULL OR (a.party, a.name) > (:after_party, :after_name))
+          AND (CAST(:sight AS text) IS NULL
+            OR EXISTS (SELECT FROM link_registry k WHERE :sight IN (k.registry, k.link)
+                       AND (k.party = a.party OR (k.party IS NULL AND k.link = l.told_by)))
+            OR EXISTS (SELECT FROM reliance y JOIN transfer_viewer w ON w.transfer_id = y.transfer_id
+                       WHERE y.authorisation_id = a.id AND w.viewer = :sight))
+        ORDER BY a.party, a.name LIMIT :limit
+        """,
+        {
+            "party": party,
+            "after_party": after[0] if after else None,
+            "after_name": after[1] if after else None,
+            "sight": sight.code,
+            "limit": limit,
+        },
+    )
+    return [Shown(r.party, _authorised(r), r.told_by, r.entry_id) for r in found]

@@ -1,0 +1,107 @@
+"""What is marked: units with an open difference, inconsistency or reversal; registries; Parties.
+
+A flag is opened by a log entry and closed by another. Checks read flags (4008, 4009, 4019, 4020, 5124); who opens and
+closes them is not their business.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import db
+from gateway.domain.facts import Flag
+from gateway.domain.units import Block, UnitRange
+from gateway.holdings.book import BLOCKS, OVERLAP, block_columns, know_series
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What is marked of what was asked about."""
+
+    units: dict[Flag, list[UnitRange]] = field(default_factory=dict)
+    reconciling: frozenset[str] = frozenset()
+    lapsed: frozenset[str] = frozenset()
+
+
+async def live(
+    tx: db.Tx | db.ReadTx, blocks: Sequence[Block], registries: Collection[str], parties: Collection[str]
+) -> Marked:
+    """The open flags on these units, registries and Parties, in one statement."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH b AS ({BLOCKS})
+        SELECT x.kind, b.nr, x.first, x.last, CAST(NULL AS text) AS about FROM b CROSS JOIN LATERAL (
+          SELECT x.* FROM flag x WHERE x.closed_by IS NULL AND x.series_id IS NOT NULL AND {OVERLAP} OFFSET 0) AS x
+        UNION ALL
+        SELECT kind, NULL, NULL, NULL, coalesce(registry, party) FROM flag
+        WHERE closed_by IS NULL AND series_id IS NULL
+          AND (registry = ANY(CAST(:registries AS text[])) OR party = ANY(CAST(:parties AS text[])))
+        """,
+        {**block_columns(blocks), "registries": list(registries), "parties": list(parties)},
+    )
+    units: dict[Flag, list[UnitRange]] = {}
+    for r in found:
+        if r.nr is not None:
+            units.setdefault(Flag(r.kind), []).append(UnitRange(blocks[r.nr - 1].origin, r.first, r.last))
+    about = {kind: frozenset(r.about for r in found if r.kind == kind) for kind in ("reconciling", "lapsed")}
+    return Marked(units, about["reconciling"], about["lapsed"])
+
+
+async def raise_on_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entry_id: int) -> None:
+    """Mark units."""
+    await know_series(tx, [u.origin for u in units])
+    await db.execute(
+        tx,
+        f"""
+        INSERT INTO flag (kind, series_id, first, last, opened_by)
+        SELECT :kind, b.series_id, b.first, b.last, :entry FROM ({BLOCKS}) AS b
+        """,
+        {**_columns(units), "kind": flag.value, "entry": entry_id},
+    )
+
+
+async def lift_from_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entry_id: int) -> int:
+    """Close the flags that lie within these units; how many were closed."""
+    found = await db.one(
+        tx,
+        f"""
+        WITH b AS ({BLOCKS}), closed AS (
+          UPDATE flag x SET closed_by = :entry FROM b
+          WHERE x.closed_by IS NULL AND x.kind = :kind AND x.series_id = b.series_id
+            AND b.first <= x.first AND x.last <= b.last RETURNING x.id
+        ) SELECT count(*) AS closed FROM closed
+        """,
+        {**_columns(units), "kind": flag.value, "entry": entry_id},
+    )
+    return int(found.closed) if found else 0
+
+
+async def mark(tx: db.Tx, kind: str, entry_id: int, *, registry: str | None = None, party: str | None = None) -> None:
+    """Mark a registry as being reconciled, or a Party's requirements as lapsed."""
+    await db.execute(
+        tx,
+        "INSERT INTO flag (kind, registry, party, opened_by) VALUES (:kind, :registry, :party, :entry)",
+        {"kind": kind, "registry": registry, "party": party, "entry": entry_id},
+    )
+
+
+async def unmark(tx: db.Tx, kind: str, entry_id: int, about: str) -> None:
+    """Take the mark off a registry or a Party."""
+    await db.execute(
+        tx,
+        """
+        UPDATE flag SET closed_by = :entry
+        WHERE closed_by IS NULL AND kind = :kind AND :about IN (registry, party)
+        """,
+        {"kind": kind, "about": about, "entry": entry_id},
+    )
+
+
+def _columns(units: Sequence[UnitRange]) -> dict[str, list[Any]]:
+    return {
+        "registry": [u.origin.registry for u in units],
+        "series": [u.origin.series for u in units],
+        "first": [u.first for u in units],
+        "last": [u.last for u in units],
+    }
