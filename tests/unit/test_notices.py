@@ -152,3 +152,23 @@ def test_units_are_not_issued_twice_in_one_action() -> None:
     item["positions"] *= 2
     found = notices.parse_action(item, ALL_PARTIES)
     assert [f.code for f in found if isinstance(found, tuple)] == [2008]
+
+
+def test_a_value_that_our_open_lists_lack_is_kept_as_it_is_spelt_and_flagged() -> None:
+    ahead = {**ATTRIBUTES, "authorisation": None, "sector": "Space mirrors", "activity_type": "Solar "}
+    read = notices.parse_action(issuance(attributes=ahead), ALL_PARTIES)
+    assert isinstance(read, Issuance)
+    assert [(f.code, f.blocks) for f in read.flags] == [(2014, (units(1, 100),))] * 2
+    kept = read.positions[0].block.attributes
+    assert (kept.sector, kept.activity_type) == ("Space mirrors", "Solar ")
+    assert wire.attributes_to_wire(kept) == ahead
+    place = {"kind": "position", "party": "MMR", "account": "100-1"}
+    opening = notices.parse_position({**place, "block": {**block(1, 100), "attributes": ahead}}, ALL_PARTIES)
+    assert isinstance(opening, OpeningPosition) and opening.flags == read.flags
+
+
+@pytest.mark.parametrize("name", ["unit_type", "metric", "mitigation_type"])
+def test_a_value_that_a_closed_list_lacks_is_refused(name: str) -> None:
+    unknown = {**ATTRIBUTES, "authorisation": None, name: "Space mirrors"}
+    read = notices.parse_action(issuance(attributes=unknown), ALL_PARTIES)
+    assert isinstance(read, tuple) and [f.code for f in read] == [2014]
