@@ -135,6 +135,11 @@ def entries(movement: Movement) -> Iterator[Entry]:
         yield Entry(movement.party, metric, movement.year, Effect.USED, quantity, cause)
 
 
+def counted(movements: Iterable[Movement], party: str | None = None) -> list[Entry]:
+    """All effects of movements on the accounts of one Party, or of all."""
+    return [entry for moved in movements for entry in entries(moved) if party in (None, entry.party)]
+
+
 def accounts(listed: Iterable[Entry], method: Method, first: int, last: int) -> list[Account]:
     """The accounts of all Parties and metrics of ``listed``, over the years ``first`` to ``last``, both included."""
     totals: dict[tuple[str, str], dict[tuple[int, Effect], int]] = defaultdict(lambda: defaultdict(int))

@@ -127,7 +127,7 @@ async def movements(
         f"""
         WITH counted AS MATERIALIZED (
           SELECT * FROM unit_movement
-          WHERE (first_transfer AND first_transferring_party {of or "IS NOT NULL"})
+          WHERE (first_transferred AND first_transfer AND first_transferring_party {of or "IS NOT NULL"})
              OR (type = 'Use' AND party {of or "IS NOT NULL"})
         ), by_cause AS (
           SELECT {_LIKE}, sum(quantity) AS quantity, cause FROM counted WHERE :explained GROUP BY {_LIKE}, cause
