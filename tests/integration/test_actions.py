@@ -3,6 +3,7 @@
 The registries are played: MEC01 issues to Myanmar, KOR01 acquires, JPN01 has part in nothing unless it is said.
 """
 
+import importlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +48,7 @@ def named(first: int, last: int) -> dict[str, Any]:
 async def transferred(
     course: Course, *units: dict[str, Any], first: bool = True, names: bool = True, **members: Any
 ) -> str:
-    """A completed transfer, to KOR01 unless ``members`` say otherwise; if ``first``, the first transfer of ``units``."""
+    """A completed transfer, to KOR01 unless it is said otherwise; if ``first``, the first transfer of ``units``."""
     item = course.proposal(*units, **members)
     transfer = str(item["transfer"])
     await course.propose(item)
@@ -208,6 +209,32 @@ async def test_a_cancellation_that_is_the_first_transfer_is_an_action_of_its_hos
     await course.stage.rows(
         "ALTER TABLE unit_movement DISABLE TRIGGER USER; DELETE FROM unit_movement WHERE first_transfer"
     )
+
+
+async def test_what_was_completed_before_is_accounted_for_as_it_would_have_been(course: Course, japan: Played) -> None:
+    await course.issue(
+        block(201, 210, **vintage(2022)), block(211, 220, attributes=ATTRIBUTES | {"authorisation": None})
+    )
+    await transferred(course, block(1, 20), block(201, 204, **vintage(2022)))
+    await course.complete(course.proposal(block(21, 30)))
+    await onward(course, japan, named(1, 4), block(21, 24), first=True)
+    await used(course, units=[named(5, 6), block(25, 26)])
+    await used(course, units=[named(7, 9)], kind="cancellation", to_account="320-1")
+    await used(course, units=[named(10, 10)], to_account="210-1")
+    await used(course, units=[named(11, 11)], kind="cancellation", to_account="330-1")
+    columns = (
+        "cause, type, subtype, at, party, registry, acquiring_party, acquiring_registry, acquired_at, purpose, entity,"
+        " year, first_transferring_party, vintage, metric, cooperative_approach, authorisation,"
+        " authorisation_version, first_transfer, first_transferred, quantity, entry_id"
+    )
+    read = f"SELECT {columns} FROM unit_movement ORDER BY entry_id, cause, type, vintage, first_transferred"
+    written = await course.stage.rows(read)
+    migration = importlib.import_module("gateway.migrations.versions.0010_actions")
+    await course.stage.rows("ALTER TABLE unit_movement DISABLE TRIGGER USER; DELETE FROM unit_movement")
+    for statement in (migration.TRANSFERS, migration.DISPOSALS):
+        await course.stage.rows(statement)
+    assert await course.stage.rows(read) == written
+    assert len(written) == 10
 
 
 async def test_actions_are_those_of_a_party_or_of_a_year_page_by_page(course: Course) -> None:
