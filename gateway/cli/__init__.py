@@ -29,6 +29,8 @@ _COMMANDS = {
     "links": "links:app",
     "transfers": "transfers:app",
     "books": "books:books",
+    "actions": "actions:actions",
+    "adjustments": "adjustments:adjustments",
     "records": "records:records",
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",

@@ -33,6 +33,7 @@ from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
 from gateway.web.keys import keys
 from gateway.web.linking import linking
+from gateway.web.reporting import reporting
 from gateway.web.watching import stepping_in, watching
 
 
@@ -59,6 +60,7 @@ def app(
         approving(database, node, four_eyes),
         watching(database),
         _books(database, inbox),
+        reporting(database, node),
         keys(database, node),
         principals.routes(database, node, four_eyes),
     ):
