@@ -40,12 +40,15 @@ def naming(units: dict[str, Any], offset: int = 0) -> dict[str, Any]:
 
 
 def levied(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
-    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up."""
-    net = quantity(list(blocks))
-    omge = next(n for n in range(net + 1) if -(-(net + n) * 2 // 100) == n)
-    taken = block(1, omge, uuid7())
+    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up.
+
+    Nothing is deducted for blocks that are none.
+    """
     held = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-    return [*held, {"party": "MMR", "account": "320-1", "block": taken}]
+    serials = [(b.get("first"), b.get("last")) for b in blocks if isinstance(b, dict)]
+    net = sum(last - first + 1 for first, last in serials if type(first) is type(last) is int and 0 < first <= last)
+    omge = -(-net * 2 // 98)
+    return [*held, {"party": "MMR", "account": "320-1", "block": block(1, omge, uuid7())}] if omge else held
 
 
 def quantity(blocks: list[dict[str, Any]]) -> int:
