@@ -1,10 +1,10 @@
-"""Synthetic authorisations, told by a played registry: their terms as they are on the wire, and the notices."""
+"""Synthetic authorisations told by played registries, and units issued under them with the deductions due."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.integration.test_sandbox_play import AUTHORISATION, Heard, stamp, uuid7
-from tests.played import Played
+from tests.played import Course, Played, block, quantity
 
 #: Terms under which the units of ``tests.played`` move: by Myanmar, for every purpose.
 TERMS: dict[str, Any] = {
@@ -36,3 +36,20 @@ async def told(by: Played, *versions: dict[str, Any]) -> Heard:
     heard = await by.say("action.notice", [action(by.code, "authorisation", authorisation=one) for one in versions])
     assert [item["state"] for item in heard.items] == ["recorded"] * len(versions), heard.items
     return heard
+
+
+async def issued(course: Course, *blocks: dict[str, Any]) -> None:
+    """Announce the issuance of ``blocks`` to Myanmar, with what is cancelled for OMGE in a series of its own.
+
+    Myanmar is exempt from the share of proceeds.
+    """
+    omge = block(1, quantity(list(blocks)) // 40 + 1, f"OMGE-{uuid7()}")
+    places = [*(("100-1", one) for one in blocks), ("320-1", omge)]
+    positions = [{"party": "MMR", "account": account, "block": units} for account, units in places]
+    heard = await course.notice("issuance", positions=positions, synthetic=True)
+    assert [item["state"] for item in heard.items] == ["recorded"], heard.items
+
+
+def under(units: dict[str, Any], authorisation: dict[str, Any]) -> dict[str, Any]:
+    """The same units, issued under another authorisation."""
+    return units | {"attributes": units["attributes"] | {"authorisation": authorisation}}

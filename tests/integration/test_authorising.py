@@ -13,7 +13,7 @@ import pytest_asyncio
 from gateway import embedded
 from gateway.domain.callers import ROLES, Caller, Role, Sight
 from tests import stage as staging
-from tests.authorised import terms, told
+from tests.authorised import issued, terms, told, under
 from tests.deciding import ONE, asked
 from tests.played import Course, block, join
 from tests.stage import Stage
@@ -64,10 +64,10 @@ async def names(stage: Stage, by: Caller, query: str = "limit=100") -> list[str]
 async def test_an_authorisation_shows_every_version_as_told_and_what_has_moved_under_it(course: Course) -> None:
     first, second = terms(id="MMR/VERSIONS", quantity=100), terms(id="MMR/VERSIONS", quantity=50, version=2)
     await told(course.source, first, second)
-    units = block(1, 7, "VERSIONS")
-    units["attributes"] = units["attributes"] | {"authorisation": {"id": "MMR/VERSIONS", "version": 2}}
-    await course.issue(units)
-    item = course.proposal(units, authorisation={"id": "MMR/VERSIONS", "version": 2})
+    reference = {"id": "MMR/VERSIONS", "version": 2}
+    units = under(block(1, 7, "VERSIONS"), reference)
+    await issued(course, units)
+    item = course.proposal(units, authorisation=reference)
     await course.propose(item)
     await course.turn()
     assert await course.stage.states([str(item["transfer"])]) == ["checked"]
@@ -91,9 +91,8 @@ async def test_it_is_seen_by_its_partys_people_by_who_told_it_and_by_who_relies_
     for by in (KOREAN, JAPANESE):
         assert f"MMR/{name}" not in await names(stage, by)
         refused(await asked(stage, f"authorisations/MMR/{name}", "GET", by=by), 403, 8001)
-    units = block(1, 5, "SEEN")
-    units["attributes"] = units["attributes"] | {"authorisation": {"id": name, "version": 1}}
-    await course.issue(units)
+    units = under(block(1, 5, "SEEN"), {"id": name, "version": 1})
+    await issued(course, units)
     item = course.proposal(units, authorisation={"id": name, "version": 1})
     await course.propose(item)
     await course.turn()
