@@ -67,30 +67,36 @@ class Shown:
     revoked: Revoked | None
 
 
+#: The authorisations ``a`` of some names.
+_NAMED = """
+  FROM authorisation a
+  JOIN unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name) USING (party, name)
+"""
+
+
 async def known(tx: db.Tx | db.ReadTx, names: Collection[Name], *, alone: bool = False) -> dict[Name, Authorised]:
     """What is known of these authorisations; those never told are left out.
 
-    With ``alone`` nobody else draws on them, changes or revokes them until ``tx`` ends.
+    With ``alone`` nobody else draws on them, changes or revokes them until ``tx`` ends. They are locked by a statement
+    of its own: one that waited would see the versions and the revocation as they were before it waited.
     """
     wanted = sorted(set(names))
     if not wanted:
         return {}
+    given = {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]}
+    if alone:
+        await db.rows(tx, f"SELECT a.id {_NAMED} ORDER BY a.id FOR UPDATE OF a", given)
     found = await db.rows(
         tx,
         f"""
-        WITH a AS MATERIALIZED (
-          SELECT a.* FROM authorisation a
-          JOIN unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name) USING (party, name)
-          ORDER BY a.id {"FOR UPDATE OF a" if alone else ""}
-        )
         SELECT a.party, a.name, a.drawn, v.terms,
                EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = a.id) AS revoked
-        FROM a CROSS JOIN LATERAL (
+        {_NAMED} CROSS JOIN LATERAL (
           SELECT array_agg(v.terms ORDER BY v.version) AS terms
           FROM authorisation_version v WHERE v.authorisation_id = a.id) AS v
         WHERE v.terms IS NOT NULL
         """,
-        {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]},
+        given,
     )
     return {(r.party, r.name): _authorised(r) for r in found}
 

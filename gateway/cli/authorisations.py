@@ -1,6 +1,7 @@
 """``gateway authorisations``: what Parties have authorised, version by version, and what has moved under it."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from rich.text import Text
 from gateway.authorisations.store import MAX_PAGE
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, moment, plain_console
+from gateway.errors import GatewayError, Kind
 
 _PATH = "/api/v1/authorisations"
 
@@ -52,11 +54,39 @@ def listing(
 @asking
 def show(where: Where, party: Party, name: Id, as_json: AsJson = False) -> None:
     """Show one authorisation: the terms of each version as told, who told it, and what has moved under it."""
-    found = ask(where, "GET", path_of(party, name))
+    found = ask(where, "GET", _path_of(party, name))
     print(json.dumps(found)) if as_json else _print(plain_console(), found)
 
 
-def path_of(party: str, name: str) -> str:
+@app.command("tell")
+@asking
+def tell(
+    where: Where,
+    terms: Annotated[Path, typer.Argument(metavar="FILE.json", help="The terms of the version.", dir_okay=False)],
+) -> None:
+    """Ask that a version of an authorisation is told: the first one, or the next; another person approves it."""
+    try:
+        read = json.loads(terms.read_bytes())
+    except (OSError, ValueError) as error:
+        raise GatewayError(Kind.MALFORMED, f"{terms} is no JSON that can be read: {error}", code=2001) from None
+    print(json.dumps(ask(where, "POST", _PATH, json={"terms": read})))
+
+
+@app.command("revoke")
+@asking
+def revoke(
+    where: Where,
+    party: Party,
+    name: Id,
+    version: Annotated[int, typer.Argument(min=1, help="The version that you know it by.")],
+    reason: Annotated[str, typer.Option(help="Why; whoever sees the authorisation is told.")],
+) -> None:
+    """Ask that an authorisation is revoked; another person approves it."""
+    wanted = {"version": version, "reason": reason}
+    print(json.dumps(ask(where, "POST", f"{_path_of(party, name)}/revoke", json=wanted)))
+
+
+def _path_of(party: str, name: str) -> str:
     """Where an authorisation is; neither word can lead to another path."""
     return "/".join((_PATH, *(quote(word, safe="").replace(".", "%2E") for word in (party, name))))
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class AuthorisationVersion(BaseModel):
@@ -47,3 +47,20 @@ class AuthorisationPage(BaseModel):
 
     authorisations: list[Authorisation]
     next: str | None
+
+
+class NewVersion(BaseModel):
+    """A version to be told: its terms are those of ``AuthorisationTerms`` in the link contract, and read as such."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    terms: dict[str, Any] = Field(examples=[{"id": "MMR-SYNTHETIC-2026-1", "version": 1, "party": "MMR"}])
+
+
+class Revocation(BaseModel):
+    """Which version whoever revokes it knows, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: int = Field(ge=1, le=2**53 - 1)
+    reason: str = Field(min_length=1, max_length=256)

@@ -59,7 +59,7 @@ def app(
         halting(database, node, four_eyes),
         approving(database, node, four_eyes),
         watching(database),
-        authorising(database),
+        authorising(database, four_eyes),
         _books(database, inbox),
         keys(database, node),
         principals.routes(database, node, four_eyes),

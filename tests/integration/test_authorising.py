@@ -3,18 +3,22 @@
 One stage for all, its registries played; each test has authorisations of its own. All of them are synthetic.
 """
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from gateway import embedded
+from gateway import db, embedded
+from gateway.authorisations import commands, store
 from gateway.domain.callers import ROLES, Caller, Role, Sight
 from tests import stage as staging
-from tests.authorised import issued, terms, told, under
-from tests.deciding import ONE, asked
+from tests.authorised import action, issued, terms, told, under
+from tests.deciding import ONE, approved, asked, decided
 from tests.played import Course, block, join
 from tests.stage import Stage
 
@@ -22,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPERATOR = ROLES[Role.OPERATOR]
 BURMESE = Caller("burmese-operator", True, Sight("MMR01", "MMR"), OPERATOR)
+SECOND_BURMESE = Caller("burmese-approver", True, Sight("MMR01", "MMR"), ROLES[Role.APPROVER])
 KOREAN = Caller("korean-operator", True, Sight("KOR01", "KOR"), OPERATOR)
 JAPANESE = Caller("japanese-operator", True, Sight("JPN01", "JPN"), OPERATOR)
 MECHANISMS = Caller("mechanism-operator", True, Sight("MEC01"), OPERATOR)
@@ -126,3 +131,228 @@ async def test_a_page_goes_on_after_its_last_and_may_be_of_one_party(course: Cou
     assert await names(course.stage, ONE, "party=KOR") == ["KOR/KOR-PAGE"]
     refused(await asked(course.stage, "authorisations?after=XXX", "GET"), 400, 2010)
     refused(await asked(course.stage, "authorisations?after=MMR/%00", "GET"), 400, 2001)
+
+
+async def asked_for(stage: Stage, *, by: Caller = BURMESE, **changes: Any) -> httpx.Response:
+    """Somebody asks that a version is told."""
+    return await asked(stage, "authorisations", by=by, terms=terms(**changes))
+
+
+async def told_by_two(stage: Stage, **changes: Any) -> None:
+    """One of Myanmar's people asks that a version is told, and another approves it."""
+    first = await asked_for(stage, **changes)
+    assert first.status_code == 202, first.text
+    done = await approved(stage, first.json(), by=SECOND_BURMESE)
+    assert done.status_code == 200, done.text
+
+
+async def revoking(stage: Stage, name: str, *, by: Caller = BURMESE, version: int = 1) -> httpx.Response:
+    return await asked(stage, f"authorisations/MMR/{name}/revoke", by=by, version=version, reason="withdrawn")
+
+
+async def kept(stage: Stage) -> list[tuple[Any, ...]]:
+    """How much there is of authorisations, of what is asked for, and of the log."""
+    return await stage.rows(
+        "SELECT (SELECT count(*) FROM authorisation), (SELECT count(*) FROM authorisation_version),"
+        " (SELECT count(*) FROM authorisation_revocation), (SELECT count(*) FROM approval),"
+        " (SELECT count(*) FROM log_entry WHERE kind NOT LIKE 'access.%')"
+    )
+
+
+async def logged(stage: Stage, entry: int) -> tuple[str, dict[str, Any]]:
+    [(kind, record)] = await stage.rows(
+        f"SELECT kind, convert_from(record, 'UTF8') FROM log_entry JOIN log_record ON id = entry_id WHERE id = {entry}"
+    )
+    return kind, json.loads(record)
+
+
+async def test_one_asks_another_approves_and_the_version_is_told_by_the_operators_of_the_registry(stage: Stage) -> None:
+    wanted = terms(id="MMR-TOLD", quantity=1000)
+    first = await asked_for(stage, id="MMR-TOLD", quantity=1000)
+    assert first.status_code == 202, first.text
+    canonical = json.loads(first.json()["canonical"])
+    assert (canonical["act"], canonical["registry"]) == ("authorisation.tell", "MMR01")
+    assert canonical["parameters"] == {"registry": "MMR01", "terms": wanted}
+    refused(await asked(stage, "authorisations/MMR/MMR-TOLD", "GET"), 404, 3001)
+    done = await approved(stage, first.json(), by=SECOND_BURMESE)
+    assert done.json()["result"] == {"party": "MMR", "id": "MMR-TOLD", "version": 1}
+    found = await shown(stage, "MMR-TOLD", by=BURMESE)
+    [version] = found["versions"]
+    assert (version["terms"], version["told_by"]) == (wanted, "operator of MMR01")
+    assert (found["quantity"], found["drawn"], found["left"], found["revoked"]) == (1000, 0, 1000, None)
+    by = [BURMESE.id, SECOND_BURMESE.id]
+    assert await logged(stage, version["entry_id"]) == (
+        "authorisation.told", {"registry": "MMR01", "terms": wanted, "by": by}
+    )  # fmt: skip
+
+
+async def test_what_operators_told_is_relied_on_and_revoked_like_what_a_registry_told(course: Course) -> None:
+    stage, reference = course.stage, {"id": "MMR-USED", "version": 1}
+    await told_by_two(stage, id="MMR-USED", quantity=10)
+    units = under(block(1, 20, "USED"), reference)
+    await issued(course, units)
+
+    def proposed(first: int, last: int) -> dict[str, Any]:
+        return course.proposal(under(block(first, last, "USED"), reference), authorisation=reference)
+
+    good, beyond = proposed(1, 8), proposed(9, 11)
+    await course.propose(good, beyond)
+    await course.turn()
+    assert await stage.states([str(good["transfer"]), str(beyond["transfer"])]) == ["checked", "ending"]
+    assert (await shown(stage, "MMR-USED"))["left"] == 2
+    first = await revoking(stage, "MMR-USED")
+    assert first.status_code == 202, first.text
+    assert (await approved(stage, first.json(), by=SECOND_BURMESE)).json()["state"] == "approved"
+    end = (await shown(stage, "MMR-USED"))["revoked"]
+    assert (end["reason"], end["told_by"]) == ("withdrawn", "operator of MMR01")
+    kind, record = await logged(stage, end["entry_id"])
+    assert (kind, record["by"]) == ("authorisation.revoked", [BURMESE.id, SECOND_BURMESE.id])
+    late = proposed(12, 13)
+    await course.propose(late)
+    await course.turn()
+    [(codes,)] = await stage.rows(f"SELECT findings FROM transfer WHERE id = '{late['transfer']}'")
+    assert [finding["code"] for finding in codes] == [5103]
+    assert refused(await revoking(stage, "MMR-USED"), 422, 5103) == "authorisation: it is revoked already"
+    refused(await asked_for(stage, id="MMR-USED", version=2), 422, 5103)
+    await course.void([str(one["transfer"]) for one in (good, beyond, late)])
+
+
+async def test_one_person_alone_tells_and_revokes_nothing(stage: Stage) -> None:
+    await told_by_two(stage, id="MMR-ALONE")
+    for first in (await asked_for(stage, id="MMR-ALONE", version=2), await revoking(stage, "MMR-ALONE")):
+        assert first.status_code == 202, first.text
+        both = replace(BURMESE, id="burmese-both", scopes=OPERATOR | ROLES[Role.APPROVER])
+        refused(await approved(stage, first.json(), by=BURMESE), 403, 8001)
+        own = await asked_for(stage, by=both, id="MMR-ALONE-TOO")
+        refused(await approved(stage, own.json(), by=both), 403, 8001)
+    found = await shown(stage, "MMR-ALONE")
+    assert (len(found["versions"]), found["revoked"]) == (1, None)
+    refused(await asked(stage, "authorisations/MMR/MMR-ALONE-TOO", "GET"), 404, 3001)
+
+
+async def test_who_does_not_keep_the_partys_books_neither_tells_nor_learns_anything(stage: Stage) -> None:
+    await told_by_two(stage, id="MMR-OTHERS")
+    for by in (KOREAN, JAPANESE, MECHANISMS):
+        before = await kept(stage)
+        answers = [
+            await asked_for(stage, by=by, id="MMR-OTHERS", version=2),
+            await asked_for(stage, by=by, id="MMR-NEVER"),
+            await revoking(stage, "MMR-OTHERS", by=by),
+            await revoking(stage, "MMR-NEVER", by=by),
+        ]
+        for answer in answers:
+            refused(answer, 403, 8001)
+        assert len({answer.content for answer in answers}) == 1
+        assert await kept(stage) == before
+    refused(await revoking(stage, "MMR-NEVER"), 403, 8001)
+    refused(await revoking(stage, "MMR-NEVER", by=ONE), 404, 3001)
+
+
+async def test_a_person_of_another_party_approves_nothing_of_it(stage: Stage) -> None:
+    first = (await asked_for(stage, id="MMR-FOREIGN")).json()
+    foreign = Caller("korean-approver", True, Sight("KOR01", "KOR"), ROLES[Role.APPROVER])
+    refused(await approved(stage, first, by=foreign), 403, 8001)
+
+
+async def test_the_gateways_administrators_tell_for_every_party_and_it_says_so(stage: Stage) -> None:
+    await decided(stage, "authorisations", terms=terms(id="MMR-GATEWAY"))
+    await decided(stage, "authorisations", terms=terms(id="KOR-GATEWAY", party="KOR"))
+    assert [one["told_by"] for one in (await shown(stage, "MMR-GATEWAY"))["versions"]] == ["operator of GWY01"]
+
+
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
+    "a purpose": ({"purposes": "CORSIA"}, 2014, "purposes"),
+    "a Party": ({"parties": ["KOR", "XXX"]}, 2010, "parties"),
+    "a Party that authorises": ({"party": "XXX"}, 2010, "party"),
+    "a date": ({"date": "2026-02-30"}, 2014, "date"),
+    "a definition": ({"first_transfer_definition": "Export"}, 2014, "first_transfer_definition"),
+    "a definition that is missing": ({"first_transfer_definition": None}, 2015, "first_transfer_definition"),
+    "a cooperative approach": ({"cooperative_approach": "CA1"}, 2012, "cooperative_approach"),
+    "vintages": ({"vintages": {"first": 2019, "last": 2022}}, 2013, "vintages"),
+    "a quantity of nothing": ({"quantity": 0}, 2009, "quantity"),
+    "a skipped version": ({"version": 3}, 3006, "version"),
+    "a version told already": ({"version": 1}, 2004, "version"),
+    "a version told otherwise": ({"version": 1, "quantity": 7}, 2004, "version"),
+    "a quantity below what moved": ({"version": 2, "quantity": 8}, 5107, "quantity"),
+    "another approach of a change": ({"version": 2, "cooperative_approach": "CA0002"}, 2015, "cooperative_approach"),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def moved(course: Course) -> str:
+    """An authorisation under which 9 units are about to move."""
+    reference = {"id": "MMR-MOVED", "version": 1}
+    await told(course.source, terms(id="MMR-MOVED"))
+    units = under(block(1, 9, "MOVED"), reference)
+    await issued(course, units)
+    await course.propose(course.proposal(units, authorisation=reference))
+    await course.turn()
+    return "MMR-MOVED"
+
+
+@pytest.mark.parametrize("wrong", BAD)
+async def test_what_stands_against_a_version_is_said_before_anybody_is_asked(
+    stage: Stage, moved: str, wrong: str
+) -> None:
+    changes, code, field = BAD[wrong]
+    before = await kept(stage)
+    answer = await asked_for(stage, by=ONE, id=moved, **changes)
+    detail = refused(answer, 422, code)
+    assert detail.startswith(f"authorisation.{field}: ")
+    assert answer.json()["findings"] == [{"code": code, "detail": detail}]
+    assert await kept(stage) == before
+
+
+async def test_everything_that_is_wrong_is_listed(stage: Stage) -> None:
+    answer = await asked_for(stage, purposes="CORSIA", date="soon", quantity=-1)
+    found = [(one["code"], one["detail"].partition(":")[0]) for one in answer.json()["findings"]]
+    assert sorted(found) == [
+        (2009, "authorisation.quantity"), (2014, "authorisation.date"), (2014, "authorisation.purposes")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [{"period": None}, {"colour": "green"}, {"version": "1"}, {"kinds": "ITMOs"}], ids=str
+)
+async def test_what_has_not_the_form_of_terms_is_refused_as_that(stage: Stage, changes: dict[str, Any]) -> None:
+    before = await kept(stage)
+    refused(await asked_for(stage, **changes), 400, 2001)
+    assert await kept(stage) == before
+
+
+async def test_a_version_is_judged_again_when_it_is_approved_and_nothing_is_half_stored(course: Course) -> None:
+    stage = course.stage
+    await told_by_two(stage, id="MMR-LATE")
+    second = await asked_for(stage, id="MMR-LATE", version=2, quantity=5)
+    end = await revoking(stage, "MMR-LATE")
+    await told(course.source, terms(id="MMR-LATE", version=2, quantity=6))
+    before = (await kept(stage))[0][:3]
+    assert "2004" in refused(await approved(stage, second.json(), by=SECOND_BURMESE), 409, 3002)
+    assert (await kept(stage))[0][:3] == before
+    item = action("MEC01", "revocation", party="MMR", authorisation={"id": "MMR-LATE", "version": 2}, reason="over")
+    assert [one["state"] for one in (await course.source.say("action.notice", [item])).items] == ["recorded"]
+    assert "5103" in refused(await approved(stage, end.json(), by=SECOND_BURMESE), 409, 3002)
+    found = await shown(stage, "MMR-LATE")
+    assert ([one["told_by"] for one in found["versions"]], found["revoked"]["told_by"]) == (
+        ["operator of MMR01", "MEC01"], "MEC01"
+    )  # fmt: skip
+
+
+async def test_who_waited_for_an_authorisation_judges_by_what_was_told_meanwhile(stage: Stage) -> None:
+    await told_by_two(stage, id="MMR-RACE")
+    name, begun, let_on = ("MMR", "MMR-RACE"), asyncio.Event(), asyncio.Event()
+    wanted = {"registry": "MMR01", "terms": terms(id="MMR-RACE", version=2, quantity=5)}
+
+    async def telling(tx: db.Tx) -> None:
+        await commands.tell(tx, stage.gateway.node, wanted, ("one", "two"))
+        begun.set()
+        await let_on.wait()
+
+    first = asyncio.create_task(stage.run(telling))
+    await begun.wait()
+    waiting = asyncio.create_task(stage.run(lambda tx: store.known(tx, [name], alone=True)))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    let_on.set()
+    await first
+    assert (await waiting)[name].left == 5

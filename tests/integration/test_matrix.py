@@ -102,6 +102,14 @@ TABLE = {
         *READ, "counterparty all", shown="counterparty all", what='"id":"authorisations-1"',
         command="authorisations show",
     ),
+    "POST /api/v1/authorisations": Op(
+        *ACT, "counterparty all", people=True, body={"terms": terms(id="new", party="KOR")}, answers=(202,),
+        command="authorisations tell",
+    ),
+    "POST /api/v1/authorisations/{party}/{name:path}/revoke": Op(
+        *ACT, "counterparty all", people=True, body={"version": 1, "reason": "x"}, answers=(202,),
+        command="authorisations revoke",
+    ),
     "GET /api/v1/alarms": Op(*READ, shown=SIDES, command="alarms"),
     "GET /api/v1/records": Op(*READ, shown="", command="records"),
     "GET /api/v1/links": Op("links:read", EVERY_ROLE, shown="own all", what='"code":"MEC01"', command="links list"),
