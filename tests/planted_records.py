@@ -47,6 +47,22 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE owed SET peer = 'KOR01' WHERE peer = 'MEC01'"],
         {"owed"}, "it is owed to KOR01, and no message to it is stored",
     ),
+    "units that nobody accounts for": (
+        ["DELETE FROM unit_movement WHERE cause = {completed}"],
+        {"accounts"}, "0 of its 10 units are accounted for",
+    ),
+    "more units accounted for than moved": (
+        ["UPDATE unit_movement SET quantity = quantity + 1 WHERE cause = {completed}"],
+        {"accounts"}, "11 of its 10 units are accounted for",
+    ),
+    "units accounted for that never moved": (
+        ["UPDATE unit_movement SET cause = 'MEC01/never' WHERE cause = {completed}"],
+        {"accounts"}, "10 units are accounted for, and nothing has moved them",
+    ),
+    "units accounted for to another Party": (
+        ["UPDATE unit_movement SET acquiring_party = 'JPN' WHERE cause = {completed}"],
+        {"accounts"}, "1 of its rows name another action, Party, registry or entry",
+    ),
     "a record that was never made": (
         ["DELETE FROM action_record WHERE state = 'waiting'"],
         {"actions recorded"}, "its record for section KOR99 is missing",

@@ -1,13 +1,14 @@
-"""What happens inside one registry beside issuance: use, cancellation, and telling the gateway what is held.
+"""What happens inside one registry beside issuance: moves, first transfers, reversals; and telling what is held.
 
-Stored with the change, an ``action.notice`` tells the gateway; ``link.activate`` brings the opening balance.
+Stored with the change, an ``action.notice`` tells the gateway; ``link.activate`` brings the opening balance, and
+after it go the authorisations that were not told yet.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import books, clock, post, shapes, strictjson
+from . import authorisations, books, notices, post, shapes, strictjson
 from .database import Tx
 from .envelope import Draft, Outgoing
 from .registry import Registry
@@ -15,6 +16,12 @@ from .units import Declined, Holding
 
 #: Holdings read at a time for the opening balance: one message's worth.
 BALANCE_ROWS = shapes.MAX_ITEMS
+#: Account types units of each kind of move go to, and the code where they would not.
+MOVES: Mapping[str, tuple[range, int]] = {
+    "use": (range(200, 300), 5141),
+    "cancellation": (range(300, 400), 5141),
+    "adaptation": (range(410, 411), 5142),
+}
 
 
 async def move(
@@ -27,36 +34,89 @@ async def move(
     to_account: str,
     quantity: int,
     blocks: Sequence[Mapping[str, Any]],
+    said: Mapping[str, Any],
     announce: bool,
 ) -> tuple[str, list[Holding]]:
-    """Use or cancel free units (``kind`` "use" or "cancellation"); gives the action's id and the holdings."""
-    group = books.account_type(to_account) // 100
-    if group != {"use": 2, "cancellation": 3}[kind]:
-        raise Declined(5141, f"account {to_account} is not one for {kind}")
+    """Use, cancel or give to the Adaptation Fund (``kind``) free units; gives the action's id and the holdings.
+
+    ``said`` are members that the action of this kind has besides. Raises ``Declined``.
+    """
+    types, code = MOVES[kind]
+    if books.account_type(to_account) not in types:
+        raise Declined(code, f"account {to_account} is not one for {kind}")
     if books.account_type(account) // 100 not in (1, 4):
         raise Declined(4006, "the units are used or cancelled already")
-    if blocks:
-        taken = (await books.take_ranges(tx, party, account, [blocks]))[0]
-    else:
-        taken = (await books.take_quantities(tx, party, account, [quantity]))[0]
+    taken = await _take(tx, party, account, quantity, blocks)
     await books.ensure_accounts(tx, [(party, to_account, kind)])
     moved = [replace(unit, account=to_account) for unit in taken]
     await books.put(tx, moved)
-    action = f"A-{clock.uuid7()}"
-    await books.write_journal(tx, [(kind, action, party, account, sum(unit.quantity for unit in moved))])
+    members = {"party": party, "account": account, "to_account": to_account, **said}
+    return await _happened(tx, registry, kind, account, members, moved, announce=announce), moved
+
+
+async def transfer_first(
+    tx: Tx,
+    registry: Registry,
+    subtype: str,
+    party: str,
+    account: str,
+    quantity: int,
+    blocks: Sequence[Mapping[str, Any]],
+) -> tuple[str, list[Holding]]:
+    """Transfer units first where they are; they get identifiers here, unless they have some or others name them.
+
+    Whether they were first transferred before is not asked: the gateway judges it. Gives the action and the holdings.
+    """
+    taken = await _take(tx, party, account, quantity, blocks)
+    unnamed = [u for u in taken if u.itmo is None and registry.names(u.attributes["first_transferring_party"], party)]
+    others = [replace(unit, first_transferred=True) for unit in taken if unit not in unnamed]
+    moved = sorted([*others, *await books.name_holdings(tx, unnamed)], key=lambda unit: (unit.series, unit.first))
+    await books.put(tx, moved)
+    members = {"party": party, "subtype": subtype}
+    return await _happened(tx, registry, "first_transfer", account, members, moved), moved
+
+
+async def reverse(
+    tx: Tx, registry: Registry, party: str, blocks: Sequence[Mapping[str, Any]], *, resolved: bool
+) -> str:
+    """Tell of a reversal of removals, looked into or resolved; gives the action. No unit moves."""
+    members = {"blocks": list(blocks), "resolved": resolved}
+    told = notices.write("reversal", registry.books_of(party), notices.new_action(), members, len(blocks))
+    await notices.tell(tx, registry, [told])
+    return told.about
+
+
+async def _take(tx: Tx, party: str, account: str, quantity: int, blocks: Sequence[Mapping[str, Any]]) -> list[Holding]:
+    if blocks:
+        return (await books.take_ranges(tx, party, account, [blocks]))[0]
+    return (await books.take_quantities(tx, party, account, [quantity]))[0]
+
+
+async def _happened(
+    tx: Tx,
+    registry: Registry,
+    kind: str,
+    account: str,
+    members: Mapping[str, Any],
+    units: Sequence[Holding],
+    *,
+    announce: bool = True,
+) -> str:
+    """Write the journal's line of an action on units of one account, and tell it; gives the action."""
+    action, party = notices.new_action(), members["party"]
+    quantity = sum(unit.quantity for unit in units)
+    await books.write_journal(tx, [(kind, action, party, account, quantity)])
     if announce:
-        members = {
-            "party": party,
-            "account": account,
-            "to_account": to_account,
-            "blocks": [unit.block() for unit in moved],
-        }
-        await _announce(tx, registry, action, kind, members)
-    return action, moved
+        shown = {**members, "blocks": [unit.block() for unit in units]}
+        await notices.tell(tx, registry, [notices.write(kind, registry.books_of(party), action, shown, len(units))])
+    return action
 
 
 async def activate(tx: Tx, registry: Registry) -> tuple[list[Outgoing], int]:
-    """Store ``link.activate`` with everything held here, in parts of 1,000 positions; gives the messages."""
+    """Store ``link.activate`` with everything held here, in parts of 1,000 positions, then untold authorisations.
+
+    Gives the messages, and how many positions there are.
+    """
     positions = [
         strictjson.dumps({"kind": "position", "party": h.party, "account": h.account, "block": h.block()})
         for h in _joined(await books.everything(tx))
@@ -66,20 +126,9 @@ async def activate(tx: Tx, registry: Registry) -> tuple[list[Outgoing], int]:
     for part, start in enumerate(starts, 1):
         body = {"part": part, "of": len(starts)} if len(starts) > 1 else {}
         draft = Draft("link.activate", positions[start : start + BALANCE_ROWS], body)
-        messages.append(await post.store(tx, registry, draft, owed=True))
+        messages.append(await post.store(tx, registry, draft, owed=True, leads=True))
+    messages += await notices.tell(tx, registry, [], await authorisations.take_all_untold(tx))
     return messages, len(positions)
-
-
-async def _announce(tx: Tx, registry: Registry, action: str, kind: str, members: Mapping[str, Any]) -> None:
-    item = {
-        "kind": "action",
-        "action": action,
-        "type": kind,
-        "at": clock.now(),
-        "registry": registry.books_of(members["party"]),
-        **members,
-    }
-    await post.store(tx, registry, Draft("action.notice", [strictjson.dumps(item)]), owed=True)
 
 
 def _joined(holdings: Sequence[Holding]) -> Iterator[Holding]:

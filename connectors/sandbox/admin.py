@@ -6,25 +6,39 @@ What the books refuse is a 409 problem document with the code of the check table
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from . import accepting, actions, backup, books, issuing, listing, proposing, rotating, shapes, status
+from . import (
+    accepting,
+    actions,
+    admin_actions,
+    admin_authorisations,
+    authorisations,
+    backup,
+    books,
+    issuing,
+    listing,
+    proposing,
+    rotating,
+    shapes,
+    shares,
+    status,
+    told_actions,
+)
 from .accepting import set_policy
 from .books import plain
 from .database import Tx
-from .forms import Account, Issuances, Issue, Move, Policy, Transfers, shaped
+from .forms import Account, Issuances, Issue, Policy, Transfers, shaped
 from .issuing import Issuance
 from .proposing import Wish
 from .registry import ISSUING, Registry
 from .sender import Sender
-from .units import Holding
 
 #: Rows one listing gives.
 MAX_ROWS = 10_000
-#: Percent that the mechanism deducts: for overall mitigation, and the share of proceeds.
-DEDUCTIONS = (2, 5)
 #: Cooperative approach of what each kind issues. A stem of ITMO identifiers has one registry that counts it.
 APPROACHES = {"mechanism": "CA0001", "international": "CA0002", "services": "CA0003"}
 #: How long an activation waits for its receipt.
@@ -36,7 +50,9 @@ def router(registry: Registry, sender: Sender) -> APIRouter:
     changing = APIRouter(dependencies=[in_service(registry)])
     _operate(changing, registry, sender)
     _keep_books(changing, registry)
-    _move(changing, registry)
+    _set_policy(changing, registry)
+    admin_actions.add(changing, registry)
+    admin_authorisations.add(changing, registry)
     routes = APIRouter(prefix="/admin")
     routes.include_router(changing)
     _look(routes, registry)
@@ -82,6 +98,7 @@ def _operate(routes: APIRouter, registry: Registry, sender: Sender) -> None:
                 wish.quantity,
                 [block.model_dump() for block in wish.blocks],
                 wish.authorisation.model_dump() if wish.authorisation else None,
+                unchecked=wish.unchecked,
             )
             for wish in wanted.transfers
         ]
@@ -126,7 +143,7 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
     async def issue(wanted: Issue) -> dict[str, Any]:
         given = [_issuance(registry, wanted)]
         [(action, holdings)] = await database.run("admin.issue", lambda tx: issuing.issue(tx, registry, given))
-        return {"action": action, "holdings": _listed(holdings)}
+        return {"action": action, "holdings": listing.holdings(holdings)}
 
     @routes.post("/issuances", status_code=201)
     async def issue_many(wanted: Issuances) -> dict[str, Any]:
@@ -135,33 +152,8 @@ def _keep_books(routes: APIRouter, registry: Registry) -> None:
         return {"actions": len(issued), "quantity": sum(one.net for one in given)}
 
 
-def _move(routes: APIRouter, registry: Registry) -> None:
+def _set_policy(routes: APIRouter, registry: Registry) -> None:
     database = registry.database
-
-    async def move(name: str, kind: str, wanted: Move) -> dict[str, Any]:
-        action, holdings = await database.run(
-            name,
-            lambda tx: actions.move(
-                tx,
-                registry,
-                kind,
-                party=wanted.party,
-                account=wanted.account,
-                to_account=wanted.to_account,
-                quantity=wanted.quantity,
-                blocks=[block.model_dump() for block in wanted.blocks],
-                announce=wanted.announce,
-            ),
-        )
-        return {"action": action, "holdings": _listed(holdings)}
-
-    @routes.post("/use", status_code=201)
-    async def use(wanted: Move) -> dict[str, Any]:
-        return await move("admin.use", "use", wanted)
-
-    @routes.post("/cancel", status_code=201)
-    async def cancel(wanted: Move) -> dict[str, Any]:
-        return await move("admin.cancel", "cancellation", wanted)
 
     @routes.patch("/policy")
     async def change_policy(policy: Policy) -> dict[str, Any]:
@@ -178,6 +170,14 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     @routes.get("/records")
     async def recorded(after: str = "", limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000) -> dict[str, Any]:
         return {"records": await database.run("admin.look", lambda tx: listing.record_list(tx, after, limit))}
+
+    @routes.get("/authorisations")
+    async def known() -> dict[str, Any]:
+        return {"authorisations": await database.run("admin.look", authorisations.listed)}
+
+    @routes.get("/told_actions")
+    async def told() -> dict[str, Any]:
+        return {"actions": await database.run("admin.look", told_actions.listed)}
 
     @routes.get("/keys")
     async def keys() -> dict[str, Any]:
@@ -215,20 +215,16 @@ def _found(value: dict[str, Any] | None) -> dict[str, Any]:
     return value
 
 
-def _listed(holdings: list[Holding]) -> list[dict[str, Any]]:
-    return [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
-
-
 def _issuance(registry: Registry, wanted: Issue) -> Issuance:
-    """Make an issuance of a form: deductions are the mechanism's, and left out everywhere else, unless given."""
+    """Make an issuance of a form: deductions that are not given are the usual ones of its kind and host."""
     if registry.kind not in ISSUING:
         raise HTTPException(409, "this kind of registry does not issue")
-    usual = DEDUCTIONS if registry.kind == "mechanism" else (0, 0)
-    given = zip((wanted.omge_percent, wanted.sop_percent), usual, strict=True)
-    omge, sop = (own if percent is None else percent for percent, own in given)
-    gross = wanted.gross or issuing.gross_for(wanted.net or 0, omge, sop)
+    given = {"omge": wanted.omge_percent, "sop": wanted.sop_percent, "buffer": wanted.buffer_percent}
+    percent = {name: value for name, value in given.items() if value is not None}
+    taken = replace(shares.usual(registry.kind, wanted.party), **percent)
+    gross = wanted.gross or issuing.gross_for(wanted.net or 0, taken)
     attributes = _attributes(registry.kind, wanted)
-    return Issuance(attributes, wanted.series, wanted.account, gross, omge, sop, wanted.announce)
+    return Issuance(attributes, wanted.series, wanted.account, gross, taken, wanted.announce)
 
 
 def _attributes(kind: str, wanted: Issue) -> dict[str, Any]:

@@ -8,11 +8,12 @@ here. A unit that is debited leaves ``holding``; the journal keeps the quantity,
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import shapes, strictjson
 from .database import Row, Tx, columns
-from .units import Declined, Holding, cut_quantity, cut_ranges
+from .units import Declined, Holding, cut_quantity, cut_ranges, itmo_stem
 
 #: Holdings read at a time while units are picked.
 PICK_ROWS = 2000
@@ -90,8 +91,23 @@ async def take_ranges(
 ) -> list[list[Holding]]:
     """Take particular units out of an account; raises ``Declined`` 4003, 4004 or 4005."""
     await _alone(tx, party, account)
-    wanted = [(r["origin"]["registry"], r["origin"]["series"], r["first"], r["last"]) for rs in ranges for r in rs]
-    found = await tx.rows(
+    found = await _meeting(tx, [r for rs in ranges for r in rs])
+    if any((row["party"], row["account"]) != (party, account) for row in found):
+        raise Declined(4004, "units asked for are in another account")
+    return await _take(tx, found, ranges)
+
+
+async def take_anywhere(tx: Tx, ranges: Sequence[Mapping[str, Any]]) -> list[Holding]:
+    """Take particular units out of whatever accounts they are in; raises ``Declined`` 4003 or 4005."""
+    for party, account in sorted({(row["party"], row["account"]) for row in await _meeting(tx, ranges)}):
+        await _alone(tx, party, account)
+    return (await _take(tx, await _meeting(tx, ranges), [ranges]))[0]
+
+
+async def _meeting(tx: Tx, ranges: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Give, and lock, the holdings that share units with these ranges."""
+    wanted = [(r["origin"]["registry"], r["origin"]["series"], r["first"], r["last"]) for r in ranges]
+    return await tx.rows(
         _HELD + " JOIN (SELECT DISTINCT h.id FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])"
         " AS w (registry, name, first, last) JOIN series s ON s.registry = w.registry AND s.name = w.name"
         " JOIN holding h ON box(point(h.series, h.first), point(h.series + 0.5::float8, h.last))"
@@ -99,8 +115,9 @@ async def take_ranges(
         " ORDER BY h.id FOR UPDATE OF h",
         *columns(wanted, 4),
     )
-    if any((row["party"], row["account"]) != (party, account) for row in found):
-        raise Declined(4004, "units asked for are in another account")
+
+
+async def _take(tx: Tx, found: Sequence[Row], ranges: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Holding]]:
     if any(row["locked_by"] is not None for row in found):
         raise Declined(4005, "units asked for are locked by another transfer")
     stays, groups = cut_ranges([_holding(row) for row in found], ranges)
@@ -232,6 +249,35 @@ async def adopt(tx: Tx, blocks: Sequence[tuple[str, str, Mapping[str, Any]]]) ->
             )
         )
     return made
+
+
+async def relabel(tx: Tx, holdings: Sequence[Holding], changes: Mapping[str, Any]) -> list[Holding]:
+    """Give holdings the same units with these attributes changed."""
+    changed = [{**holding.attributes, **changes} for holding in holdings]
+    texts = [json.dumps(attributes, sort_keys=True) for attributes in changed]
+    digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in set(texts)}
+    ids = await _attribute_ids(tx, digests)
+    return [
+        replace(holding, attributes=attributes, attributes_id=ids[digests[text]])
+        for holding, attributes, text in zip(holdings, changed, texts, strict=True)
+    ]
+
+
+async def name_holdings(tx: Tx, holdings: Sequence[Holding]) -> list[Holding]:
+    """Give identifiers: serials from each stem's counter, one constant offset per holding."""
+    wanted: dict[str, int] = {}
+    for holding in holdings:
+        stem = itmo_stem(holding.attributes)
+        wanted[stem] = wanted.get(stem, 0) + holding.quantity
+    free = await name_units(tx, wanted)
+    ids = await itmo_ids(tx, set(wanted))
+    named = []
+    for holding in holdings:
+        stem = itmo_stem(holding.attributes)
+        offset = free[stem] - holding.first
+        free[stem] += holding.quantity
+        named.append(replace(holding, itmo=ids[stem], stem=stem, itmo_offset=offset, first_transferred=True))
+    return named
 
 
 async def name_units(tx: Tx, quantities: Mapping[str, int]) -> dict[str, int]:

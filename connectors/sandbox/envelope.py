@@ -35,6 +35,7 @@ INCOMING: dict[str, str | None] = {
     "transfer.settle": "settle",
     "transfer.closed": "closed",
     "action.record": "record",
+    "action.notice": "action",
     "link.keys": None,
     "status.query": None,
     "time.query": None,
@@ -276,6 +277,6 @@ def _own_items(payload: dict[str, Any], texts: list[str], kind: str | None) -> l
 
 
 def _subject(item: Item) -> str:
-    """Give what no two items of a message are about; two receipts or records only must not be the same text."""
-    alone = item.value["kind"] not in ("receipt", "record")
+    """Give what no two items of a message are about; two receipts, records, actions only must not be the same text."""
+    alone = item.value["kind"] not in ("receipt", "record", "action")
     return str(item.value.get("transfer") or item.value.get("request")) if alone else item.sha256

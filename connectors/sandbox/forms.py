@@ -84,7 +84,7 @@ class Issue(Closed):
     """An issuance; ``attributes`` replace single ones of the synthetic default.
 
     Either ``gross``, or ``net``: the smallest gross quantity that leaves it. Deductions that are not given are
-    those of the kind of registry.
+    those usual at the kind of registry for the host; removals may put a share into the reversal risk buffer.
     """
 
     activity: str
@@ -95,6 +95,7 @@ class Issue(Closed):
     series: Series
     omge_percent: int | None = Field(default=None, ge=0, le=100)
     sop_percent: int | None = Field(default=None, ge=0, le=100)
+    buffer_percent: int | None = Field(default=None, ge=0, le=100)
     account: AccountNumber = "100-1"
     authorisation: Authorisation | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
@@ -114,7 +115,10 @@ class Issuances(Closed):
 
 
 class TransferWish(Closed):
-    """A transfer to propose: ``blocks``, or ``quantity`` of any free units."""
+    """A transfer to propose: ``blocks``, or ``quantity`` of any free units.
+
+    ``unchecked`` lies: whatever is there is proposed, out of any account, authorised or not.
+    """
 
     party: PartyCode
     account: AccountNumber = "100-1"
@@ -123,6 +127,7 @@ class TransferWish(Closed):
     blocks: list[Range] = Field(default_factory=list)
     purpose: Literal["NDC", "IMP", "OP"] = "NDC"
     authorisation: Authorisation | None = None
+    unchecked: bool = False
 
 
 class Transfers(Closed):
@@ -130,17 +135,6 @@ class Transfers(Closed):
 
     transfers: list[TransferWish] = Field(min_length=1, max_length=MAX_TRANSFERS)
     one_message_each: bool = False
-
-
-class Move(Closed):
-    """Units to use or to cancel inside this registry."""
-
-    party: PartyCode
-    account: AccountNumber = "100-1"
-    to_account: AccountNumber
-    quantity: Serial
-    blocks: list[Range] = Field(default_factory=list)
-    announce: bool = True
 
 
 class Policy(Closed):

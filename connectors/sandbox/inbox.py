@@ -7,7 +7,20 @@ change nothing and are not stored. A refusal of a whole message is no verdict an
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from . import acquirer, backup, clock, envelope, outcomes, post, proposing, records, rotating, source, status
+from . import (
+    acquirer,
+    backup,
+    clock,
+    envelope,
+    outcomes,
+    post,
+    proposing,
+    records,
+    rotating,
+    source,
+    status,
+    told_actions,
+)
 from .database import Tx
 from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
 from .outcomes import Outcome
@@ -36,6 +49,7 @@ HANDLERS: Mapping[str, Handler] = {
     "transfer.settle": acquirer.settle,
     "transfer.closed": _closed,
     "action.record": records.record,
+    "action.notice": told_actions.take,
     "link.keys": rotating.announced,
 }
 #: What is taken by the international registry alone.

@@ -1,26 +1,30 @@
 """Issuance, one or ten thousand at a time: the same few statements over arrays, in one transaction.
 
-It deducts the share for overall mitigation (OMGE, cancelled in 320-1) and the share of proceeds for adaptation
-(SOP, held in 410-1), each rounded up: 58,428 gross at 2 % and exempt from SOP gives 1,169 cancelled and 57,259 net.
-Serials are synthetic and run through net, SOP, OMGE; units under the units are those of the net block alone. The
-``action.notice`` that tells the gateway is stored with the change, and names what was issued ``synthetic``.
+It deducts the share for overall mitigation (OMGE, cancelled in 320-1), the share of proceeds for adaptation (SOP,
+held in 410-1) and what removals put into the reversal risk buffer (held in 420-1), each rounded up: 58,428 gross at
+2 % and exempt from SOP gives 1,169 cancelled and 57,259 net. Serials are synthetic and run through net, SOP, OMGE,
+buffer; units under the units are those of the net block alone. The
+``action.notice`` that tells the gateway is stored with the change, and names what was issued ``synthetic``; the
+authorisations it rests on go before it in the same message, once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import batches, books, clock, post, shapes, strictjson
+from . import authorisations, books, first_transfers, notices, shapes
+from .authorisations import Ref, Terms
 from .batches import Written
 from .database import Tx, columns
-from .envelope import Draft
 from .registry import Registry
+from .shares import Shares
 from .strictjson import MAX_INTEGER
 from .units import Declined, Holding
 
 #: Where the deductions at issuance go.
 OMGE_ACCOUNT = "320-1"
 SOP_ACCOUNT = "410-1"
+BUFFER_ACCOUNT = "420-1"
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,7 @@ class Issuance:
     series: str
     account: str
     gross: int
-    omge_percent: int
-    sop_percent: int
+    shares: Shares
     announce: bool
 
     @property
@@ -41,32 +44,21 @@ class Issuance:
         return str(self.attributes["first_transferring_party"])
 
     @property
-    def deducted(self) -> tuple[int, int]:
-        """The shares for overall mitigation and of proceeds."""
-        return deductions(self.gross, self.omge_percent, self.sop_percent)
-
-    @property
     def net(self) -> int:
         """What is left."""
-        return self.gross - sum(self.deducted)
+        return self.gross - sum(self.shares.of(self.gross))
 
 
-def deductions(gross: int, omge_percent: int, sop_percent: int) -> tuple[int, int]:
-    """Give the two deductions from a gross quantity, each rounded up."""
-    return -(-gross * omge_percent // 100), -(-gross * sop_percent // 100)
-
-
-def gross_for(net: int, omge_percent: int, sop_percent: int) -> int:
+def gross_for(net: int, shares: Shares) -> int:
     """Give the smallest gross quantity that leaves ``net``; raises ``Declined`` (2009) where none does.
 
-    Of one unit more, none, one or two go to the deductions, so what is left changes by at most one and no number
-    is left out.
+    The first one tried leaves no more than that, less cannot do, and one unit more adds at most one to what is left.
     """
-    kept = 100 - omge_percent - sop_percent
+    kept = 100 - shares.omge - shares.sop - shares.buffer
     if kept < 1:
         raise Declined(2009, "nothing would be left after the deductions")
     gross = -(-net * 100 // kept)
-    while gross - sum(deductions(gross, omge_percent, sop_percent)) != net:
+    while gross - sum(shares.of(gross)) != net:
         gross += 1
     return gross
 
@@ -79,17 +71,18 @@ async def issue(tx: Tx, registry: Registry, wanted: Sequence[Issuance]) -> list[
     for one in wanted:
         _check(one)
     owners = [registry.books_of(one.party) for one in wanted]
+    terms = await authorisations.ensure(tx, registry, [one.attributes for one in wanted])
     firsts = await _next_serials(tx, wanted, owners)
     blocks = [_blocks(one, owner, first) for one, owner, first in zip(wanted, owners, firsts, strict=True)]
     adopted = [block for group in blocks for block in group]
     await books.ensure_accounts(tx, [(party, number, "synthetic") for party, number, _ in adopted])
-    holdings = await books.adopt(tx, adopted)
+    holdings = await _named(tx, await books.adopt(tx, adopted), terms)
     await books.put(tx, holdings)
     left = iter(holdings)
-    issued = [(f"A-{clock.uuid7()}", [next(left) for _ in group]) for group in blocks]
+    issued = [(notices.new_action(), [next(left) for _ in group]) for group in blocks]
     await _write(tx, issued)
-    told = zip(wanted, owners, issued, strict=True)
-    await _announce(tx, registry, [_notice(owner, *made) for one, owner, made in told if one.announce])
+    told = [_notice(owner, *made) for one, owner, made in zip(wanted, owners, issued, strict=True) if one.announce]
+    await _announce(tx, registry, [one for one in wanted if one.announce], told)
     return issued
 
 
@@ -101,9 +94,10 @@ def _check(wanted: Issuance) -> None:
 
 
 def _blocks(wanted: Issuance, owner: str, first: int) -> list[tuple[str, str, Mapping[str, Any]]]:
-    (omge, sop), given = wanted.deducted, wanted.attributes
+    (omge, sop, buffer), given = wanted.shares.of(wanted.gross), wanted.attributes
     without = {name: value for name, value in given.items() if name != "underlying"}
     parts = [(wanted.account, wanted.net, given), (SOP_ACCOUNT, sop, without), (OMGE_ACCOUNT, omge, without)]
+    parts.append((BUFFER_ACCOUNT, buffer, without))
     origin = {"registry": owner, "series": wanted.series}
     blocks: list[tuple[str, str, Mapping[str, Any]]] = []
     for account, quantity, attributes in parts:
@@ -138,6 +132,17 @@ async def _next_serials(tx: Tx, wanted: Sequence[Issuance], owners: Sequence[str
     return firsts
 
 
+async def _named(tx: Tx, holdings: Sequence[Holding], terms: Mapping[Ref, Terms]) -> list[Holding]:
+    """Give identifiers to the units, those deducted too, that are first transferred by being issued."""
+    itmos = iter(await books.name_holdings(tx, [h for h in holdings if _issued_as_itmo(h, terms)]))
+    return [next(itmos) if _issued_as_itmo(holding, terms) else holding for holding in holdings]
+
+
+def _issued_as_itmo(holding: Holding, terms: Mapping[Ref, Terms]) -> bool:
+    ref = authorisations.ref_of(holding.attributes)
+    return ref is not None and first_transfers.by_issuance(terms[ref])
+
+
 async def _write(tx: Tx, issued: Sequence[tuple[str, list[Holding]]]) -> None:
     held = [(action, h) for action, holdings in issued for h in holdings]
     lines = [("issuance", action, h.party, h.account, h.quantity) for action, h in held]
@@ -150,18 +155,13 @@ def _is_cancelled(holding: Holding) -> bool:
 
 
 def _notice(owner: str, action: str, holdings: Sequence[Holding]) -> Written:
-    item = {
-        "kind": "action",
-        "action": action,
-        "type": "issuance",
-        "at": clock.now(),
-        "registry": owner,
-        "positions": [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings],
-        "synthetic": True,
-    }
-    return Written(action, strictjson.dumps(item), len(holdings))
+    positions = [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
+    members = {"positions": positions, "synthetic": True}
+    return notices.write("issuance", owner, action, members, len(holdings))
 
 
-async def _announce(tx: Tx, registry: Registry, notices: Sequence[Written]) -> None:
-    for batch in batches.batches(notices):
-        await post.store(tx, registry, Draft("action.notice", [notice.text for notice in batch]), owed=True)
+async def _announce(tx: Tx, registry: Registry, announced: Sequence[Issuance], told: Sequence[Written]) -> None:
+    """Tell of issuances, and first of the authorisations they are under and the gateway was not told of."""
+    refs = [authorisations.ref_of(one.attributes) for one in announced]
+    untold = await authorisations.take_untold(tx, {ref[:2] for ref in refs if ref})
+    await notices.tell(tx, registry, told, untold)

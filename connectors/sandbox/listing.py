@@ -1,10 +1,12 @@
 """The books as an operator reads them: totals, accounts, holdings, transfers, messages."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from . import books, clock
 from .database import Tx
 from .registry import Registry
+from .units import Holding
 
 #: Where a unit is, by account type: use accounts are 2xx, cancellation accounts 3xx, all others hold.
 _TOTALS = """
@@ -101,3 +103,8 @@ async def message(tx: Tx, message_id: str) -> dict[str, Any] | None:
         "SELECT id::text AS id, seq, type, owed, attempts, answer_jws, answer_items FROM sent WHERE id = %s",
         message_id,
     )
+
+
+def holdings(held: Iterable[Holding]) -> list[dict[str, Any]]:
+    """Show holdings as the calls that make or move them answer."""
+    return [{"party": h.party, "account": h.account, "block": h.block()} for h in held]

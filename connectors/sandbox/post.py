@@ -13,9 +13,18 @@ from .signature import digest, segment
 
 
 async def store(
-    tx: Tx, registry: Registry, draft: Draft, *, answers: str | None = None, owed: bool = False
+    tx: Tx,
+    registry: Registry,
+    draft: Draft,
+    *,
+    answers: str | None = None,
+    owed: bool = False,
+    leads: bool = False,
 ) -> Outgoing:
-    """Sign and store a message; ``answers`` makes it the answer every repetition of that message gets."""
+    """Sign and store a message; ``answers`` makes it the answer every repetition of that message gets.
+
+    What rests on a message that ``leads`` is sent when it is receipted (``sender``).
+    """
     numbered = await tx.one(
         "INSERT INTO stream (peer, last_seq) VALUES (%s, 1)"
         " ON CONFLICT (peer) DO UPDATE SET last_seq = stream.last_seq + 1 RETURNING last_seq",
@@ -24,8 +33,8 @@ async def store(
     seq = numbered["last_seq"] if numbered else None
     message = compose(draft, registry.key, registry.code, registry.gateway, seq)
     await tx.execute(
-        "INSERT INTO sent (id, seq, type, content_type, jws, body, answers, owed, expires_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO sent (id, seq, type, content_type, jws, body, answers, owed, leads, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         message.id,
         seq,
         message.type,
@@ -34,6 +43,7 @@ async def store(
         message.body,
         answers,
         owed,
+        leads,
         message.expires_at,
     )
     tx.wakes_sender = tx.wakes_sender or owed

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from . import batches, books, post, shapes, strictjson, transfers
+from . import authorisations, batches, books, post, shapes, strictjson, transfers
+from .authorisations import Name
 from .batches import Written
 from .clock import uuid7
 from .database import Tx
@@ -30,7 +31,10 @@ Authorisation = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """One transfer asked for: ``blocks`` name the units, otherwise ``quantity`` of any free ones go."""
+    """One transfer asked for: ``blocks`` name the units, otherwise ``quantity`` of any free ones go.
+
+    ``unchecked``: whatever is there is proposed, out of any account, under no authorisation if need be.
+    """
 
     party: str
     account: str
@@ -40,6 +44,7 @@ class Wish:
     blocks: Sequence[Mapping[str, Any]] = ()
     authorisation: Authorisation | None = None
     request: str | None = None
+    unchecked: bool = False
 
 
 async def propose(tx: Tx, registry: Registry, wishes: Sequence[Wish], *, each_alone: bool = False) -> list[str]:
@@ -53,9 +58,10 @@ async def propose(tx: Tx, registry: Registry, wishes: Sequence[Wish], *, each_al
     await books.put(tx, held)
     entries = [("lock", i, w.party, w.account, w.quantity) for i, w in zip(ids, wishes, strict=True)]
     await books.write_journal(tx, entries)
+    latest = await _latest(tx, held)
     rows, proposals = [], []
     for transfer, wish, group in zip(ids, wishes, units, strict=True):
-        value = _item(registry, transfer, wish, group)
+        value = _item(registry, transfer, wish, group, latest)
         text = strictjson.dumps(value)
         names = ("transferring", "acquiring", "purpose", "quantity", "authorisation")
         rows.append((transfer, {name: value[name] for name in names}, digest(text)))
@@ -122,7 +128,8 @@ async def _take(tx: Tx, wishes: Sequence[Wish]) -> list[list[Holding]]:
         if wish.blocks and named != wish.quantity:
             raise Declined(2009, "the quantity is not that of the blocks")
         kinds.setdefault((wish.party, wish.account, bool(wish.blocks)), []).append(index)
-    await _check_accounts(tx, {(party, account) for party, account, _ in kinds})
+    checked = {(wish.party, wish.account) for wish in wishes if not wish.unchecked}
+    await _check_accounts(tx, {(party, account) for party, account, _ in kinds}, checked)
     units: list[list[Holding]] = [[] for _ in wishes]
     # Particular serials first: a quantity takes any units and must not take those.
     for (party, account, by_serial), indices in sorted(kinds.items(), key=lambda kind: not kind[0][2]):
@@ -135,22 +142,39 @@ async def _take(tx: Tx, wishes: Sequence[Wish]) -> list[list[Holding]]:
     return units
 
 
-async def _check_accounts(tx: Tx, accounts: set[tuple[str, str]]) -> None:
+async def _check_accounts(tx: Tx, accounts: set[tuple[str, str]], checked: set[tuple[str, str]]) -> None:
     is_open = await books.accounts_open(tx, accounts)
     for party, account in accounts:
         if (party, account) not in is_open:
             raise Declined(4011, f"no account {account} of {party}")
         if not is_open[party, account]:
             raise Declined(4013, f"account {account} of {party} is closed")
-        if books.account_type(account) != 100:
+        if books.account_type(account) != 100 and (party, account) in checked:
             raise Declined(5122, f"units in account {account} cannot be transferred")
 
 
-def _item(registry: Registry, transfer: str, wish: Wish, units: Sequence[Holding]) -> dict[str, Any]:
+async def _latest(tx: Tx, units: Sequence[Holding]) -> dict[Name, int]:
+    """Give the latest version known here of each authorisation that units not first transferred yet are under."""
+    refs = [authorisations.ref_of(unit.attributes) for unit in units if not unit.first_transferred]
+    return await authorisations.latest(tx, {ref[:2] for ref in refs if ref})
+
+
+def _authorisation(unit: Holding, latest: Mapping[Name, int]) -> Authorisation | None:
+    """Say what a unit moves under: until it is first transferred changes apply to it, afterwards they do not."""
+    ref = authorisations.ref_of(unit.attributes)
+    if ref is None:
+        return None
+    party, name, version = ref
+    return {"id": name, "version": version if unit.first_transferred else latest.get((party, name), version)}
+
+
+def _item(
+    registry: Registry, transfer: str, wish: Wish, units: Sequence[Holding], latest: Mapping[Name, int]
+) -> dict[str, Any]:
     if len(units) > shapes.MAX_BLOCKS:
         raise Declined(2005, "the transfer would have more than 3,000 blocks")
-    authorisations = [wish.authorisation or unit.attributes["authorisation"] for unit in units]
-    if not authorisations[0] or any(a != authorisations[0] for a in authorisations):
+    under = [wish.authorisation or _authorisation(unit, latest) for unit in units]
+    if not wish.unchecked and (not under[0] or any(one != under[0] for one in under)):
         raise Declined(5101, "the units are not under one authorisation")
     return {
         "kind": "propose",
@@ -159,7 +183,7 @@ def _item(registry: Registry, transfer: str, wish: Wish, units: Sequence[Holding
         "transferring": {"registry": registry.books_of(wish.party), "party": wish.party, "account": wish.account},
         "acquiring": dict(wish.acquiring),
         "purpose": wish.purpose,
-        "authorisation": authorisations[0],
+        "authorisation": under[0],
         "quantity": wish.quantity,
         "blocks": [unit.block() for unit in units],
     }

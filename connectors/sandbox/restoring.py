@@ -152,7 +152,7 @@ async def _acquirer(tx: Tx, registry: Registry, transfer: str, row: Row | None, 
 
 async def _serve_again(tx: Tx, registry: Registry, said_already: AbstractSet[str]) -> None:
     await backup.serve_again(tx)
-    owed = await tx.rows("SELECT id, type, jws, content_type, body FROM sent WHERE owed ORDER BY seq")
+    owed = await tx.rows("SELECT id, type, jws, content_type, body, leads FROM sent WHERE owed ORDER BY seq")
     old = [row for row in owed if segment(row["jws"].split(".")[0])["kid"] != registry.key.kid]
     await tx.execute("UPDATE sent SET owed = false WHERE id = ANY(%s)", [row["id"] for row in old])
     for row in old:
@@ -167,7 +167,7 @@ async def _sign_anew(tx: Tx, registry: Registry, sent: Row, said_already: Abstra
     step = sent["type"].removeprefix("transfer.")
     if step == sent["type"]:
         body = segment(sent["jws"].split(".")[1])["body"]
-        await post.store(tx, registry, Draft(step, texts, body), owed=True)
+        await post.store(tx, registry, Draft(step, texts, body), owed=True, leads=sent["leads"])
         return
     role = SOURCE if step == "propose" else STATEMENTS[step][1]
     ids = [item["transfer"] for item in map(strictjson.loads, texts) if item["kind"] == step]

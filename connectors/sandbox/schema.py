@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS journal (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now(),
   entry text NOT NULL CHECK (entry IN
-    ('issuance', 'lock', 'unlock', 'debit', 'credit', 'use', 'cancellation')),
+    ('issuance', 'lock', 'unlock', 'debit', 'credit', 'use', 'cancellation', 'adaptation', 'first_transfer')),
   reference text NOT NULL,
   party text NOT NULL,
   account text NOT NULL,
@@ -80,6 +80,22 @@ CREATE TABLE IF NOT EXISTS crediting (
   at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Versions of authorisations of the Parties whose books are kept here; item is the text that tells of one.
+CREATE TABLE IF NOT EXISTS authorisation (
+  party text NOT NULL,
+  id text NOT NULL,
+  version bigint NOT NULL CHECK (version >= 1),
+  terms jsonb NOT NULL,
+  item text NOT NULL,
+  told boolean NOT NULL DEFAULT false,
+  revoked boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (party, id, version)
+);
+CREATE INDEX IF NOT EXISTS authorisation_untold ON authorisation (party, id) WHERE NOT told;
+
+-- Use and cancellation elsewhere of units hosted here, as the gateway told of them.
+CREATE TABLE IF NOT EXISTS told_action (action text COLLATE "C" PRIMARY KEY, item text NOT NULL);
+
 CREATE TABLE IF NOT EXISTS stream (peer text PRIMARY KEY, last_seq bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS sent (
   id uuid PRIMARY KEY,
@@ -90,6 +106,8 @@ CREATE TABLE IF NOT EXISTS sent (
   body bytea NOT NULL,
   answers uuid UNIQUE,
   owed boolean NOT NULL,
+  -- What rests on it is sent when it is receipted: parts of a balance on those before, notices on all of these.
+  leads boolean NOT NULL DEFAULT false,
   expires_at timestamptz,
   attempts integer NOT NULL DEFAULT 0,
   next_at timestamptz NOT NULL DEFAULT now(),
@@ -98,6 +116,7 @@ CREATE TABLE IF NOT EXISTS sent (
   at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS sent_owed ON sent (next_at, seq) WHERE owed;
+CREATE INDEX IF NOT EXISTS sent_leading ON sent (seq) WHERE owed AND leads;
 -- Without sha256: a message seen only as it was carried inside another.
 CREATE TABLE IF NOT EXISTS received (
   id uuid PRIMARY KEY,
@@ -197,6 +216,8 @@ CREATE OR REPLACE TRIGGER journal_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON j
 CREATE OR REPLACE TRIGGER crediting_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON crediting
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE OR REPLACE TRIGGER record_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER told_action_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON told_action
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE OR REPLACE TRIGGER record_block_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON record_block
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

@@ -174,13 +174,17 @@ def _settled(answer: Message) -> bool:
 
 
 async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Row], float]:
-    """Write what came back; gives what to send now. Parts of an opening balance wait for the part before them."""
+    """Write what came back; gives what to send now.
+
+    A part of an opening balance waits for the parts before it, a notice for all that ``leads`` before it.
+    """
     await _write(tx, results)
     due = await tx.rows(
         "SELECT id::text AS id, type, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
         " AND (expires_at IS NULL OR expires_at > %s) AND NOT id = ANY(%s::uuid[])"
-        " AND NOT (type = 'link.activate' AND EXISTS (SELECT FROM sent AS part WHERE part.owed"
-        " AND part.type = 'link.activate' AND part.seq < sent.seq)) ORDER BY seq LIMIT %s",
+        " AND seq <= coalesce(CASE type"
+        " WHEN 'link.activate' THEN (SELECT min(seq) FROM sent WHERE owed AND leads AND type = 'link.activate')"
+        " WHEN 'action.notice' THEN (SELECT min(seq) FROM sent WHERE owed AND leads) END, seq) ORDER BY seq LIMIT %s",
         clock.present(),
         busy,
         max(AT_ONCE - len(busy), 0),

@@ -164,6 +164,25 @@ _recorded_disposal = _record(
     {**_recorded, "type": _one_of("Use", "Cancellation"), "account": is_account, "to_account": is_account}
 )
 
+_years = _record({"first": lambda value: type(value) is int, "last": lambda value: type(value) is int})
+_told: dict[str, Check] = {
+    "kind": _is_code,
+    "action": _recorded["action"],
+    "at": is_time,
+    "registry": is_link_code,
+    "party": is_party,
+    "account": is_account,
+    "to_account": is_account,
+    "blocks": _list_of(is_block, 1),
+}
+_told_use = _record(
+    {**_told, "type": _one_of("use")},
+    {"year": lambda value: type(value) is int, "ndc_period": _years, "entity": _is_text},
+)
+_told_cancellation = _record(
+    {**_told, "type": _one_of("cancellation")}, {"purpose": _one_of("OP", "OMGE", "other"), "entity": _is_text}
+)
+
 _request = {
     "transferring": _address,
     "acquiring": _address,
@@ -244,6 +263,7 @@ ITEMS: dict[str, Check] = {
         }
     ),
     "record": lambda value: _recorded_transfer(value) or _recorded_disposal(value),
+    "action": lambda value: _told_use(value) or _told_cancellation(value),
     "receipt": _record(
         {"kind": _is_code, "item": is_hash, "state": _is_text, "findings": _findings},
         {"transfer": is_transfer},
@@ -289,6 +309,7 @@ BODIES: dict[str, Check] = {
     "transfer.settle": _evidence_only,
     "transfer.closed": _evidence_only,
     "action.record": _nothing,
+    "action.notice": _nothing,
     "receipt": _nothing,
     "refusal": _record({"findings": _list_of(_finding, 1)}),
     "status.query": _status_query,

@@ -15,11 +15,12 @@ from .accepting import policy, terms_of
 from .database import Row, Tx
 from .envelope import Message
 from .evidence import Evidence, Item
+from .first_transfers import by_leaving
 from .keys import KeysMissing
 from .outcomes import Finding, Outcome, finding, later, said
 from .registry import Registry
 from .transfers import SOURCE
-from .units import Declined, Holding, itmo_range, itmo_stem
+from .units import Declined, Holding
 
 
 async def commit(tx: Tx, registry: Registry, message: Message) -> list[Outcome]:
@@ -162,7 +163,8 @@ async def _debit(
     # R12: the units leave, the row moves on and the release is stored in the caller's one transaction.
     gone = await books.debit(tx, list(orders))
     first_named = {
-        transfer: [u for u in gone[transfer] if _first_transfer(registry, rows[transfer], u)] for transfer in orders
+        transfer: [unit for unit in gone[transfer] if by_leaving(registry, rows[transfer]["terms"], unit)]
+        for transfer in orders
     }
     named = await _name(tx, first_named)
     now = clock.now()
@@ -184,33 +186,14 @@ async def _debit(
     return texts
 
 
-def _first_transfer(registry: Registry, row: Row, unit: Holding) -> bool:
-    """Say whether this move is the unit's first international transfer towards an NDC.
-
-    Units of the registry services are first transferred by leaving them, wherever they go.
-    """
-    terms, host = row["terms"], unit.attributes["first_transferring_party"]
-    abroad = terms["purpose"] == "NDC" and terms["acquiring"]["party"] != host
-    here = registry.names(host, terms["transferring"]["party"])
-    return here and not unit.first_transferred and (abroad or registry.kind == "services")
-
-
 async def _name(tx: Tx, units: Mapping[str, Sequence[Holding]]) -> dict[str, list[dict[str, Any]]]:
-    """Give identifiers: serials from each stem's counter, one constant offset per block."""
-    wanted: dict[str, int] = {}
-    for unit in (unit for group in units.values() for unit in group):
-        stem = itmo_stem(unit.attributes)
-        wanted[stem] = wanted.get(stem, 0) + unit.quantity
-    free = await books.name_units(tx, wanted)
-    named: dict[str, list[dict[str, Any]]] = {transfer: [] for transfer in units}
-    for transfer, group in units.items():
-        for unit in group:
-            stem = itmo_stem(unit.attributes)
-            first, free[stem] = free[stem], free[stem] + unit.quantity
-            origin = {"registry": unit.registry, "series": unit.name}
-            itmo = itmo_range(stem, first, first + unit.quantity - 1)
-            named[transfer].append({"origin": origin, "first": unit.first, "last": unit.last, "itmo": itmo})
-    return named
+    """Give identifiers to the units of each transfer, and write them as the release shows them."""
+    named = iter(await books.name_holdings(tx, [unit for group in units.values() for unit in group]))
+    blocks = {transfer: [next(named).block() for _ in group] for transfer, group in units.items()}
+    members = ("origin", "first", "last", "itmo")
+    return {
+        transfer: [{name: block[name] for name in members} for block in group] for transfer, group in blocks.items()
+    }
 
 
 async def _catch_up(tx: Tx, registry: Registry, message: Message, item: Item) -> Outcome:

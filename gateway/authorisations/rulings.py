@@ -18,7 +18,7 @@ from gateway.domain.facts import Held
 from gateway.domain.identifiers import AccountType
 from gateway.domain.levies import Rounding
 from gateway.domain.nomenclature import UnitType
-from gateway.domain.units import Attributes
+from gateway.domain.units import Attributes, Block
 from gateway.holdings.announced import Announced, Ruling
 from gateway.holdings.book import Move
 
@@ -81,8 +81,10 @@ def _issuance(
         if known is None or kind is None or not held:
             moves.append(move)
             continue
-        day = datetime.combine(known.current.given_on, time(), UTC)
-        at = value.at if kind is FirstTransfer.ISSUANCE else max(day, min(day, value.at))
+        if known.revoked:
+            found.append(_revoked(move.block))
+        given = datetime.combine(known.current.given_on, time(), UTC)
+        at = value.at if kind is FirstTransfer.ISSUANCE else given
         moves.append(replace(move, first_transferred_at=at, relied_on=known.current.version))
         fresh[id(known)] = known, fresh.get(id(known), (known, 0))[1] + move.block.quantity
         first = kind
@@ -139,6 +141,8 @@ def _first_transfer(one: Announced, value: FirstTransferred, there: Sequence[Seq
             continue
         if first_transfer.defined(known.current) != value.subtype:
             found.append(Finding(5134, (move.block.range,), "the authorisation defines first transfer otherwise"))
+        if known.revoked:
+            found.append(_revoked(move.block))
         moves.append(replace(move, relied_on=known.current.version))
         new = sum(p.quantity for h in pieces if h.relied_on is None and (p := h.block.intersect(move.block)))
         fresh[id(known)] = known, fresh.get(id(known), (known, 0))[1] + new
@@ -147,6 +151,10 @@ def _first_transfer(one: Announced, value: FirstTransferred, there: Sequence[Seq
         for known, quantity in fresh.values():
             drawn.draw(one, known, quantity) if quantity else None
     return Ruling(merged(found), tuple(moves), FirstTransfer(value.subtype))
+
+
+def _revoked(block: Block) -> Finding:
+    return Finding(5103, (block.range,), "the authorisation is revoked: no unit is first transferred under it any more")
 
 
 def _beyond(fresh: Mapping[int, tuple[Authorised, int]]) -> list[Finding]:

@@ -30,6 +30,8 @@ _COMMANDS = {
     "transfers": "transfers:app",
     "authorisations": "authorisations:app",
     "books": "books:books",
+    "actions": "actions:actions",
+    "adjustments": "adjustments:adjustments",
     "records": "records:records",
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",

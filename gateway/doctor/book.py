@@ -47,6 +47,18 @@ class Movement:
     unclaimed: tuple[str, ...]
 
 
+def accounts(found: Any, _scene: Scene) -> Iterable[Remark]:
+    """Every completed transfer, use and cancellation is accounted for once, with all its units, and nothing else is."""
+    if found.quantity is None:
+        yield finding(f"{found.said:,} units are accounted for, and nothing has moved them", cause=found.cause)
+        return
+    about = {"cause": found.cause, "entry": found.entry_id}
+    if found.said != found.quantity:
+        yield finding(f"{found.said:,} of its {found.quantity:,} units are accounted for", **about)
+    if found.others:
+        yield finding(f"{found.others} of its rows name another action, Party, registry or entry", **about)
+
+
 async def movements(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[Movement]:
     """Every entry that moved something in the book, or should have."""
     entry: int | None = None

@@ -45,6 +45,38 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
+def accounted(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every completed transfer, every use and cancellation, and whatever else units are accounted for under.
+
+    ``quantity`` is what the cause moved (none: there is no such cause), ``said`` what its rows add up to, ``others``
+    how many of these rows name another kind of action, Party, registry or log entry than the cause.
+    """
+    return stream(
+        tx,
+        """
+        WITH done AS (
+          SELECT t.id AS cause, true AS due, ARRAY['First transfer', 'Transfer'] AS types,
+                 t.transferring_party AS party, t.transferring_registry AS registry,
+                 t.acquiring_party, t.acquiring_registry, t.quantity, e.entry_id
+          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.event = 'credited'
+          WHERE t.state = 'completed'
+          UNION ALL
+          SELECT registry || '/' || action, type IN ('use', 'cancellation'),
+                 CASE WHEN type IN ('use', 'cancellation') THEN ARRAY[initcap(type)] END,
+                 CAST(item AS json) ->> 'party', registry, NULL, NULL, quantity, entry_id
+          FROM action WHERE type <> 'opening'
+        )
+        SELECT coalesce(d.cause, m.cause) AS cause, d.quantity, d.entry_id, coalesce(sum(m.quantity), 0) AS said,
+               count(*) FILTER (WHERE m.id IS NOT NULL AND (m.type <> ALL(d.types) OR
+                 (m.party, m.registry, m.acquiring_party, m.acquiring_registry, m.entry_id) IS DISTINCT FROM
+                 (d.party, d.registry, d.acquiring_party, d.acquiring_registry, d.entry_id))) AS others
+        FROM done d FULL JOIN unit_movement m ON m.cause = d.cause WHERE d.due OR m.id IS NOT NULL
+        GROUP BY d.cause, m.cause, d.quantity, d.entry_id ORDER BY 1
+        """,
+        MANY,
+    )
+
+
 def series(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Each series: units announced, units in live positions, and the first block that overlaps one before it."""
     return stream(

@@ -79,6 +79,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.record_messages(tx), (recordings.record_messages,)),
     Walk(lambda tx, _: store.alarms(tx), (records.alarms,)),
     Walk(book.movements, (book.positions,)),
+    Walk(lambda tx, _: book_store.accounted(tx), (book.accounts,)),
     Walk(lambda tx, _: book_store.series(tx), (book.series,)),
     Walk(book.books, (book.conservation,)),
 )

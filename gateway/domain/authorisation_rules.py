@@ -1,7 +1,7 @@
 """The checks of stage 5 on the authorisation that a transfer relies on (5102 to 5112). One pure function per code.
 
-Units never first transferred are judged by the version in force, which the proposal names; units that moved before by
-the version they moved under then (``Authorised.governing``). Units without an authorisation are the business of 5101.
+Units never first transferred are judged by the version in force, which the proposal names; units that were by the
+version of then (``Authorised.governing``). Units without an authorisation are the business of 5101.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def _governed(proposal: Proposal, facts: Facts) -> Iterator[tuple[UnitRange, Hel
         known = facts.authorisations.get(held.block.attributes.first_transferring_party)
         units = block.range.intersect(held.block.range)
         if known is not None and units is not None:
-            yield units, held, known, known.governing(held.relied_on)
+            yield units, held, known, known.governing(held.transferred_under)
 
 
 def _units(proposal: Proposal, facts: Facts) -> Iterator[tuple[Block, Held]]:
@@ -61,9 +61,9 @@ def known_5102(proposal: Proposal, facts: Facts) -> list[Finding]:
             other.append(units)
         elif known is None or known.version(named.version) is None:
             unknown.append(units)
-        elif held.relied_on is None and named.version != known.current.version:
+        elif held.transferred_under is None and named.version != known.current.version:
             outdated.append(units)
-        elif not _active(known.governing(held.relied_on), facts):
+        elif not _active(known.governing(held.transferred_under), facts):
             inactive.append(units)
     return [
         *_finding(5102, tuple(other), "the units are under another authorisation"),
@@ -79,7 +79,7 @@ def _active(terms: Authorisation, facts: Facts) -> bool:
 
 def not_revoked_5103(proposal: Proposal, facts: Facts) -> list[Finding]:
     """The authorisation is not revoked, as far as its revocation reaches these units."""
-    ended = tuple(units for units, held, known, _ in _governed(proposal, facts) if known.ended(held.relied_on))
+    ended = tuple(units for units, held, known, _ in _governed(proposal, facts) if known.ended(held.transferred_under))
     return _finding(5103, ended, "the authorisation is revoked")
 
 

@@ -5,6 +5,7 @@ cooperative approach, 2013 vintages, 2014 a value that is in no list or a day th
 that must or must not be there, 2009 a quantity that is not positive.
 """
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ _OPTIONAL = frozenset(
 #: Longest list of Parties, entities, sectors or activity types: there are some 200 Parties.
 MAX_LISTED = 1_000
 MAX_TERMS = 10_000
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _KINDS = {kind.value: kind for kind in Kind}
 _DEFINITIONS = {one.value: one for one in Definition}
 
@@ -158,7 +160,7 @@ def _flag(raw: dict[str, Any], name: str) -> bool:
 
 def _day(text: str) -> date:
     try:
-        if len(text) == len("YYYY-MM-DD"):
+        if _DAY.fullmatch(text):  # a week date is of the same length
             return date.fromisoformat(text)
     except ValueError:
         pass

@@ -133,18 +133,18 @@ class Authorised:
         """The version of this number, if it was told."""
         return self.versions[number - 1] if 1 <= number <= len(self.versions) else None
 
-    def governing(self, relied_on: int | None) -> Authorisation:
-        """The version that governs units first moved under version ``relied_on`` (None: that never moved).
+    def governing(self, transferred_under: int | None) -> Authorisation:
+        """The version that governs units first transferred under that version (None: that never were).
 
         Changes do not affect ITMOs already first transferred, unless the authorisation's own terms say so (decision on
         Article 6.2 of CMA 6, as summarised publicly).
         """
-        kept = None if relied_on is None else self.version(relied_on)
+        kept = None if transferred_under is None else self.version(transferred_under)
         return self.current if kept is None or kept.affects_first_transferred else kept
 
-    def ended(self, relied_on: int | None) -> bool:
-        """Whether its revocation reaches units first moved under ``relied_on``."""
-        kept = None if relied_on is None else self.version(relied_on)
+    def ended(self, transferred_under: int | None) -> bool:
+        """Whether its revocation reaches units first transferred under that version (None: that never were)."""
+        kept = None if transferred_under is None else self.version(transferred_under)
         return self.revoked and (kept is None or kept.affects_first_transferred)
 
     @property

@@ -19,7 +19,7 @@ class Scope(StrEnum):
     """One thing a caller may do."""
 
     TRANSFERS_READ = "transfers:read"
-    """See transfers, records of actions and alarms that concern the caller's registry."""
+    """See transfers, actions, records of these and alarms that concern the caller's registry."""
     TRANSFERS_REQUEST = "transfers:request"
     """Ask for a transfer out of the caller's registry, end one before its commit, ask that one is resumed; ask that an
     authorisation of the registry's Party is told or revoked.

@@ -27,9 +27,21 @@ def findings(value: Disposal, block: Block, pieces: Sequence[Held], known: Autho
         return [
             Finding(5140 if value.type is ActionType.USE else 5141, (block.range,), "not authorised, as far as told")
         ]
+    found = [f for under in _versions(pieces) for f in _under(value, block, known, purpose, under)]
+    if purpose is Purpose.NDC and not all(h.first_transferred for h in pieces):
+        found.append(Finding(5133, (block.range,), "used towards another Party's NDC before first transfer"))
+    return found
+
+
+def _versions(pieces: Sequence[Held]) -> list[int | None]:
+    """The versions under which the units were first transferred, each once."""
+    return list(dict.fromkeys(h.transferred_under for h in pieces))
+
+
+def _under(value: Disposal, block: Block, known: Authorised, purpose: Purpose, under: int | None) -> list[Finding]:
+    """What is wrong with it for units first transferred under a version (None: that never were)."""
     found = []
-    relied = next((h.relied_on for h in pieces), None)
-    terms = known.governing(relied)
+    terms = known.governing(under)
     if not terms.covers(purpose):
         found.append(Finding(5110, (block.range,), f"not authorised for {purpose}"))
     if value.type is ActionType.USE and terms.parties and value.party not in terms.parties | {terms.party}:
@@ -38,10 +50,8 @@ def findings(value: Disposal, block: Block, pieces: Sequence[Held], known: Autho
         found.append(Finding(5109, (block.range,), "the entity is not among those authorised"))
     if not terms.use_period.cover(value.at.date()):
         found.append(Finding(5111, (block.range,), "outside the authorised time of use"))
-    if known.ended(relied):
+    if known.ended(under):
         found.append(Finding(5103, (block.range,), "the authorisation is revoked"))
-    if purpose is Purpose.NDC and not all(h.first_transferred for h in pieces):
-        found.append(Finding(5133, (block.range,), "used towards another Party's NDC before first transfer"))
     return found
 
 

@@ -48,7 +48,7 @@ class Held:
     """A live position of the gateway's book; ``block`` may reach beyond the block it was found for.
 
     ``first_transferred`` says whether it was, with an ITMO identifier or without; ``relied_on`` is the version of its
-    authorisation under which it first moved or was first transferred.
+    authorisation under which it was first transferred, or last moved before that (None: it never moved).
     """
 
     registry: RegistryCode
@@ -57,6 +57,17 @@ class Held:
     block: Block
     first_transferred: bool = False
     relied_on: int | None = None
+
+    @property
+    def transferred_under(self) -> int | None:
+        """The version under which the units were first transferred; None: they never were.
+
+        Of units first transferred before their registry was linked it is the one that they came with.
+        """
+        given = self.block.attributes.authorisation
+        if not self.first_transferred or given is None:
+            return None
+        return given.version if self.relied_on is None else self.relied_on
 
 
 class Flag(StrEnum):

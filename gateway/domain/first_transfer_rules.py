@@ -37,13 +37,13 @@ def classified(proposal: Proposal, facts: Facts) -> FirstTransfer | None:
 
 
 def _unmoved(proposal: Proposal, facts: Facts) -> Iterator[tuple[UnitRange, Held, Authorisation]]:
-    """The proposed units that were never first transferred, under the version that counts."""
+    """The proposed units that were never first transferred, and the version in force, which is theirs."""
     for block, pieces in zip(proposal.blocks, facts.pieces, strict=True):
         for held in pieces:
             known = facts.authorisations.get(held.block.attributes.first_transferring_party)
             units = block.range.intersect(held.block.range)
             if known is not None and units is not None and not held.first_transferred:
-                yield units, held, known.governing(held.relied_on)
+                yield units, held, known.current
 
 
 def _finding(code: int, units: list[UnitRange], detail: str) -> list[Finding]:

@@ -67,11 +67,17 @@ def future_vintages_2013(blocks: Sequence[Block], year: int) -> list[Finding]:
 
 
 def metrics_2016(blocks: Sequence[Block]) -> list[Finding]:
-    """A quantity is in one metric, and an A6.4ER is a tonne of CO2 equivalent."""
+    """A quantity is in one metric, and an A6.4ER is a tonne of CO2 equivalent.
+
+    The secretariat's check II04 wants one metric over everything that is counted together: where both are there, the
+    blocks in the other metric are named. A unit has no further metric fields (values of global warming potential, the
+    name of the other metric): these are its authorisation's.
+    """
     wrong = (b for b in blocks if b.attributes.unit_type is UnitType.A64ER and b.attributes.metric is not Metric.GHG)
     findings = _finding(2016, wrong, "an A6.4ER counts tonnes of CO2 equivalent")
     if len({b.attributes.metric for b in blocks}) > 1:
-        findings.append(Finding(2016, (), "one quantity in two metrics"))
+        other = (b for b in blocks if b.attributes.metric is not Metric.GHG)
+        findings += _finding(2016, other, "one quantity in two metrics")
     return findings
 
 

@@ -34,8 +34,8 @@ class Move:
     """A block of units and the place it is now at; the block's ``itmo`` is a name given by this move.
 
     ``to`` None leaves each unit where it is. ``out_of`` is the registry it leaves: what is held elsewhere is not moved
-    (None: wherever it is). ``first_transferred_at`` and ``relied_on`` are taken where the position has none;
-    ``attributes`` are the units' from now on.
+    (None: wherever it is). ``first_transferred_at`` is taken where the position has none, ``relied_on`` as long as the
+    units were not first transferred; ``attributes`` are the units' from now on.
     """
 
     block: Block
@@ -176,7 +176,8 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
                  coalesce(x.itmo_series_id, b.itmo_series_id) AS itmo_series_id,
                  coalesce(x.itmo_offset, b.itmo_offset) AS itmo_offset,
                  coalesce(x.first_transferred_at, b.first_transferred_at) AS first_transferred_at,
-                 coalesce(x.relied_on, b.relied_on) AS relied_on
+                 CASE WHEN x.first_transferred_at IS NULL AND x.itmo_series_id IS NULL
+                      THEN coalesce(b.relied_on, x.relied_on) ELSE coalesce(x.relied_on, b.relied_on) END AS relied_on
           FROM closed x JOIN hit USING (id) JOIN b USING (nr)
         ), gone AS (
           SELECT hit.id, range_agg(int8range(b.first, b.last, '[]')) AS serials

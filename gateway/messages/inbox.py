@@ -24,22 +24,23 @@ from functools import partial
 
 from gateway import crash, db
 from gateway.audit import log
+from gateway.domain.authority import certificate_1004
 from gateway.domain.check_codes import Finding
 from gateway.errors import GatewayError, Kind
-from gateway.messages import outbox, receipts, store
+from gateway.messages import logged, outbox, receipts, store
 from gateway.messages.aside import aside
 from gateway.messages.groups import MAX_SMALL_BYTES, Groups
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing import compact, envelope
 from gateway.signing.envelope import EnvelopeError, Fault, Origin, Reference, Unverified, VerifiedMessage
-from gateway.signing.messages import format_time
 from gateway.signing.trust import PeerKey
 
 #: How many refused strangers are remembered, so that a flood of them costs no memory.
 STRANGERS_KEPT = 1_000
 #: Bodies from this size on are read outside the event loop.
 LARGE_BODY = 256 * 1024
+_REUSED = "the id was used before for other bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,10 @@ class Stranger:
 
 @dataclass(slots=True)
 class _Arrival:
-    """A message that has arrived; once it was admitted it stays so, however often applying it is tried."""
+    """A message that has arrived (see ``receive``); once admitted it stays so, however often applying it is tried."""
 
     unverified: Unverified
+    certificate: str | None
     admitted: bool = False
 
 
@@ -116,8 +118,11 @@ class Inbox:
         }
         self.strangers: deque[Stranger] = deque(maxlen=STRANGERS_KEPT)
 
-    async def receive(self, body: bytes, content_type: str) -> Answer:
-        """Apply the message ``body`` and answer it; raises ``EnvelopeError`` for what nobody vouches for."""
+    async def receive(self, body: bytes, content_type: str, certificate: str | None = None) -> Answer:
+        """Apply the message ``body`` and answer it; raises ``EnvelopeError`` for what nobody vouches for.
+
+        ``certificate`` is the link whose TLS client certificate the connection showed, if it showed one's.
+        """
         sender = None
         try:
             unverified = await _read(body)
@@ -125,7 +130,7 @@ class Inbox:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
             grouped = self._grouped.get(str(unverified.signed.payload.get("type")))
-            arrival = _Arrival(unverified)
+            arrival = _Arrival(unverified, certificate)
             if grouped is not None and _size(arrival) <= MAX_SMALL_BYTES:
                 return await grouped.join(sender, arrival)
             return await self._receive_alone(arrival)
@@ -178,14 +183,16 @@ class Inbox:
             await self._admit(tx, error.origin.sender, arrival)
             return await self._refuse_envelope(tx, error, error.origin, now)
         await self._admit(tx, message.sender, arrival)
+        if foreign := certificate_1004(arrival.certificate, message.sender):
+            return await self._refuse_unkept(tx, "foreign-certificate", foreign[0], _origin(message), now)
         if message.in_reply_to is not None:
-            return await self._refuse_answer(tx, message, now)
+            return await self._refuse_kept(tx, message, Finding(1010, detail=f"{message.type} is an answer here"), now)
         earlier = await self._take(tx, message)
         if earlier is not None and not earlier.same_bytes:
-            return await self._refuse_reuse(tx, message, now)
+            return await self._refuse_kept(tx, message, Finding(2002, detail=_REUSED), now)
         if earlier is not None and earlier.answer is not None:
             return Answer(earlier.answer, str(earlier.content_type))
-        entry = _entry(message, now)
+        entry = logged.received(message, now)
         entry_id = await _keep(tx, message, entry)
         draft = await self._apply(tx, Inbound(message, entry_id, now), compact.encode(entry.leaf_hash))
         [answer] = await outbox.store(tx, self._node, [draft])
@@ -211,13 +218,13 @@ class Inbox:
         keys = await self._keys_of(tx, [group[0].unverified.claimed_sender])
         sound: dict[str, VerifiedMessage] = {}
         for arrival in group:
-            message = self._sound(arrival.unverified, keys, now)
+            message = self._sound(arrival, keys, now)
             if message is not None and await self._admitted(tx, message.sender, arrival):  # the others hear it alone
                 sound.setdefault(message.id, message)  # the second of an id is a repetition, or worse
         named = [(m.sender, m.id, compact.decode(m.sha256)) for m in sound.values()]
         fresh = await store.take_new_keys(tx, named)
         messages = [m for m in sound.values() if m.id in fresh]
-        drafts = [_entry(m, now) for m in messages]
+        drafts = [logged.received(m, now) for m in messages]
         entries = await _keep_all(tx, messages, drafts)
         inbounds = [Inbound(m, entry, now) for m, entry in zip(messages, entries, strict=True)]
         receipted = await handler(tx, self._node, inbounds) if inbounds else []
@@ -231,12 +238,13 @@ class Inbox:
         }
         return [told.get(id(arrival.unverified.received)) for arrival in group]
 
-    def _sound(self, unverified: Unverified, keys: Sequence[PeerKey], now: datetime) -> VerifiedMessage | None:
+    def _sound(self, arrival: _Arrival, keys: Sequence[PeerKey], now: datetime) -> VerifiedMessage | None:
         try:
-            message = envelope.verify(unverified, keys, receiver=self._node.code, now=now)
+            message = envelope.verify(arrival.unverified, keys, receiver=self._node.code, now=now)
         except EnvelopeError:
             return None
-        return message if message.in_reply_to is None else None
+        foreign = certificate_1004(arrival.certificate, message.sender)
+        return message if message.in_reply_to is None and not foreign else None
 
     async def _absorb(self, tx: db.Tx, unverified: Unverified, sent: store.Message) -> VerifiedMessage | GatewayError:
         """The answer, applied; or why it has no effect, which is returned so that its log entry stays."""
@@ -245,19 +253,19 @@ class Inbox:
             message = await self._verify(tx, unverified, now)
         except EnvelopeError as error:
             if error.origin is not None:
-                await log.append(tx, [_refused(error, error.origin, now)])
+                await log.append(tx, [logged.refused(error.fault.value, error.fault.code, error.origin, now)])
             return error
         try:
             handler = self._answering(message, sent)
         except GatewayError as error:  # no answer to this: logged, and free to be the answer to what it does answer
-            await _keep(tx, message, _entry(message, now))
+            await _keep(tx, message, logged.received(message, now))
             return error
         earlier = await self._take(tx, message)
         if earlier is not None and earlier.same_bytes:
             return message
-        entry_id = await _keep(tx, message, _entry(message, now))
+        entry_id = await _keep(tx, message, logged.received(message, now))
         if earlier is not None:
-            return GatewayError(Kind.CONFLICT, "the id was used before for other bytes", code=2002)
+            return GatewayError(Kind.CONFLICT, _REUSED, code=2002)
         try:
             async with tx.begin_nested():
                 await handler(tx, self._node, Inbound(message, entry_id, now))
@@ -308,23 +316,22 @@ class Inbox:
         earlier = await store.earlier(tx, origin.sender, origin.message_id, compact.decode(origin.sha256))
         if earlier is not None and earlier.same_bytes and earlier.answer is not None:
             return Answer(earlier.answer, str(earlier.content_type))
-        entry = _refused(error, origin, now)
+        finding = Finding(error.fault.code, detail=error.detail)
+        return await self._refuse_unkept(tx, error.fault.value, finding, origin, now)
+
+    async def _refuse_unkept(self, tx: db.Tx, fault: str, finding: Finding, origin: Origin, now: datetime) -> Answer:
+        """Refuse a message for how it came or is wrapped: logged; no verdict, because it may yet come well."""
+        entry = logged.refused(fault, finding.code, origin, now)
         await log.append(tx, [entry])
-        return await self._refuse(tx, origin, Finding(error.fault.code, detail=error.detail), entry)
+        return await self._refuse(tx, origin, finding, entry)
 
-    async def _refuse_reuse(self, tx: db.Tx, message: VerifiedMessage, now: datetime) -> Answer:
-        """Refuse other bytes under an id that was used before: both are kept, the first one's effect stands."""
-        entry = _entry(message, now)
+    async def _refuse_kept(self, tx: db.Tx, message: VerifiedMessage, finding: Finding, now: datetime) -> Answer:
+        """Refuse a message and keep its bytes. No verdict: an answer may yet come where it answers, and under an id
+        that was used before the first bytes' effect stands.
+        """
+        entry = logged.received(message, now)
         await _keep(tx, message, entry)
-        origin = Origin(message.id, message.sender, message.sha256)
-        return await self._refuse(tx, origin, Finding(2002, detail="the id was used before for other bytes"), entry)
-
-    async def _refuse_answer(self, tx: db.Tx, message: VerifiedMessage, now: datetime) -> Answer:
-        """Refuse an answer that comes as a message of its own: no verdict, because it may yet come as the answer."""
-        entry = _entry(message, now)
-        await _keep(tx, message, entry)
-        origin = Origin(message.id, message.sender, message.sha256)
-        return await self._refuse(tx, origin, Finding(1010, detail=f"{message.type} is an answer here"), entry)
+        return await self._refuse(tx, _origin(message), finding, entry)
 
     async def _refuse(self, tx: db.Tx, origin: Origin, finding: Finding, entry: log.Draft) -> Answer:
         in_reply_to = Reference(origin.message_id, origin.sha256)
@@ -351,22 +358,8 @@ async def _read(body: bytes) -> Unverified:
     return await aside(partial(envelope.read, body))
 
 
-def _refused(error: EnvelopeError, origin: Origin, now: datetime) -> log.Draft:
-    record = {"direction": "in", "peer": origin.sender, "message": origin.message_id, "sha256": origin.sha256}
-    return log.draft("refused", now, {**record, "fault": error.fault.value, "code": error.code})
-
-
-def _entry(message: VerifiedMessage, now: datetime) -> log.Draft:
-    record = {
-        "direction": "in",
-        "peer": message.sender,
-        "message": message.id,
-        "sha256": message.sha256,
-        "key": message.kid,
-        "sent_at": format_time(message.sent_at),
-        "items": [item.sha256 for item in message.items],
-    }
-    return log.draft(message.type, now, record)
+def _origin(message: VerifiedMessage) -> Origin:
+    return Origin(message.id, message.sender, message.sha256)
 
 
 async def _keep(tx: db.Tx, message: VerifiedMessage, entry: log.Draft) -> int:

@@ -29,6 +29,8 @@ READ_SECONDS = 30.0
 #: What all bodies that are being read may hold together, in bytes; more are asked to come again (9003). Bytes are
 #: counted, not connections: a connection that has sent little must not take the place of a message.
 READ_BYTES = 64 * MAX_BODY
+#: Where what stands before the application says whose client certificate a connection showed: the code of a link.
+CERTIFICATE = "client_certificate"
 #: How old what ``GET /keys`` shows may be.
 KEYS_SECONDS = 1.0
 
@@ -96,7 +98,7 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
         if free.locked():
             raise GatewayError(Kind.UNAVAILABLE, "too many messages at once", code=9003)
         async with free:
-            answer = await inbox.receive(body, content_type)
+            answer = await inbox.receive(body, content_type, getattr(request.state, CERTIFICATE, None))
         return Response(answer.body, media_type=answer.content_type)
 
     @router.get("/keys")

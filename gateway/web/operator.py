@@ -34,6 +34,7 @@ from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
 from gateway.web.keys import keys
 from gateway.web.linking import linking
+from gateway.web.reporting import reporting
 from gateway.web.watching import stepping_in, watching
 
 
@@ -61,6 +62,7 @@ def app(
         watching(database),
         authorising(database, four_eyes),
         _books(database, inbox),
+        reporting(database, node),
         keys(database, node),
         principals.routes(database, node, four_eyes),
     ):

@@ -32,6 +32,10 @@ ISSUE = members.issuance("MMR", "MMR-MORE", gross=100)
 MANY = [members.issuance("GHA", "GHA-MORE", gross=100 + nr) for nr in range(20)]
 ACCOUNT = {"party": "MMR", "account": "100-7"}
 CANCELLED = {"party": "MMR", "account": members.OWN, "to_account": "300-1", "quantity": 1}
+STATED = {"party": "MMR", "activity": "PoA 10471", "says": "all"}
+REVERSED = {"party": "MMR", "resolved": True, "blocks": [
+    {"origin": {"registry": "MEC01", "series": "MMR-OWN"}, "first": 1, "last": 1}
+]}  # fmt: skip
 
 _refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
 
@@ -88,6 +92,7 @@ REGISTRY = {
     "send.link.keys": ("MEC01", Course(during=rotation.of("MEC01"))),
     "admin.rotate": ("MEC01", Course(during=rotation.of("MEC01"))),
     "receive.action.record": ("INT01", Course(during=uses("MEC01", "MMR"))),
+    "receive.action.notice": ("MEC01", Course(during=uses("KOR01", "KOR"))),
     "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
     "receive.status.query": ("KOR01", Course(during=have_them_asked)),
     "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
@@ -108,6 +113,8 @@ REGISTRY = {
     "admin.issuances": ("INT01", Course(during=calls("INT01", "POST", "issuances", issuances=MANY))),
     "admin.use": ("MEC01", Course(during=uses("MEC01", "MMR"))),
     "admin.cancel": ("MEC01", Course(during=calls("MEC01", "POST", "cancel", **CANCELLED))),
+    "admin.actions": ("MEC01", Course(during=calls("MEC01", "POST", "reversals", **REVERSED))),
+    "admin.authorisations": ("MEC01", Course(during=calls("MEC01", "POST", "statements", **STATED))),
     "admin.policy": ("KOR01", Course()),
     "admin.lies": ("MEC01", Course(during=lie)),
     "admin.backup": ("MEC01", Course(during=calls("MEC01", "POST", "backup"))),

@@ -47,8 +47,9 @@ async def test_an_answer_counts_only_when_the_registry_that_was_asked_signed_it(
     transfer = await committing(course)
     commit = await sent(stage, "transfer.commit")
     before = await stage.count("log_entry")
-    with pytest.raises(GatewayError, match="no answer of MEC01"):
+    with pytest.raises(GatewayError, match="no answer of MEC01") as refused:
         await stage.gateway.inbox.absorb(receipt(course.acquirer, commit, transfer, "unknown-here"), commit)
+    assert refused.value.code == 3004
     assert await stage.states([transfer]) == ["committing"]
     assert await stage.count("log_entry") == before + 1  # what somebody signed is logged, though it has no effect
     await stage.gateway.inbox.absorb(receipt(course.source, commit, transfer, "unknown-here"), commit)

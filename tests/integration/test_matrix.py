@@ -146,6 +146,8 @@ TABLE = {
     "GET /api/v1/books": Op(
         "books:read", EVERY_ROLE, shown="own all", what='"registry":"MEC01"', command="books"
     ),
+    "GET /api/v1/actions": Op(*READ, shown="", command="actions"),
+    "GET /api/v1/adjustments": Op("reports:read", EVERY_ROLE, shown="", what='"party"', command="adjustments"),
     "GET /api/v1/strangers": Op("audit:read", "auditor", "all"),
     "GET /api/v1/keys": Op("links:read", EVERY_ROLE, command="keys list"),
     "GET /api/v1/messages/{message}/key": Op("audit:read", "auditor", "own all", command="keys which"),

@@ -234,8 +234,9 @@ async def ended_at_both(stage: Stage, transfer: str) -> tuple[str, str]:
 
 
 async def positions(stage: Stage, series: str) -> list[tuple[Any, ...]]:
-    """Where the units of a series are now, by the book."""
+    """Where the units of a series are now, by the book, but for those deducted when they were issued."""
     return await stage.rows(
         "SELECT p.registry, p.party, p.account_type, p.first, p.last FROM position p JOIN unit_series s"
-        f" ON s.id = p.series_id WHERE s.series = '{series}' AND p.closed_by IS NULL ORDER BY p.first"
+        f" ON s.id = p.series_id WHERE s.series = '{series}' AND p.closed_by IS NULL"
+        " AND p.account_type NOT IN (320, 410) ORDER BY p.first"
     )

@@ -44,12 +44,28 @@ def left(gross: int, sop: int) -> int:
     return gross - -(-gross * 2 // 100) - -(-gross * sop // 100)
 
 
+async def test_shares_are_those_of_the_host_unless_said_otherwise(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        for party, given, parts in (
+            ("MMR", {}, {"100-1": 980, "320-1": 20}),
+            ("MDV", {}, {"100-1": 980, "320-1": 20}),
+            ("THA", {}, {"100-1": 930, "410-1": 50, "320-1": 20}),
+            ("THA", {"sop_percent": 0, "omge_percent": 0}, {"100-1": 1000}),
+            ("MMR", {"sop_percent": 5}, {"100-1": 930, "410-1": 50, "320-1": 20}),
+            ("THA", {"buffer_percent": 10}, {"100-1": 830, "410-1": 50, "320-1": 20, "420-1": 100}),
+        ):
+            made = await mechanism.admin("POST", "/issue", issuance(party, gross=1000, **given), 201)
+            assert parts == {h["account"]: h["block"]["last"] - h["block"]["first"] + 1 for h in made["holdings"]}
+
+
 async def test_units_below_the_units_belong_to_the_net_block_alone(
     server: Any, gateway: Gateway, tmp_path: Path
 ) -> None:
     below = {"registry": "GS", "first": "SYNTHETIC-1", "last": "SYNTHETIC-93"}
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
-        wanted = issuance(net=93, attributes={"underlying": below})
+        wanted = issuance("THA", net=93, attributes={"underlying": below})
         made = await mechanism.admin("POST", "/issue", wanted, 201)
         shown = {h["account"]: h["block"]["attributes"].get("underlying") for h in made["holdings"]}
         assert shown == {"100-1": below, "410-1": None, "320-1": None}
@@ -64,7 +80,8 @@ async def test_other_kinds_issue_without_deductions_units_of_their_own(
         (block,) = [h["block"] for h in made["holdings"]]
         assert block["origin"] == {"registry": "THA99", "series": "THA-TEST"}
         assert (block["last"], block["attributes"]["unit_type"]) == (1009, "MO")
-        (notice,) = (await gateway.wait("action.notice"))[0].items
+        authorised, notice = (await gateway.wait("action.notice"))[0].items
+        assert (authorised["type"], authorised["registry"]) == ("authorisation", "THA99")
         assert (notice["registry"], notice["positions"][0]["party"], notice["synthetic"]) == ("THA99", "THA", True)
         assert (await international.admin("POST", "/issue", issuance("JPN", gross=1), 409))["code"] == 4011
         assert (await international.books())["issued"] == 1009
@@ -86,9 +103,11 @@ async def test_many_issuances_are_one_transaction_and_few_messages(
         done = await mechanism.admin("POST", "/issuances", {"issuances": wanted}, 201)
         assert done == {"actions": 2500, "quantity": sum(range(1, 2501))}
         notices = await gateway.wait("action.notice", 3)
-        assert [len(m.texts) for m in sorted(notices, key=number)] == [1000, 1000, 500]
-        actions = [item for message in notices for item in message.items]
-        assert len({action["action"] for action in actions}) == 2500
+        # The authorisations of two Parties go before them.
+        assert [len(m.texts) for m in sorted(notices, key=number)] == [1000, 1000, 502]
+        actions = [item for message in sorted(notices, key=number) for item in message.items]
+        assert [action["type"] for action in actions] == ["authorisation"] * 2 + ["issuance"] * 2500
+        assert len({action["action"] for action in actions}) == 2502
         books = await mechanism.books()
         accounts = {(a["party"], a["account"]): a["quantity"] for a in books["accounts"]}
         assert accounts["MMR", "100-1"] + accounts["THA", "100-1"] == done["quantity"]
@@ -129,10 +148,10 @@ async def test_as_many_issuances_as_the_real_ones_load_in_seconds(
             part = [of(n) for n in range(start, min(start + 10_000, REAL_ISSUANCES))]
             await mechanism.admin("POST", "/issuances", {"issuances": part}, 201)
         assert time.monotonic() - begun < SECONDS
-        messages = await gateway.wait("action.notice", 13)
-        assert max(sum(len(i["positions"]) for i in m.items) for m in messages) <= 3000
+        messages = await gateway.wait("action.notice", 14)  # 10,001 and 2,533 items
+        assert max(sum(len(i.get("positions", ())) for i in m.items) for m in messages) <= 3000
         assert max(len(m.raw) for m in messages) < 8 * 1024 * 1024
-        assert sum(len(m.texts) for m in messages) == REAL_ISSUANCES
+        assert sum(len(m.texts) for m in messages) == REAL_ISSUANCES + 1  # and the authorisation
     with psycopg.connect(server.dsn("many", "many")) as connection:
         assert connection.execute("SELECT count(*) FROM holding WHERE account = '100-1'").fetchone() == (
             REAL_ISSUANCES,

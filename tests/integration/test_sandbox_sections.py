@@ -126,8 +126,9 @@ async def test_units_of_a_section_are_proposed_and_told_under_its_code(
         assert (item["transfer"][:6], item["transferring"]) == ("INT01-", address("THA99"))
         move = {"party": "THA", "to_account": "300-1", "quantity": 10}
         await international.admin("POST", "/cancel", move, 201)
-        told = [m.items[0] for m in await gateway.wait("action.notice", 2)]
-        assert {notice["type"]: notice["registry"] for notice in told} == {"issuance": "THA99", "cancellation": "THA99"}
+        told = [item for m in await gateway.wait("action.notice", 2) for item in m.items]
+        assert {notice["type"] for notice in told} == {"authorisation", "issuance", "cancellation"}
+        assert {notice["registry"] for notice in told} == {"THA99"}
         request = {"kind": "request", "request": play.uuid7(), "acquiring": address("CHE01"), "purpose": "NDC"}
         for source, quantity, state in ((address("THA99"), 5, "recorded"), (address("THA99", "GHA"), 5, "refused")):
             wanted = text({**request, "request": play.uuid7(), "transferring": source, "quantity": quantity})

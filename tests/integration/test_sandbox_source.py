@@ -80,7 +80,8 @@ async def test_issuance_deducts_and_is_announced(server: Any, gateway: Gateway, 
         await issue(mechanism)
         books = await mechanism.books()
         assert (books["issued"], books["held"], books["cancelled"]) == (58428, 57259, 1169)
-        notice = (await gateway.wait("action.notice"))[0].items[0]
+        authorised, notice = (await gateway.wait("action.notice"))[0].items
+        assert authorised["authorisation"].items() >= {**play.AUTHORISATION, "party": "MMR"}.items()
         assert [p["account"] for p in notice["positions"]] == ["100-1", "320-1"]
         block = notice["positions"][0]["block"]
         assert (block["first"], block["last"], block["attributes"]) == (1, 57259, play.ATTRIBUTES)

@@ -15,9 +15,10 @@ from gateway import db
 from gateway.approvals import store as approvals
 from gateway.domain.callers import EVERYTHING, Caller, Scope, Sight
 from gateway.recordings import store as records
+from gateway.reports import store as reports
 from gateway.transfers import view
 from tests.integration.test_sandbox_play import uuid7
-from tests.played import Course, block
+from tests.played import Course, block, join
 from tests.stage import Stage
 
 MANY, FEW = 100_000, 40
@@ -95,6 +96,45 @@ async def test_approvals_and_records_are_listed_by_an_index(stage: Stage, monkey
     assert len(found) == FEW
     assert "approval_of_registry" in json.dumps(plans[0]), plans[0]
     assert '"action_record_of_section"' in json.dumps(plans[1]), plans[1]
+
+
+#: Movements from MEC01 to KOR01 and, now and then, to JPN01; some of them of units first transferred by Myanmar.
+MOVEMENTS = f"""
+INSERT INTO unit_movement (cause, part, type, at, party, registry, acquiring_party, acquiring_registry, acquired_at,
+  first_transferring_party, vintage, metric, cooperative_approach, first_transfer, first_transferred, quantity, entry_id)
+SELECT 'MEC01-' || n, 1, 'Transfer', now(), 'GHA', 'MEC01', 'KOR', CASE n % {MANY // FEW} WHEN 0 THEN 'JPN01'
+  ELSE 'KOR01' END, now(), CASE n % {MANY // FEW} WHEN 7 THEN 'MMR' ELSE 'GHA' END, 2021, 'GHG', 'CA0001', false, true, 1, 1
+FROM generate_series(1, {MANY}) AS n
+"""  # noqa: E501
+
+
+async def test_actions_are_listed_by_the_indexes_of_their_sides(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await Course.begun(stage)
+    for code in ("JPN01", "MMR01"):
+        await join(stage, code, "party", code[:3])
+    for statement in (MOVEMENTS, "VACUUM ANALYZE unit_movement"):
+        await stage.rows(statement)
+    plain = db.rows
+    async with stage.gateway.database.reading() as tx:
+        for sight, sides in (
+            (Sight("JPN01", "JPN"), 2 * FEW),
+            (Sight("MMR01", "MMR"), 2 * FEW),
+            (Sight("KOR01", "KOR"), 100),
+        ):
+            said: list[tuple[str, Any]] = []
+
+            async def heard(tx: Any, statement: str, given: Any = None, said: Any = said) -> Any:
+                said.append((statement, given))
+                return await plain(tx, statement, given)
+
+            monkeypatch.setattr(db, "rows", heard)
+            found, _ = await reports.actions(tx, sight, limit=50)
+            monkeypatch.undo()
+            [(asked, given)] = said
+            explained = (await plain(tx, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked}", given))[0][0][0]["Plan"]
+            assert len(found) == sides
+            read = explained["Shared Hit Blocks"] + explained["Shared Read Blocks"]
+            assert read <= view.FEW * 8 + 50, (sight, read, json.dumps(explained))
 
 
 async def test_a_listing_reads_what_it_shows(stage: Stage) -> None:

@@ -25,12 +25,13 @@ async def kept(stage: Stage) -> list[dict[str, Any]]:
 
 
 def ahead(first: int, last: int, series: str) -> dict[str, Any]:
-    return block(first, last, series, attributes=ATTRIBUTES | AHEAD)
+    """Units whose three open values are in no list of ours; of a type without deductions at issuance."""
+    return block(first, last, series, attributes=ATTRIBUTES | AHEAD | {"unit_type": "MO"})
 
 
 async def test_an_unknown_sector_of_a_registry_is_recorded_verbatim_and_cannot_be_transferred(linked: Stage) -> None:
     await linked.registries["KOR01"].post("accounts", party="KOR", account="100-1")
-    await linked.issue(100, series="AHEAD", attributes={"sector": "Space mirrors"})
+    await linked.issue(100, series="AHEAD", sop_percent=0, attributes={"sector": "Space mirrors"})
     assert {a["sector"] for a in await kept(linked)} == {"Space mirrors"}
     [[answered]] = await linked.rows(
         "SELECT convert_from(body, 'UTF8') FROM message WHERE direction = 'out' AND type = 'receipt' AND peer = 'MEC01'"

@@ -178,3 +178,9 @@ def test_one_fault_in_all_blocks_is_one_finding_that_names_them() -> None:
     found = proposals.parse_proposal(item)
     assert isinstance(found, FaultyProposal)
     assert [len(finding.blocks) for finding in found.findings] == [50]
+
+
+def test_an_unlisted_value_is_told_beside_what_else_is_wrong_with_its_block() -> None:
+    item = propose()
+    item["blocks"][0]["attributes"].update(sector="Space mirrors", cooperative_approach="CA1")
+    assert codes(proposals.parse_proposal(item)) == [2012, 2014]

@@ -76,6 +76,76 @@ def test_a_disposal_leads_from_held_to_used_or_cancelled(kind: str, account: str
         assert isinstance(read, Disposal)
 
 
+def disposal(kind: str, to_account: str, **members: Any) -> Disposal | list[int]:
+    """A use or cancellation as it is read, or the codes of what is wrong with it."""
+    place = {"party": "MMR", "account": "100-1", "to_account": to_account, "blocks": [block(1, 100)]}
+    read = notices.parse_action(action(kind, **place, **members), ALL_PARTIES)
+    assert not isinstance(read, Issuance)
+    return read if isinstance(read, Disposal) else [f.code for f in read]
+
+
+def test_an_account_says_what_units_are_used_or_cancelled_for() -> None:
+    found = {}
+    for kind, code in (*(("use", c) for c in (200, 210)), *(("cancellation", c) for c in (300, 310, 320, 330))):
+        read = disposal(kind, f"{code}-1")
+        assert isinstance(read, Disposal)
+        found[code] = (read.purpose.value, read.subtype and read.subtype.value, read.year)
+    assert found == {
+        200: ("NDC", None, 2026),
+        210: ("IMP", None, None),
+        300: ("other", "Other cancellations", None),
+        310: ("OP", "Other cancellations", None),
+        320: ("OMGE", "Voluntary cancellation to deliver OMGE", None),
+        330: ("other", "Other cancellations", None),
+    }
+
+
+def test_a_use_is_for_the_year_it_names_and_by_the_entity_it_names() -> None:
+    read = disposal("use", "200-1", year=2024, ndc_period={"first": 2021, "last": 2030}, entity="CHE-1.2.3")
+    assert isinstance(read, Disposal)
+    assert (read.year, read.entity) == (2024, "CHE-1.2.3")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"year": 2031, "ndc_period": {"first": 2021, "last": 2030}},
+        {"ndc_period": {"first": 2027, "last": 2030}},  # the year of the action, which is none of these
+        {"year": 2024, "ndc_period": {"first": 2030, "last": 2021}},
+        {"year": 2020},
+        {"year": 10**30, "ndc_period": {"first": 0, "last": 10**40}},
+    ],
+)
+def test_a_year_of_use_outside_the_ndc_period_is_refused_with_5140(members: dict[str, Any]) -> None:
+    assert disposal("use", "200-1", **members) == [5140]
+
+
+def test_a_purpose_that_is_not_that_of_the_account_is_refused_with_5141() -> None:
+    assert isinstance(disposal("cancellation", "320-1", purpose="OMGE"), Disposal)
+    assert disposal("cancellation", "320-1", purpose="OP") == [5141]
+    assert disposal("cancellation", "300-1", purpose="OMGE") == [5141]
+
+
+@pytest.mark.parametrize(
+    ("kind", "to_account", "members"),
+    [
+        ("use", "200-1", {"purpose": "NDC"}),
+        ("use", "200-1", {"year": "2026"}),
+        ("use", "200-1", {"year": True}),
+        ("use", "200-1", {"ndc_period": {"first": 2021}}),
+        ("use", "200-1", {"entity": ""}),
+        ("cancellation", "300-1", {"year": 2026}),
+        ("cancellation", "300-1", {"purpose": "NDC"}),
+        ("cancellation", "300-1", {"purpose": 1}),
+        ("cancellation", "300-1", {"entity": "x" * 257}),
+    ],
+)
+def test_a_disposal_of_another_shape_is_refused_with_2001(kind: str, to_account: str, members: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        disposal(kind, to_account, **members)
+    assert caught.value.code == 2001
+
+
 def test_an_opening_position_has_sound_units() -> None:
     item = {"kind": "position", "party": "MMR", "account": "100-1", "block": block(1, 100)}
     assert isinstance(notices.parse_position(item, ALL_PARTIES), OpeningPosition)
@@ -152,3 +222,23 @@ def test_units_are_not_issued_twice_in_one_action() -> None:
     item["positions"] *= 2
     found = notices.parse_action(item, ALL_PARTIES)
     assert [f.code for f in found if isinstance(found, tuple)] == [2008]
+
+
+def test_a_value_that_our_open_lists_lack_is_kept_as_it_is_spelt_and_flagged() -> None:
+    ahead = {**ATTRIBUTES, "authorisation": None, "sector": "Space mirrors", "activity_type": "Solar "}
+    read = notices.parse_action(issuance(attributes=ahead), ALL_PARTIES)
+    assert isinstance(read, Issuance)
+    assert [(f.code, f.blocks) for f in read.flags] == [(2014, (units(1, 100),))] * 2
+    kept = read.positions[0].block.attributes
+    assert (kept.sector, kept.activity_type) == ("Space mirrors", "Solar ")
+    assert wire.attributes_to_wire(kept) == ahead
+    place = {"kind": "position", "party": "MMR", "account": "100-1"}
+    opening = notices.parse_position({**place, "block": {**block(1, 100), "attributes": ahead}}, ALL_PARTIES)
+    assert isinstance(opening, OpeningPosition) and opening.flags == read.flags
+
+
+@pytest.mark.parametrize("name", ["unit_type", "metric", "mitigation_type"])
+def test_a_value_that_a_closed_list_lacks_is_refused(name: str) -> None:
+    unknown = {**ATTRIBUTES, "authorisation": None, name: "Space mirrors"}
+    read = notices.parse_action(issuance(attributes=unknown), ALL_PARTIES)
+    assert isinstance(read, tuple) and [f.code for f in read] == [2014]

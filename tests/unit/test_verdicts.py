@@ -13,6 +13,7 @@ from gateway.domain import checks, integrity, wire
 from gateway.domain import identifiers as ids
 from gateway.domain.check_codes import CHECKS, Finding, severity
 from gateway.domain.facts import Facts, Held, LinkState
+from gateway.domain.nomenclature import Metric
 from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal
 from gateway.domain.units import ItmoNaming
@@ -207,6 +208,6 @@ def test_three_thousand_blocks_are_read_and_checked_quickly() -> None:
 
 def test_quantities_of_one_item_are_in_one_metric() -> None:
     one, other = (replace(b, attributes=replace(b.attributes, unit_type="MO")) for b in sound().blocks)
-    mixed = replace(other, attributes=replace(other.attributes, metric="non-GHG"))
-    assert [f.code for f in integrity.metrics_2016([one, mixed])] == [2016]
+    mixed = replace(other, attributes=replace(other.attributes, metric=Metric.NON_GHG))
+    assert [(f.code, f.blocks) for f in integrity.metrics_2016([one, mixed])] == [(2016, (mixed.range,))]
     assert integrity.metrics_2016([one, other]) == []

@@ -51,6 +51,7 @@ CREATE TABLE unit_movement (
 CREATE INDEX unit_movement_out_of ON unit_movement (registry, id);
 CREATE INDEX unit_movement_into ON unit_movement (acquiring_registry, id) WHERE acquiring_registry IS NOT NULL;
 CREATE INDEX unit_movement_of_itmos ON unit_movement (first_transferring_party, id) WHERE first_transferred;
+CREATE INDEX unit_movement_used ON unit_movement (party) WHERE type = 'Use';
 CREATE TRIGGER unit_movement_rows_stay BEFORE UPDATE OR DELETE ON unit_movement
   FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER unit_movement_is_not_emptied BEFORE TRUNCATE ON unit_movement

@@ -1,0 +1,27 @@
+"""What the log says of messages that came: which, from whom, under which key; items by hash, transfers not at all."""
+
+from datetime import datetime
+
+from gateway.audit import log
+from gateway.signing.envelope import Origin, VerifiedMessage
+from gateway.signing.messages import format_time
+
+
+def refused(fault: str, code: int, origin: Origin, now: datetime) -> log.Draft:
+    """The entry of a message that a registered key has signed and that is refused without keeping its bytes."""
+    record = {"direction": "in", "peer": origin.sender, "message": origin.message_id, "sha256": origin.sha256}
+    return log.draft("refused", now, {**record, "fault": fault, "code": code})
+
+
+def received(message: VerifiedMessage, now: datetime) -> log.Draft:
+    """The entry of a message whose bytes are kept."""
+    record = {
+        "direction": "in",
+        "peer": message.sender,
+        "message": message.id,
+        "sha256": message.sha256,
+        "key": message.kid,
+        "sent_at": format_time(message.sent_at),
+        "items": [item.sha256 for item in message.items],
+    }
+    return log.draft(message.type, now, record)
