@@ -50,6 +50,6 @@ async def issued(course: Course, *blocks: dict[str, Any]) -> None:
     assert [item["state"] for item in heard.items] == ["recorded"], heard.items
 
 
-def under(units: dict[str, Any], authorisation: dict[str, Any]) -> dict[str, Any]:
-    """The same units, issued under another authorisation."""
+def under(units: dict[str, Any], authorisation: dict[str, Any] | None) -> dict[str, Any]:
+    """The same units, issued under another authorisation, or none."""
     return units | {"attributes": units["attributes"] | {"authorisation": authorisation}}
