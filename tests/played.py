@@ -19,6 +19,12 @@ from tests.stage import Stage
 #: Where nobody listens.
 NOWHERE = "http://127.0.0.1:9"
 SERIES = "MMR-A64"
+#: Myanmar's authorisation, wide open.
+TERMS = {
+    **AUTHORISATION, "party": "MMR", "kinds": ["cooperative approach", "ITMOs", "entities"], "date": "2021-01-01",
+    "cooperative_approach": "CA0001", "purposes": "NDC and OIMP", "period": {"first": None, "last": None},
+    "first_transfer_definition": "Use or Cancellation", "initial_report": "2021-01-01",
+}  # fmt: skip
 
 
 def block(first: int, last: int, series: str = SERIES, **members: Any) -> dict[str, Any]:
@@ -31,6 +37,15 @@ def naming(units: dict[str, Any], offset: int = 0) -> dict[str, Any]:
     """The entry of a ``released`` that gives a block its ITMO identifiers."""
     first, last = (f"CA0001-MMR99-MMR-{serial + offset}-2021" for serial in (units["first"], units["last"]))
     return {name: units[name] for name in ("origin", "first", "last")} | {"itmo": {"first": first, "last": last}}
+
+
+def levied(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
+    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up."""
+    net = quantity(list(blocks))
+    omge = next(n for n in range(net + 1) if -(-(net + n) * 2 // 100) == n)
+    taken = block(1, omge, uuid7())
+    held = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
+    return [*held, {"party": "MMR", "account": "320-1", "block": taken}]
 
 
 def quantity(blocks: list[dict[str, Any]]) -> int:
@@ -89,15 +104,16 @@ class Course:
 
     @classmethod
     async def begun(cls, stage: Stage) -> "Course":
-        return cls(stage, await join(stage, "MEC01", "mechanism"), await join(stage, "KOR01", "party", "KOR"))
+        course = cls(stage, await join(stage, "MEC01", "mechanism"), await join(stage, "KOR01", "party", "KOR"))
+        assert (await course.notice("authorisation", authorisation=TERMS)).items[0]["state"] == "recorded"
+        return course
 
     async def turn(self) -> None:
         await self.stage.gateway.relay.turn()
 
     async def issue(self, *blocks: dict[str, Any]) -> Heard:
         """Announce the issuance of ``blocks`` to Myanmar, each a position of its own."""
-        positions = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-        return await self.notice("issuance", positions=positions, synthetic=True)
+        return await self.notice("issuance", positions=levied(*blocks), synthetic=True)
 
     async def use(self, *blocks: dict[str, Any]) -> Heard:
         return await self.notice("use", party="MMR", account="100-1", to_account="200-1", blocks=list(blocks))

@@ -136,9 +136,10 @@ def units(series: str, first: int, last: int) -> dict[str, Any]:
 
 
 async def block(stage: Stage, series: str) -> dict[str, Any]:
-    """The one block of a series as MEC01 holds it."""
+    """The one block of a series as MEC01 holds it for Myanmar."""
     listed = (await stage.registries["MEC01"].get("books?blocks=1"))["blocks"]
-    [found] = [b["block"] for b in listed if b["block"]["origin"]["series"] == series]
+    there = [b["block"] for b in listed if b["account"] == "100-1"]
+    [found] = [b for b in there if b["origin"]["series"] == series]
     return dict(found)
 
 
