@@ -21,6 +21,7 @@ from gateway.links.store import Link
 from gateway.messages import store as messages
 from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
+from tests.authorised import issued, terms, told, under
 from tests.deciding import decided
 from tests.integration.test_sandbox_play import sha, text
 from tests.played import NOWHERE, Course, Played, block
@@ -89,6 +90,7 @@ async def made(server: embedded.Server, folder: Path) -> Original:
         course = await Course.begun(stage)
         international = await International.joined(stage)
         transfers = await _played(course)
+        await _authorised(course)
         await _recorded(course, international)
         await _surroundings(stage)
         own = Own.of(stage.gateway.node)
@@ -96,8 +98,9 @@ async def made(server: embedded.Server, folder: Path) -> Original:
 
 
 async def _played(course: Course) -> dict[str, str]:
-    await course.issue(*(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
-    await course.issue(block(501, 550))
+    await told(course.source, terms())
+    await issued(course, *(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
+    await issued(course, block(501, 550))
     await course.use(block(511, 520))
     items = {name: course.proposal(block(*units(name))) for name in STANDING}
     ids = {name: str(item["transfer"]) for name, item in items.items()}
@@ -144,6 +147,35 @@ async def receipted(stage: Stage, side: Played, transfer: str, column: str, stat
     await stage.gateway.inbox.absorb(answer, sent)
 
 
+async def _authorised(course: Course) -> None:
+    """What draws on an authorisation outside a relay, and what marks units where they are.
+
+    Units are used for another purpose under *DRAWN*, of two versions, get *GRANTED* after their issuance in a message
+    that goes on to use some, and are first transferred under *MARKED*. Operators tell *OPERATED*, and revoke it.
+    """
+    await told(course.source, *(terms(id="DRAWN", version=n, quantity=100 // n, purposes="OIMP") for n in (1, 2)))
+    await told(course.source, terms(id="MARKED", first_transfer_definition="Authorisation"))
+    drawn, marked = (under(block(1, 20, name), {"id": name, "version": 1}) for name in ("DRAWN", "MARKED"))
+    plain, taken = (under(block(*serials, "GRANTED"), None) for serials in ((1, 19), (20, 20)))
+    await issued(course, drawn, marked)
+    places = [("100-1", plain), ("320-1", taken)]
+    positions = [{"party": "MMR", "account": account, "block": units} for account, units in places]
+    given = [{name: units[name] for name in ("origin", "first", "last")} for units in (plain, taken)]
+    place = {"party": "MMR", "account": "100-1"}
+    used = under(block(1, 2, "GRANTED"), {"id": "GRANTED", "version": 1})
+    for items in (
+        [course.action("issuance", positions=positions, synthetic=True)],
+        [course.action("use", **place, to_account="210-1", blocks=[{**drawn, "last": 8}])],
+        [course.action("authorisation", authorisation=terms(id="GRANTED"), units=given),
+         course.action("use", **place, to_account="200-1", blocks=[used])],
+        [course.action("first_transfer", party="MMR", subtype="Authorization", blocks=[{**marked, "first": 11}])],
+    ):  # fmt: skip
+        heard = await course.source.say("action.notice", items)
+        assert {item["state"] for item in heard.items} == {"recorded"}, heard.items
+    await decided(course.stage, "authorisations", terms=terms(id="OPERATED"))
+    await decided(course.stage, "authorisations/MMR/OPERATED/revoke", version=1, reason="synthetic")
+
+
 async def _recorded(course: Course, international: International) -> None:
     """A record in every state: two of the last message are still unanswered, and one waits to be said."""
     [first, *_] = await international.told()
@@ -151,6 +183,7 @@ async def _recorded(course: Course, international: International) -> None:
     await course.stage.gateway.relay.decisions.record()
     await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
     own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}
+    own["attributes"] = own["attributes"] | {"first_transferring_party": "KOR"}
     notice = {"kind": "action", "at": "2026-03-02T10:00:00.000Z", "registry": "KOR01"}
     issued = {"positions": [{"party": "KOR", "account": "100-1", "block": own}], "synthetic": True}
     used = {"party": "KOR", "account": "100-1", "to_account": "200-1", "blocks": [{**own, "last": 2}]}

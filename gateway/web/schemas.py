@@ -12,7 +12,10 @@ Moment = Annotated[AwareDatetime, Field(ge=moments.FIRST, le=moments.LAST), Afte
 
 
 class Problem(BaseModel):
-    """Why a request was refused (RFC 9457); ``code`` is one of the check table, where one applies."""
+    """Why a request was refused (RFC 9457); ``code`` is one of the check table, where one applies.
+
+    ``findings`` has everything that was found, where that may be several things: of each a code, and what it is about.
+    """
 
     type: str
     title: str
@@ -20,6 +23,7 @@ class Problem(BaseModel):
     detail: str
     code: int | None = None
     reason: str | None = None
+    findings: list[dict[str, Any]] | None = None
 
 
 class Address(BaseModel):

@@ -18,6 +18,7 @@ from gateway.links import commands
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.trust import Revocation
 from tests import spoiled
+from tests.authorised import issued, terms, told
 from tests.planted import FAULTS, named, overtaken, rebuilt
 from tests.played import Course, block
 from tests.spoiled import STANDING, Copy, Original
@@ -57,7 +58,8 @@ def counted(report: Report) -> dict[str, int]:
 async def test_everything_fits_at_every_step_of_a_course(stage: Stage) -> None:
     assert found(await examined(stage)) == []
     course = await Course.begun(stage)
-    await course.issue(block(1, 100))
+    await told(course.source, terms())
+    await issued(course, block(1, 100))
     item = course.proposal(block(3, 4), block(20, 29))
     transfer = [str(item["transfer"])]
     for step in (
