@@ -227,10 +227,11 @@ class Stage:
         line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)
         return process, json.loads(line)["url"]
 
-    async def issue(self, gross: int = 10_000, **changes: Any) -> int:
-        """Let MEC01 issue to Myanmar and announce it; the units left in the holding account."""
-        wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": "MMR-A64"}
-        wanted |= {"sop_percent": 0, "authorisation": AUTHORISATION}
+    async def issue(self, gross: int = 10_000, *, net: int | None = None, **changes: Any) -> int:
+        """Let MEC01 issue to Myanmar and announce it; the units left in the holding account, ``net`` where given."""
+        wanted = {"activity": "PoA 10471", "party": "MMR", "vintage": 2021, "series": "MMR-A64"}
+        wanted |= {"gross": gross} if net is None else {"net": net}
+        wanted |= {"authorisation": AUTHORISATION}
         wanted |= changes
         made = await self.registries["MEC01"].post("issue", **wanted)
         if wanted.get("announce", True):

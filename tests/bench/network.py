@@ -137,10 +137,10 @@ class Network:
         answer = self.http.get(f"{self.urls['operator']}/api/v1/books", auth=self.bearer).raise_for_status()
         return dict(answer.json())
 
-    def issue(self, gross: int) -> None:
+    def issue(self, net: int) -> None:
         """Let MEC01 issue to Myanmar, and wait until the gateway has heard of it."""
-        wanted = {"activity": "PoA 10471", "party": "MMR", "gross": gross, "vintage": 2021, "series": "MMR-A64"}
-        wanted |= {"sop_percent": 0, "omge_percent": 0, "authorisation": AUTHORISATION}
+        wanted = {"activity": "PoA 10471", "party": "MMR", "net": net, "vintage": 2021, "series": "MMR-A64"}
+        wanted |= {"authorisation": AUTHORISATION}
         action = self.admin(SOURCE.code, "POST", "issue", **wanted)["action"]
         self.until(lambda: self.value("SELECT count(*) FROM action WHERE action = %s", action), "the issuance is known")
 

@@ -45,16 +45,16 @@ PROPOSED, OWN, UNAUTHORISED, NO_ACCOUNT = "100-1", "100-5", "100-2", "100-9"
 STOCK = 100_000
 
 
-def issuance(party: str, series: str, account: str = PROPOSED, gross: int = STOCK, **changes: Any) -> dict[str, Any]:
-    """An issuance without deductions."""
-    wanted = {"activity": "PoA 10471", "party": party, "gross": gross, "vintage": 2021, "series": series}
-    wanted |= {"sop_percent": 0, "omge_percent": 0, "account": account, "authorisation": AUTHORISATION}
+def issuance(party: str, series: str, account: str = PROPOSED, net: int = STOCK, **changes: Any) -> dict[str, Any]:
+    """An issuance of which so much is left."""
+    wanted = {"activity": "PoA 10471", "party": party, "net": net, "vintage": 2021, "series": series}
+    wanted |= {"account": account, "authorisation": AUTHORISATION}
     return wanted | changes
 
 
 #: Which units come into being where.
 ISSUES: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "MEC01": [issuance("MMR", "MMR-A64", gross=10 * STOCK), issuance("MMR", "MMR-OWN", OWN)],
+    "MEC01": [issuance("MMR", "MMR-A64", net=10 * STOCK), issuance("MMR", "MMR-OWN", OWN)],
     "INT01": [issuance("THA", "THA-MO"), issuance("THA", "THA-OWN", OWN)],
     "SRV01": [issuance("GHA", "GHA-MO"), issuance("GHA", "GHA-RAW", UNAUTHORISED, authorisation=None)],
 }

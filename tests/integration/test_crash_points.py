@@ -35,7 +35,7 @@ async def test_postgresql_sees_no_commit_and_a_registry_no_message_outside_a_poi
     linked: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, seen = linked, Counter[str]()
-    await stage.issue(1_000, omge_percent=0)
+    await stage.issue(net=1_000)
     engine = stage.gateway.database._engine.sync_engine
     event.listen(engine, "commit", lambda connection: seen.update(["commit"]))
     for code in ("MEC01", "KOR01"):

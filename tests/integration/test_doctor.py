@@ -82,7 +82,7 @@ async def test_everything_fits_at_every_step_of_a_course(stage: Stage) -> None:
 
 
 async def test_everything_fits_between_real_registries_while_the_relay_runs(linked: Stage) -> None:
-    await linked.issue(1_000, omge_percent=0)
+    await linked.issue(net=1_000)
     korea = linked.registries["KOR01"]
     completed = await linked.propose(10, 20, 30)
     async with linked.working():

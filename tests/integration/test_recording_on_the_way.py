@@ -32,7 +32,7 @@ async def linked(stage: Stage) -> AsyncIterator[Stage]:
         stage.link("KOR01", "party", "KOR"),
         stage.link("INT01", "international", sections=SECTIONS),
     )
-    await stage.issue(1_000, omge_percent=0)
+    await stage.issue(net=1_000)
     yield stage
     await stage.until(lambda: recorded(stage))
     await agree(stage)
@@ -190,7 +190,7 @@ async def test_what_it_refuses_is_shown_and_not_repeated(stage: Stage) -> None:
     await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
     assert (await registry.post("activate"))["receipted"]
     stage.registries["INT01"] = registry
-    await stage.issue(1_000, omge_percent=0)
+    await stage.issue(net=1_000)
     [transfer] = await stage.propose(100, to="JPN01")
     assert await stage.relay([transfer]) == ["completed"]
     await stage.until(lambda: recorded(stage))

@@ -23,7 +23,7 @@ A_WHILE = timedelta(seconds=40)
 async def linked(stage: Stage) -> AsyncIterator[Stage]:
     await stage.link("MEC01", "mechanism")
     await stage.link("KOR01", "party", "KOR")
-    await stage.issue(100, omge_percent=0)
+    await stage.issue(net=100)
     yield stage
     assert await stage.doctor() == []
     assert (await stage.books())["conservation"] == "holds"
@@ -79,7 +79,7 @@ async def proposed(stage: Stage, quantity: int = 60) -> str:
 async def test_a_registry_whose_messages_never_leave_is_asked_and_its_answer_heard(stage: Stage) -> None:
     await stage.link("MEC01", "mechanism")
     korea = await stage.link("KOR01", "party", "KOR", answer="message")
-    await stage.issue(100, omge_percent=0)
+    await stage.issue(net=100)
     await korea.post("faults", fault="lose-request", direction="out", type="transfer.credited", times=1_000)
     transfer = await proposed(stage)
     await until(stage, reached(stage, transfer, "completed"))

@@ -32,7 +32,7 @@ COURSE = {
 
 async def test_units_proposed_arrive_and_both_sides_are_told(either: Stage) -> None:
     before = await totals(either)
-    held = await either.issue(10_000, series="ARRIVE", omge_percent=0)
+    held = await either.issue(net=10_000, series="ARRIVE")
     transfers = await either.propose(held - 100, 100)
     assert await either.relay(transfers) == ["completed", "completed"]
     after = await totals(either)
@@ -48,7 +48,7 @@ async def test_units_proposed_arrive_and_both_sides_are_told(either: Stage) -> N
 
 
 async def test_a_course_shows_each_step_once_and_every_statement_with_its_message(either: Stage) -> None:
-    await either.issue(10, series="COURSE", omge_percent=0)
+    await either.issue(net=10, series="COURSE")
     [transfer] = await either.propose(10)
     assert await either.relay([transfer]) == ["completed"]
     course = await either.transfer(transfer)

@@ -11,7 +11,7 @@ WISH = {"party": "MMR", "to": TO, "authorisation": AUTHORISATION}
 
 
 async def test_a_thousand_transfers_in_one_message_complete(either: Stage) -> None:
-    await either.issue(2_000, series="THOUSAND", omge_percent=0)
+    await either.issue(net=2_000, series="THOUSAND")
     before = await either.count("message WHERE type = 'transfer.propose'")
     transfers = await either.propose(*[2] * 1_000)
     assert set(await either.relay(transfers)) == {"completed"}
@@ -31,7 +31,7 @@ async def test_a_thousand_transfers_in_one_message_complete(either: Stage) -> No
 
 async def test_of_one_message_some_are_rejected_some_withdrawn_and_the_rest_complete(either: Stage) -> None:
     mechanism, korea = either.registries["MEC01"], either.registries["KOR01"]
-    await either.issue(30, series="MIX", omge_percent=0)
+    await either.issue(net=30, series="MIX")
     wishes = [{**WISH, "quantity": 1} for _ in range(30)]
     for wish in wishes[::3]:
         wish["to"] = {**TO, "account": "100-404"}

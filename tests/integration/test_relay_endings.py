@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 async def test_units_rejected_by_policy_stay_free_and_can_go_again(either: Stage) -> None:
-    await either.issue(100, series="POLICY", omge_percent=0)
+    await either.issue(net=100, series="POLICY")
     mechanism, korea = either.registries["MEC01"], either.registries["KOR01"]
     await korea.change("policy", refuse_parties=["MMR"])
     [rejected] = await either.propose(100)
@@ -43,7 +43,7 @@ async def test_units_rejected_by_policy_stay_free_and_can_go_again(either: Stage
 
 
 async def test_one_message_may_lead_to_different_ends(either: Stage) -> None:
-    await either.issue(60, series="MIXED", omge_percent=0)
+    await either.issue(net=60, series="MIXED")
     korea = either.registries["KOR01"]
     await korea.post("accounts", party="KOR", account="100-5")
     await korea.change("accounts", party="KOR", account="100-5", open=False)
@@ -59,7 +59,7 @@ async def test_one_message_may_lead_to_different_ends(either: Stage) -> None:
 
 
 async def test_an_account_closed_after_the_acceptance_sends_the_units_to_the_pending_account(either: Stage) -> None:
-    await either.issue(70, series="PENDING", omge_percent=0)
+    await either.issue(net=70, series="PENDING")
     korea = either.registries["KOR01"]
     await korea.post("accounts", party="KOR", account="100-6")
     async with either.working():
@@ -79,7 +79,7 @@ async def test_an_account_closed_after_the_acceptance_sends_the_units_to_the_pen
 
 
 async def test_a_withdrawal_before_the_commit_ends_it_and_a_late_answer_changes_nothing(either: Stage) -> None:
-    await either.issue(40, series="WITHDRAWN", omge_percent=0)
+    await either.issue(net=40, series="WITHDRAWN")
     mechanism, korea = either.registries["MEC01"], either.registries["KOR01"]
     await korea.change("policy", decide=False)
     [transfer] = await either.propose(40)
@@ -102,7 +102,7 @@ async def test_a_withdrawal_before_the_commit_ends_it_and_a_late_answer_changes_
 
 
 async def test_a_withdrawal_after_the_commit_yields_to_it(either: Stage) -> None:
-    await either.issue(50, series="YIELDS", omge_percent=0)
+    await either.issue(net=50, series="YIELDS")
     mechanism = either.registries["MEC01"]
     async with either.working():
         async with out_of_reach(either, "MEC01"):
@@ -116,7 +116,7 @@ async def test_a_withdrawal_after_the_commit_yields_to_it(either: Stage) -> None
 
 
 async def test_a_transfer_undecided_when_its_time_is_over_is_cancelled_on_both_sides(either: Stage) -> None:
-    await either.issue(20, series="LATE", omge_percent=0)
+    await either.issue(net=20, series="LATE")
     mechanism, korea = either.registries["MEC01"], either.registries["KOR01"]
     await korea.change("policy", decide=False)
     [transfer] = await either.propose(20)
@@ -136,7 +136,7 @@ async def test_a_transfer_undecided_when_its_time_is_over_is_cancelled_on_both_s
 
 
 async def test_an_acceptance_that_comes_when_the_end_is_decided_changes_nothing(either: Stage) -> None:
-    await either.issue(25, series="DECIDED", omge_percent=0)
+    await either.issue(net=25, series="DECIDED")
     korea = either.registries["KOR01"]
     await korea.change("policy", decide=False)
     [transfer] = await either.propose(25)
@@ -156,7 +156,7 @@ async def test_an_acceptance_that_comes_when_the_end_is_decided_changes_nothing(
 
 
 async def test_no_time_limit_ends_what_is_committed(either: Stage) -> None:
-    await either.issue(15, series="COMMITTED", omge_percent=0)
+    await either.issue(net=15, series="COMMITTED")
     async with either.working():
         async with out_of_reach(either, "MEC01"):
             [transfer] = await either.propose(15)

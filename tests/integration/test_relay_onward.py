@@ -25,7 +25,7 @@ DOUBLED = """
 
 
 async def test_onward_units_keep_their_identifiers_and_the_time_of_their_first_transfer(shared: Stage) -> None:
-    await shared.issue(1_000, series="ONWARD", omge_percent=0)
+    await shared.issue(net=1_000, series="ONWARD")
     assert await shared.relay(await shared.propose(1_000)) == ["completed"]
     [(place, first, last, stem, offset, moved_at)] = await named(shared, "ONWARD")
     assert (place, first, last, stem) == ("KOR01", 1, 1_000, STEM)
@@ -46,7 +46,7 @@ async def test_onward_units_keep_their_identifiers_and_the_time_of_their_first_t
 
 
 async def test_parts_of_a_block_first_transferred_apart_get_identifiers_of_their_own(shared: Stage) -> None:
-    await shared.issue(100, series="PARTS", omge_percent=0)
+    await shared.issue(net=100, series="PARTS")
     transfers = [*await shared.propose(30, 20), *await shared.propose(50, to="JPN01")]
     assert await shared.relay(transfers) == ["completed"] * 3
     pieces = await named(shared, "PARTS")
@@ -62,12 +62,12 @@ async def test_parts_of_a_block_first_transferred_apart_get_identifiers_of_their
 
 
 async def test_units_of_other_vintages_or_purposes_are_named_by_their_own_rule(shared: Stage) -> None:
-    await shared.issue(10, series="V2022", omge_percent=0, vintage=2022)
+    await shared.issue(net=10, series="V2022", vintage=2022)
     [later] = await shared.propose(10)
     assert await shared.relay([later]) == ["completed"]
     [(_, _, _, stem, _, _)] = await named(shared, "V2022")
     assert stem == "CA0001-MMR99-MMR-2022"
-    await shared.issue(10, series="OTHERUSE", omge_percent=0)
+    await shared.issue(net=10, series="OTHERUSE")
     [unnamed] = await shared.propose(10, purpose="OP")
     assert await shared.relay([unnamed]) == ["completed"]
     assert await named(shared, "OTHERUSE") == [("KOR01", 1, 10, None, None, None)]
@@ -75,7 +75,7 @@ async def test_units_of_other_vintages_or_purposes_are_named_by_their_own_rule(s
 
 
 async def test_use_and_cancellation_after_a_transfer_move_the_book_and_nothing_is_lost(shared: Stage) -> None:
-    await shared.issue(300, series="SPENT", omge_percent=0)
+    await shared.issue(net=300, series="SPENT")
     assert await shared.relay(await shared.propose(300)) == ["completed"]
     before = await totals(shared, "KOR01")
     korea = shared.registries["KOR01"]
@@ -101,7 +101,7 @@ async def test_use_and_cancellation_after_a_transfer_move_the_book_and_nothing_i
 
 
 async def test_a_notice_cannot_touch_units_that_a_transfer_claims(shared: Stage) -> None:
-    await shared.issue(80, series="CLAIMED", omge_percent=0)
+    await shared.issue(net=80, series="CLAIMED")
     assert await shared.relay(await shared.propose(80)) == ["completed"]
     [held] = [b["block"] for b in await holdings(shared, "KOR01", "CLAIMED")]
     wanted = [{"origin": held["origin"], "first": 41, "last": 80}]
@@ -118,7 +118,7 @@ async def test_a_notice_cannot_touch_units_that_a_transfer_claims(shared: Stage)
 
 
 async def test_units_return_and_go_out_again_under_the_same_identifiers(shared: Stage) -> None:
-    await shared.issue(60, series="RETURN", omge_percent=0)
+    await shared.issue(net=60, series="RETURN")
     assert await shared.relay(await shared.propose(60)) == ["completed"]
     before = await named(shared, "RETURN")
     units = [{"origin": {"registry": "MEC01", "series": "RETURN"}, "first": 1, "last": 60}]
@@ -131,7 +131,7 @@ async def test_units_return_and_go_out_again_under_the_same_identifiers(shared: 
 
 
 async def test_a_transfer_of_three_thousand_blocks_completes_and_names_each(shared: Stage) -> None:
-    await shared.issue(6_000, series="BLOCKS", omge_percent=0)
+    await shared.issue(net=6_000, series="BLOCKS")
     origin = {"registry": "MEC01", "series": "BLOCKS"}
     blocks = [{"origin": origin, "first": serial, "last": serial} for serial in range(1, 6_000, 2)]
     [transfer] = await shared.propose(3_000, blocks=blocks)

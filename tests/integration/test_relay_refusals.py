@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_units_the_book_does_not_know_are_refused_and_the_acquirer_never_hears_of_them(shared: Stage) -> None:
-    await shared.issue(100, series="SECRET", omge_percent=0, announce=False)
+    await shared.issue(net=100, series="SECRET", announce=False)
     [transfer] = await shared.propose(100)
     shown = await refused(shared, transfer)
     assert shown["findings"] == [
@@ -38,7 +38,7 @@ async def test_units_the_book_does_not_know_are_refused_and_the_acquirer_never_h
 
 
 async def test_an_acquiring_registry_that_is_not_linked_or_not_active_yet_is_refused(shared: Stage) -> None:
-    await shared.issue(20, series="NOBODY", omge_percent=0)
+    await shared.issue(net=20, series="NOBODY")
     await shared.link("CHE01", "party", "CHE", activate=False)
     for code in ("DEU01", "CHE01"):
         [transfer] = await shared.propose(20, to=code)
@@ -49,7 +49,7 @@ async def test_an_acquiring_registry_that_is_not_linked_or_not_active_yet_is_ref
 
 
 async def test_an_account_that_does_not_hold_units_is_refused(shared: Stage) -> None:
-    await shared.issue(30, series="USED", omge_percent=0)
+    await shared.issue(net=30, series="USED")
     for account in ("200-1", "300-1"):
         to = {"to": address("KOR01", "KOR") | {"account": account}}
         wish = {"party": "MMR", "quantity": 30, "authorisation": AUTHORISATION, **to}
@@ -60,7 +60,7 @@ async def test_an_account_that_does_not_hold_units_is_refused(shared: Stage) -> 
 
 
 async def test_units_in_an_open_transfer_cannot_be_proposed_a_second_time(shared: Stage) -> None:
-    await shared.issue(50, series="TWICE", omge_percent=0)
+    await shared.issue(net=50, series="TWICE")
     first = await shared.propose(50)
     await shared.until(lambda: shared.count(f"transfer WHERE id = '{first[0]}'"))
     second = proposal(await block(shared, "TWICE"), 50)
@@ -73,7 +73,7 @@ async def test_units_in_an_open_transfer_cannot_be_proposed_a_second_time(shared
 
 
 async def test_two_transfers_of_one_message_cannot_have_the_same_units(shared: Stage) -> None:
-    await shared.issue(50, series="BOTH", omge_percent=0)
+    await shared.issue(net=50, series="BOTH")
     held = await block(shared, "BOTH")
     parts = [{**held, "first": 1, "last": 30}, {**held, "first": 21, "last": 50}]
     values = [proposal(part, 30) for part in parts]
@@ -89,7 +89,7 @@ async def test_two_transfers_of_one_message_cannot_have_the_same_units(shared: S
 
 
 async def test_what_differs_from_the_book_is_refused_with_its_code_and_only_that(shared: Stage) -> None:
-    await shared.issue(70, series="DIFFERS", omge_percent=0)
+    await shared.issue(net=70, series="DIFFERS")
     held = await block(shared, "DIFFERS")
     parts = iter([{**held, "first": first, "last": first + 9} for first in range(1, 70, 10)])
     named = {"first": "CA0001-MMR99-MMR-900051-2021", "last": "CA0001-MMR99-MMR-900060-2021"}

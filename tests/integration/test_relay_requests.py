@@ -22,7 +22,7 @@ NO_UNITS = {"transferring": {"registry": "MEC01", "party": "MMR", "account": "10
 
 
 async def test_a_request_is_proposed_once_and_completes(shared: Stage) -> None:
-    await shared.issue(100, series="ASKED", omge_percent=0)
+    await shared.issue(net=100, series="ASKED")
     key = new_key()
     first = await ask(shared, key, quantity=60)
     assert (first.status_code, first.json()["state"], first.json()["transfer"]) == (202, "sent", None)
@@ -116,14 +116,14 @@ async def test_a_request_needs_a_key(shared: Stage) -> None:
 
 
 async def test_a_second_proposal_under_one_request_is_refused(shared: Stage) -> None:
-    await shared.issue(10, series="AGAIN", omge_percent=0)
+    await shared.issue(net=10, series="AGAIN")
     key = new_key()
     request = (await ask(shared, key, quantity=10)).json()["request"]
     async with shared.working():
         await shared.until(lambda: proposed(shared, key, quantity=10))
     transfer = (await ask(shared, key, quantity=10)).json()["transfer"]
     assert await shared.relay([transfer]) == ["completed"]
-    await shared.issue(10, series="OTHER", omge_percent=0)
+    await shared.issue(net=10, series="OTHER")
     listed = (await shared.registries["MEC01"].get("books?blocks=1"))["blocks"]
     [held] = [b["block"] for b in listed if b["block"]["origin"]["series"] == "OTHER"]
     mechanism = handmade.signer(shared, "MEC01")
@@ -137,7 +137,7 @@ async def test_a_second_proposal_under_one_request_is_refused(shared: Stage) -> 
 
 
 async def test_of_two_proposals_under_one_request_in_one_message_one_counts(shared: Stage) -> None:
-    await shared.issue(10, series="TOGETHER", omge_percent=0)
+    await shared.issue(net=10, series="TOGETHER")
     request = (await ask(shared, new_key(), **NO_UNITS)).json()["request"]
     listed = (await shared.registries["MEC01"].get("books?blocks=1"))["blocks"]
     [held] = [b["block"] for b in listed if b["block"]["origin"]["series"] == "TOGETHER"]
@@ -152,7 +152,7 @@ async def test_of_two_proposals_under_one_request_in_one_message_one_counts(shar
 
 
 async def test_a_listing_gives_every_transfer_once_newest_first(shared: Stage) -> None:
-    await shared.issue(12, series="LISTED", omge_percent=0)
+    await shared.issue(net=12, series="LISTED")
     made = [*await shared.propose(1, 2, 3), *await shared.propose(4), *await shared.propose(1, 1)]
     assert set(await shared.relay(made)) == {"completed"}
     everything = await page(shared, limit=500)
@@ -173,7 +173,7 @@ async def test_a_listing_gives_every_transfer_once_newest_first(shared: Stage) -
 
 
 async def test_a_listing_can_be_limited_to_a_state(shared: Stage) -> None:
-    await shared.issue(5, series="STATED", omge_percent=0)
+    await shared.issue(net=5, series="STATED")
     [waiting] = await shared.propose(5)
     await shared.until(lambda: shared.count(f"transfer WHERE id = '{waiting}'"))
     found = (await page(shared, state="proposed"))["transfers"]

@@ -20,7 +20,7 @@ A_WHILE = timedelta(seconds=40)
 
 
 async def test_an_offer_waits_visibly_for_an_acquirer_that_is_down(shared: Stage) -> None:
-    await shared.issue(100, series="OFFER", omge_percent=0)
+    await shared.issue(net=100, series="OFFER")
     async with down(shared, "KOR01"):
         [transfer] = await shared.propose(100)
         await shared.until(lambda: shared.count(f"transfer WHERE id = '{transfer}'"))
@@ -49,8 +49,8 @@ async def test_an_offer_waits_visibly_for_an_acquirer_that_is_down(shared: Stage
 
 
 async def test_a_commit_waits_for_a_source_that_is_down_and_no_other_transfer_waits_with_it(shared: Stage) -> None:
-    await shared.issue(10, series="COMMIT", omge_percent=0)
-    await shared.issue(60, series="ELSEWHERE", omge_percent=0)
+    await shared.issue(net=10, series="COMMIT")
+    await shared.issue(net=60, series="ELSEWHERE")
     assert await shared.relay(await shared.propose(60, to="KOR01", blocks=units("ELSEWHERE", 60))) == ["completed"]
     [transfer] = await shared.propose(10)
     await shared.until(lambda: shared.count(f"transfer WHERE id = '{transfer}'"))
@@ -65,7 +65,7 @@ async def test_a_commit_waits_for_a_source_that_is_down_and_no_other_transfer_wa
 
 
 async def test_units_released_are_in_transit_until_the_acquirer_is_back(shared: Stage) -> None:
-    await shared.issue(70, series="TRANSIT", omge_percent=0)
+    await shared.issue(net=70, series="TRANSIT")
     before = await totals(shared)
     [transfer] = await shared.propose(70, to="JPN01")
     await shared.until(lambda: shared.count(f"transfer WHERE id = '{transfer}'"))
@@ -86,7 +86,7 @@ async def test_units_released_are_in_transit_until_the_acquirer_is_back(shared: 
 
 
 async def test_what_is_final_is_told_to_a_registry_that_was_down_when_it_happened(shared: Stage) -> None:
-    await shared.issue(30, series="TOLD", omge_percent=0)
+    await shared.issue(net=30, series="TOLD")
     korea = shared.registries["KOR01"]
     await korea.change("policy", decide=False)
     [transfer] = await shared.propose(30)
@@ -106,7 +106,7 @@ async def test_what_is_final_is_told_to_a_registry_that_was_down_when_it_happene
 
 
 async def test_a_request_waits_for_its_source_and_says_so(shared: Stage) -> None:
-    await shared.issue(20, series="REQUESTED", omge_percent=0)
+    await shared.issue(net=20, series="REQUESTED")
     transferring = {"registry": "MEC01", "party": "MMR", "account": "100-1"}
     acquiring = {"registry": "KOR01", "party": "KOR", "account": "100-1"}
     wish = {"transferring": transferring, "acquiring": acquiring, "purpose": "NDC", "quantity": 20}

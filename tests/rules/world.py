@@ -113,7 +113,7 @@ class World:
     async def issue(self) -> None:
         """Let MEC01 have this test's units; their identifiers are of no other test's kind."""
         named = {"cooperative_approach": f"CA{self.number:04}"}
-        await self.stage.issue(UNITS, series=self.series, omge_percent=0, attributes=named)
+        await self.stage.issue(net=UNITS, series=self.series, attributes=named)
 
     async def propose(self, to: str = "KOR01", source: str = "MEC01") -> str:
         """Propose all of this test's units; the transfer, which the gateway has."""

@@ -109,7 +109,7 @@ class World:
         self.reader.execute(SOURCE, "UPDATE itmo_series SET next_serial = %(n)s", {"n": self.examples * 10 * UNITS})
         milliseconds = f"{time.time_ns() // 1_000_000:012x}"
         self.marker = f"{SOURCE}-{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-000000000000"
-        await self.stage.issue(UNITS, series=self.series, omge_percent=0)
+        await self.stage.issue(net=UNITS, series=self.series)
 
     def books(self) -> Books:
         """What the three nodes hold now."""
