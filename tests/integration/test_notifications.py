@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from gateway.alarms import store as alarms
@@ -216,6 +217,22 @@ async def test_operators_see_notifications_beside_records_or_alone(korea: Played
     only = (await stage.api.get("/api/v1/records?kind=notification")).json()
     assert only["records"] == [r for r in every["records"] if r["kind"] == "notification"]
     assert only["counts"] == {"waiting": 1, "sent": 1, "recorded": 0, "refused": 0}
+
+
+async def test_where_a_notification_goes_is_written_once_and_with_the_message_that_says_it(korea: Played) -> None:
+    stage = korea.stage
+    await cancel(korea, units("THA", 1, 4))
+    place, said = "link = 'INT01', section = 'THA99'", "message_id = gen_random_uuid(), state = 'sent'"
+    both = f"{said}, {place}"
+    for wrong in (place, said, f"{said}, link = 'INT01'", f"{both}, party = 'GHA'", f"{both}, kind = 'record'"):
+        with pytest.raises(psycopg.Error):
+            await stage.rows(f"UPDATE action_record SET {wrong}")
+    await stage.rows(f"UPDATE action_record SET {both}", "gateway_app")
+    for again in ("link = 'KOR01'", "section = 'GHA99'", said):
+        with pytest.raises(psycopg.Error):
+            await stage.rows(f"UPDATE action_record SET {again}", "gateway_app")
+    await stage.rows("ALTER TABLE action_record DISABLE TRIGGER USER")  # the doctor looks at the end
+    await stage.rows("UPDATE action_record SET message_id = NULL, state = 'waiting', link = NULL, section = NULL")
 
 
 async def test_notifications_of_one_moment_travel_together_and_their_texts_are_no_longer_than_they_came(
