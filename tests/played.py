@@ -4,7 +4,7 @@ Nobody listens at their addresses, so what the gateway sends stays due, and ever
 test. A course is driven word by word: propose, ``turn``, accept, ``turn``, release, credit. All units are synthetic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,16 +84,23 @@ class Played:
 
 
 async def join(
-    stage: Stage, code: str, kind: str, party: str = "", *, sections: Mapping[str, str | None] | None = None
+    stage: Stage,
+    code: str,
+    kind: str,
+    party: str = "",
+    *,
+    sections: Mapping[str, str | None] | None = None,
+    holdings: Sequence[dict[str, Any]] = (),
 ) -> Played:
-    """Register and activate a played registry, or one with a section for each of some Parties, without holdings."""
+    """Register and activate a played registry, or one with a section for each of some Parties, with these holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
     played = Played(stage, Party(code), KeySet.import_key_set(published))
     books = sections or {code: party or None}
     link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
     await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
-    assert (await played.say("link.activate", [])).type == "receipt"
+    opened = await played.say("link.activate", [{"kind": "position", **holding} for holding in holdings])
+    assert opened.type == "receipt" and {item["state"] for item in opened.items} <= {"recorded"}, opened.items
     return played
 
 
