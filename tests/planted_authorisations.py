@@ -1,4 +1,4 @@
-"""What may be wrong with authorisations and with units that are marked where they are: made in a copy, as ``planted``."""
+"""What may be wrong with authorisations and with units marked where they are: made in a copy, as ``planted``."""
 
 #: The positions that an entry has opened of a series that ``tests.spoiled`` has.
 _OF = "series_id = (SELECT id FROM unit_series WHERE series = '{series}') AND closed_by IS NULL"
