@@ -39,7 +39,6 @@ async def course(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFac
         begun = await Course.begun(stage)
         await join(stage, "MMR01", "party", "MMR")
         await join(stage, "JPN01", "party", "JPN")
-        await told(begun.source, terms())
         yield begun
         assert await stage.doctor() == []
 
