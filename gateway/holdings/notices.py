@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from gateway import db
 from gateway.domain import units
-from gateway.domain.actions import ActionType, Disposal, OpeningPosition
+from gateway.domain.actions import ActionType, Disposal, FirstTransferred, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding
 from gateway.domain.checks import passed
 from gateway.domain.facts import Held
@@ -25,7 +25,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.holdings import actions, book, claims, movements, recording, registries
 from gateway.holdings.announced import Announced, Judge, Ruling, faults_entering, faults_leaving, opened
 from gateway.holdings.claims import Claim
-from gateway.holdings.movements import Disposed
+from gateway.holdings.movements import Disposed, FirstHere
 from gateway.messages.inbox import Inbound
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.envelope import Item
@@ -153,6 +153,18 @@ async def _move(tx: db.Tx, applied: Sequence[Announced], entry_id: int) -> None:
         gone = [(a, disposal) for a, disposal in spent if disposal.type is not ActionType.ADAPTATION]
         await recording.disposed(tx, (a.item.value for a, _ in gone), entry_id)
         await movements.disposed(tx, [Disposed(disposal, a.first is not None) for a, disposal in gone], entry_id)
+        await movements.first_transferred(tx, [one for a in applied if (one := _first_here(a))], entry_id)
+
+
+def _first_here(announced: Announced) -> FirstHere | None:
+    """What of a notice first transfers units where they are: an issuance, or a notice of that."""
+    value = announced.value
+    if announced.first is None or not isinstance(value, Issuance | FirstTransferred):
+        return None
+    moved = [move for move in announced.moves if move.first_transferred_at is not None]
+    party = value.party if isinstance(value, FirstTransferred) else value.positions[0].party
+    at = next(move.first_transferred_at for move in moved if move.first_transferred_at is not None)
+    return FirstHere(value.registry, value.action, announced.first, at, party, [move.block for move in moved])
 
 
 def _receipt(item: Item, refused: tuple[Finding, ...], flags: tuple[Finding, ...]) -> ItemReceipt:
