@@ -20,9 +20,32 @@ FIRST_ISSUANCE = Lot(
 RELAYED_TONNES = 57_259
 TRANSFERS = 10
 
-_KENYA = Lot(
+#: Kenya is neither a least developed country nor a small island: 5 % are the share of proceeds for adaptation.
+KENYA = Lot(
     "MEC01", "MEC01", "KEN", "KEN-A64-SYNTHETIC", 2022, "synthetic activity", Authorisation("KEN-SYNTHETIC-1"),
     net=1_000, omge_percent=2, sop_percent=5,
+)  # fmt: skip
+#: A6.4ERs are of this cooperative approach, by a draft decision, as reported; unverified.
+A64_APPROACH = "CA0001"
+
+
+def _defined(definition: str) -> Lot:
+    """Kenyan units for other purposes than the NDC alone, first transferred as ``definition`` says."""
+    name = definition.split()[0].upper()
+    given = Authorisation(f"KEN-SYNTHETIC-{name}", purposes="OIMP", definition=definition)
+    return Lot(
+        "MEC01", "MEC01", "KEN", f"KEN-{name}-SYNTHETIC", 2022, "synthetic activity", given,
+        net=100, omge_percent=2, sop_percent=5,
+    )  # fmt: skip
+
+
+#: A lot under each definition of first transfer for other purposes than the NDC.
+DEFINED = tuple(map(_defined, ("Authorisation", "Issuance", "Use or Cancellation")))
+#: Of the last, so many tonnes are cancelled where they have come: that is their first transfer.
+CANCELLED = 50
+_CONTRIBUTION = Lot(
+    "MEC01", "MEC01", "KEN", "KEN-CONTRIBUTION-SYNTHETIC", 2022, "synthetic activity", None,
+    net=10, omge_percent=2, sop_percent=5,
 )  # fmt: skip
 
 
@@ -95,11 +118,17 @@ _UNAUTHORISED_MOVE = Move(
     claimed=Authorisation("GHA-SYNTHETIC-NOT-GIVEN"),
 )  # fmt: skip
 
+#: Units that nobody authorised stay in the mechanism registry, whatever its proposal says.
+_CONTRIBUTION_MOVE = Move(
+    Arrow.CONTRIBUTION, "MEC01", "MEC01", "KEN", "JPN01", "JPN", ((_CONTRIBUTION, 10),), code=5101,
+    claimed=Authorisation("KEN-SYNTHETIC-NOT-GIVEN"),
+)  # fmt: skip
+
 #: The first issuance goes to Korea.
 FIRST = _first_transfers()
 #: What begins where it was issued.
 THEN = (
-    Move(Arrow.MECHANISM_TO_SECTION, "MEC01", "MEC01", "KEN", "SWE99", "SWE", ((_KENYA, 1_000),)),
+    Move(Arrow.MECHANISM_TO_SECTION, "MEC01", "MEC01", "KEN", "SWE99", "SWE", ((KENYA, 1_000),)),
     _from_section("THA", "CHE01", (_FIRST_BUSES, 1_916)),
     _from_section("THA", "CHE01", *_LATER_BUSES),
     _from_section("THA", "JPN01", (_THAILAND, 1_009)),
@@ -109,6 +138,11 @@ THEN = (
     Move(Arrow.SERVICES_TO_SECTION, "SRV01", "SRV01", "GHA", "GHA99", "GHA", ((_COOKSTOVES, 11_733),), "IMP"),
     Move(Arrow.SECTION_TO_SECTION, "INT01", "THA99", "THA", "GHA99", "GHA", ((_SPARE_BUSES, 10),), code=4017),
     _UNAUTHORISED_MOVE,
+    *(
+        Move(Arrow.MECHANISM_TO_PARTY, "MEC01", "MEC01", "KEN", "JPN01", "JPN", ((lot, lot.net or 0),), "OP")
+        for lot in DEFINED
+    ),
+    _CONTRIBUTION_MOVE,
 )
 #: What moves on from where that has brought it.
 AT_LAST = (

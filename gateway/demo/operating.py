@@ -10,12 +10,15 @@ from typing import Any
 
 import httpx
 
+from gateway.demo.arrows import A64_APPROACH
 from gateway.demo.network import Network
 from gateway.demo.plan import ACCOUNT, Lot, Move
 from gateway.errors import GatewayError, Kind
 
 #: Transfers one call lists.
 PAGE = 10_000
+#: Where units go that are cancelled for other purposes than the NDC; the meaning of the code is inferred.
+CANCELLATION = "310-1"
 
 
 class Operators:
@@ -70,11 +73,42 @@ class Operators:
     def issue(self, moves: Iterable[Move]) -> None:
         """Issue the lots these moves begin with, where they are not there."""
         lots = {lot: None for move in moves for lot in move.fresh}
+        self._authorise(lots)
         for link in sorted({lot.link for lot in lots}):
             there = {entry["block"]["origin"]["series"] for entry in self.get(link, "books", blocks=True)["blocks"]}
             for lot in lots:
                 if lot.link == link and lot.series not in there:
                     self.post(link, "issue", lot.form())
+
+    def _authorise(self, lots: Iterable[Lot]) -> None:
+        """Have the authorisations told that a registry would not make up as they are, where they are not known."""
+        for lot in lots:
+            given = lot.authorisation
+            if given is None or not given.purposes:
+                continue
+            known = {(one["party"], one["id"]) for one in self.get(lot.link, "authorisations")["authorisations"]}
+            if (lot.party, given.id) not in known:
+                approach = str(lot.attributes.get("cooperative_approach", A64_APPROACH))
+                self.post(lot.link, "authorisations", given.terms(lot.party, approach))
+
+    def cancel(self, link: str, party: str, lot: Lot, quantity: int) -> None:
+        """Have units of a lot cancelled for other purposes than the NDC, where they have not been."""
+        entries = self.get(link, "books", blocks=True)["blocks"]
+        mine = [entry for entry in entries if entry["block"]["origin"]["series"] == lot.series]
+        if any(entry["account"] == CANCELLATION for entry in mine):
+            return
+        block = next(entry["block"] for entry in mine if entry["account"] == ACCOUNT)
+        units = {"origin": block["origin"], "first": block["first"], "last": block["first"] + quantity - 1}
+        body = {"party": party, "to_account": CANCELLATION, "quantity": quantity, "blocks": [units], "purpose": "OP"}
+        self.post(link, "cancel", body)
+
+    def taken_of(self, lot: Lot) -> dict[str, int]:
+        """Tonnes of a lot by account, in the books of the registry that issued it."""
+        held: Counter[str] = Counter()
+        for entry in self.get(lot.link, "books", blocks=True)["blocks"]:
+            if entry["block"]["origin"]["series"] == lot.series:
+                held[entry["account"]] += entry["block"]["last"] - entry["block"]["first"] + 1
+        return dict(held)
 
     def issued(self) -> int:
         """All that was ever issued, in tonnes."""

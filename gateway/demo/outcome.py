@@ -7,6 +7,7 @@ from typing import Any
 from gateway.demo.plan import Move
 from gateway.demo.records import Records
 from gateway.demo.rights import Try
+from gateway.demo.rules import Rules
 from gateway.doctor.report import Report
 
 #: What a registry's own books and the gateway's book of it must agree on.
@@ -49,6 +50,8 @@ class Result:
     seconds: float
     ways: tuple[Way, ...] = ()
     records: Records | None = None
+    #: What the rules made of the units; None for a story that has nothing to show of them.
+    rules: Rules | None = None
     #: Tonnes debited and not credited when the worker was killed; nothing was proposed where this is 0.
     nowhere: int = 0
     #: Who tried to see and do what, and what came of it.
@@ -81,7 +84,8 @@ class Result:
         """Conservation holds, all ended as it should, and everything in the database fits together."""
         healthy = self.doctor is not None and self.doctor.fits
         tried = all(one.as_it_should for one in self.tries)
-        ended = self.settled and tried and all(way.as_it_should for way in self.ways)
+        ruled = self.rules is None or self.rules.as_they_should
+        ended = self.settled and tried and ruled and all(way.as_it_should for way in self.ways)
         return self.conservation == "holds" and ended and healthy
 
 

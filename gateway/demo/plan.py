@@ -10,7 +10,7 @@ ACCOUNT = "100-1"
 
 
 class Arrow(StrEnum):
-    """The ways between systems, as the figure has them; the last three are refused."""
+    """The ways between systems, as the figure has them; the last four are refused."""
 
     MECHANISM_TO_PARTY = "mechanism → Party registry"
     MECHANISM_TO_SECTION = "mechanism → section"
@@ -21,18 +21,36 @@ class Arrow(StrEnum):
     BACK_INTO_MECHANISM = "back into the mechanism"
     SECTION_TO_SECTION = "section → section"
     UNAUTHORISED = "services, not authorised"
+    CONTRIBUTION = "mechanism, not authorised"
 
 
 @dataclass(frozen=True, slots=True)
 class Authorisation:
-    """One version of a Party's authorisation."""
+    """One version of a Party's authorisation; without ``purposes`` its registry makes a wide-open synthetic one."""
 
     id: str
     version: int = 1
+    purposes: str = ""
+    definition: str = ""
 
     def form(self) -> dict[str, Any]:
         """Write it as registries do."""
         return {"id": self.id, "version": self.version}
+
+    def terms(self, party: str, approach: str) -> dict[str, Any]:
+        """Write all that it says, as the registry is told."""
+        return {
+            **self.form(),
+            "party": party,
+            "kinds": ["cooperative approach", "ITMOs"],
+            "date": "2026-01-01",
+            "cooperative_approach": approach,
+            "purposes": self.purposes,
+            "first_transfer_definition": self.definition,
+            "period": {"first": "2026-01-01", "last": None},
+            "initial_report": "2026-01-01",
+            "ndc_period": {"first": 2021, "last": 2030},
+        }
 
 
 @dataclass(frozen=True, slots=True)

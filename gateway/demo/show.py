@@ -13,6 +13,7 @@ from rich.table import Table
 from gateway.demo import people
 from gateway.demo.network import Network
 from gateway.demo.outcome import Result, Way
+from gateway.demo.rules import Rules
 
 _COLUMNS = ("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out")
 
@@ -35,6 +36,7 @@ def as_dict(result: Result, note: str) -> dict[str, Any]:
             "workers_killed": int(result.nowhere > 0),
             "tonnes_nowhere": result.nowhere,
         },
+        "rules": dataclasses.asdict(result.rules) if result.rules else None,
         "access": [dataclasses.asdict(one) for one in result.tries],
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": _used(result),
@@ -49,6 +51,8 @@ def tables(console: Console, result: Result, note: str) -> None:
     colour = "green" if result.conservation == "holds" else "red"
     agree = "the registries' own books agree" if result.agrees else "the registries' own books differ"
     console.print(f"conservation: [{colour}]{result.conservation}[/{colour}] ({agree})")
+    if result.rules is not None:
+        console.print(_rules(result.rules))
     if result.tries:
         console.print(_tries(result))
     if result.records is not None:
@@ -101,6 +105,20 @@ def _arrows(result: Result) -> Table:
         state = f"{way.state} {way.code}" if way.code else way.state
         state = state if way.as_it_should else f"[red]{state}[/red]"
         shown.add_row(way.arrow, way.source, way.to, f"{way.quantity:,}", state)
+    return shown
+
+
+def _rules(rules: Rules) -> Table:
+    one = rules.issuance
+    taken = f"{one.host}: {one.gross:,} t issued, {one.share_of_proceeds:,} for adaptation, {one.omge:,} for OMGE"
+    shown = Table(title="What the rules made of them", box=box.SIMPLE_HEAD, pad_edge=False, caption=taken)
+    shown.add_column("first transfer by", no_wrap=True)
+    shown.add_column("recorded as", no_wrap=True)
+    shown.add_column("tonnes", justify="right", no_wrap=True)
+    shown.add_column("moved as", no_wrap=True)
+    for d in rules.definitions:
+        recorded = d.first_transfer if d.as_it_should else f"[red]{d.first_transfer}[/red]"
+        shown.add_row(d.definition, recorded, f"{d.tonnes:,}", d.moved_as)
     return shown
 
 

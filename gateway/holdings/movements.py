@@ -84,9 +84,14 @@ async def relayed(tx: db.Tx, completed: Sequence[Relayed], entry_id: int) -> Non
     await _insert(tx, rows, entry_id)
 
 
-async def disposed(tx: db.Tx, applied: Sequence[Disposed], entry_id: int) -> None:
-    """Note uses and cancellations that log entry ``entry_id`` applies, after the book has followed."""
-    in_book = iter(await _as_held(tx, [block for one in applied for block in one.disposal.blocks]))
+async def before(tx: db.Tx, applied: Sequence[Disposed]) -> list[list[_Piece]]:
+    """What the book has of the units of uses and cancellations before they are applied, for ``disposed``."""
+    return await _as_held(tx, [block for one in applied for block in one.disposal.blocks])
+
+
+async def disposed(tx: db.Tx, applied: Sequence[Disposed], was: list[list[_Piece]], entry_id: int) -> None:
+    """Note uses and cancellations that log entry ``entry_id`` applies, of units that the book had as ``was`` says."""
+    in_book = iter(was)
     await _insert(tx, [row for one in applied for row in _of_disposal(one, in_book)], entry_id)
 
 

@@ -143,16 +143,18 @@ async def _clashes(tx: db.Tx, fresh: Sequence[Announced]) -> tuple[dict[str, tup
 async def _move(tx: db.Tx, applied: Sequence[Announced], entry_id: int) -> None:
     entering = [m for a in applied if a.enters for m in a.moves]
     leaving = [m for a in applied if not a.enters for m in a.moves]
+    spent = [(a, a.value) for a in applied if isinstance(a.value, Disposal)]
+    gone = [(a, disposal) for a, disposal in spent if disposal.type is not ActionType.ADAPTATION]
+    disposed = [Disposed(disposal, a.first is not None) for a, disposal in gone]
+    was = await movements.before(tx, disposed)
     if entering:
         await book.open_positions(tx, entering, entry_id)
     if leaving:
         await book.move(tx, leaving, entry_id)
     if applied:
         await actions.record(tx, [a.record for a in applied], entry_id)
-        spent = [(a, a.value) for a in applied if isinstance(a.value, Disposal)]
-        gone = [(a, disposal) for a, disposal in spent if disposal.type is not ActionType.ADAPTATION]
         await recording.disposed(tx, (a.item.value for a, _ in gone), entry_id)
-        await movements.disposed(tx, [Disposed(disposal, a.first is not None) for a, disposal in gone], entry_id)
+        await movements.disposed(tx, disposed, was, entry_id)
         await movements.first_transferred(tx, [one for a in applied if (one := _first_here(a))], entry_id)
 
 

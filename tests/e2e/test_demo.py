@@ -22,9 +22,9 @@ from tests.e2e.programs import arguments_of, family, grown, only_line, run, star
 
 #: PoA 10471, then what arrives by all arrows together, each time it does.
 ISSUED, CANCELLED, FIRST_MOVED = 58_428, 1_169, 57_259
-MOVED = 222_158
+MOVED = 222_458
 #: Transfers, and of these the refused ones.
-TRANSFERS, REFUSED = 24, 3
+TRANSFERS, REFUSED = 28, 4
 NOTHING = dict.fromkeys(("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out"), 0)
 #: Which way, how many tonnes, and how it ends.
 ARROWS = [
@@ -39,6 +39,8 @@ ARROWS = [
     ("services → section", "SRV01", "GHA99", 11_733, None),
     ("section → section", "THA99", "GHA99", 10, 4017),
     ("services, not authorised", "SRV01", "GHA99", 10, 5133),
+    *[("mechanism → Party registry", "MEC01", "JPN01", 100, None)] * 3,
+    ("mechanism, not authorised", "MEC01", "JPN01", 10, 5101),
     ("section → Party registry", "GHA99", "CHE01", 11_733, None),
     ("Party registry → section", "CHE01", "SWE99", 100, None),
     ("Party registry → Party registry", "KOR01", "JPN01", 500, None),

@@ -229,6 +229,9 @@ async def test_scenario_8_use_or_cancellation_is_the_first_transfer_and_the_host
     )
     await world.until(lambda: world.count(f"action WHERE action = '{cancelled['action']}'"))
     assert (await first_transferred(world, series))[0] == ("KOR01", 310, 1, 100, True, 1)
+    assert await actions(world, f"KOR01/{cancelled['action']}") == [
+        ("Cancellation", "Other cancellations", "KOR", 100), ("First transfer", "Use or cancellation", "MMR", 100),
+    ]  # fmt: skip
     async with world.working():
         await world.until(lambda: notified(world, cancelled["action"]))
 
