@@ -4,7 +4,7 @@ Nobody listens at their addresses, so what the gateway sends stays due, and ever
 test. A course is driven word by word: propose, ``turn``, accept, ``turn``, release, credit. All units are synthetic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,12 +40,15 @@ def naming(units: dict[str, Any], offset: int = 0) -> dict[str, Any]:
 
 
 def levied(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
-    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up."""
-    net = quantity(list(blocks))
-    omge = next(n for n in range(net + 1) if -(-(net + n) * 2 // 100) == n)
-    taken = block(1, omge, uuid7())
+    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up.
+
+    Nothing is deducted for blocks that are none.
+    """
     held = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-    return [*held, {"party": "MMR", "account": "320-1", "block": taken}]
+    serials = [(b.get("first"), b.get("last")) for b in blocks if isinstance(b, dict)]
+    net = sum(last - first + 1 for first, last in serials if type(first) is type(last) is int and 0 < first <= last)
+    omge = -(-net * 2 // 98)
+    return [*held, {"party": "MMR", "account": "320-1", "block": block(1, omge, uuid7())}] if omge else held
 
 
 def quantity(blocks: list[dict[str, Any]]) -> int:
@@ -81,16 +84,23 @@ class Played:
 
 
 async def join(
-    stage: Stage, code: str, kind: str, party: str = "", *, sections: Mapping[str, str | None] | None = None
+    stage: Stage,
+    code: str,
+    kind: str,
+    party: str = "",
+    *,
+    sections: Mapping[str, str | None] | None = None,
+    holdings: Sequence[dict[str, Any]] = (),
 ) -> Played:
-    """Register and activate a played registry, or one with a section for each of some Parties, without holdings."""
+    """Register and activate a played registry, or one with a section for each of some Parties, with these holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
     played = Played(stage, Party(code), KeySet.import_key_set(published))
     books = sections or {code: party or None}
     link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
     await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
-    assert (await played.say("link.activate", [])).type == "receipt"
+    opened = await played.say("link.activate", [{"kind": "position", **holding} for holding in holdings])
+    assert opened.type == "receipt" and {item["state"] for item in opened.items} <= {"recorded"}, opened.items
     return played
 
 

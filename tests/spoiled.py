@@ -176,9 +176,16 @@ async def _authorised(course: Course) -> None:
 
 
 async def _recorded(course: Course, international: International) -> None:
-    """A record in every state: two of the last message are still unanswered, and one waits to be said."""
+    """A record in every state: three of the last message are still unanswered, and one waits to be said.
+
+    Myanmar has been told that Korea cancelled two of its units, and has not answered.
+    """
     [first, *_] = await international.told()
     await international.receipt(first, "recorded")
+    gone = {"party": "KOR", "account": "100-1", "to_account": "300-1", "blocks": [block(1, 2)]}
+    cancelled = course.action("cancellation", **gone) | {"registry": "KOR01"}
+    heard = await course.acquirer.say("action.notice", [cancelled])
+    assert [item["state"] for item in heard.items] == ["recorded"]
     await course.stage.gateway.relay.decisions.record()
     await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
     own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}

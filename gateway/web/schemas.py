@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.domain import moments
+from gateway.holdings.recording import Told
 
 #: A time that is sent: with an offset, and within what can be stored and shown anywhere.
 Moment = Annotated[AwareDatetime, Field(ge=moments.FIRST, le=moments.LAST), AfterValidator(moments.known)]
@@ -228,14 +229,19 @@ class AlarmPage(BaseModel):
 
 
 class Record(BaseModel):
-    """A completed action that is told to a Party's section; ``entry_id`` is the log entry that completed it."""
+    """A completed action that is told: a record to the section of ``party``, which acted; a notification to whoever
+    keeps the books of ``party``, whose units were used or cancelled in another's (null until it is said).
+
+    ``entry_id`` is the log entry that completed the action.
+    """
 
     id: int
+    kind: Told
     action: str
     type: str
     at: datetime
-    link: str
-    section: str
+    link: str | None
+    section: str | None
     party: str
     quantity: int
     state: str

@@ -74,6 +74,7 @@ GATEWAY = {
     **dict.fromkeys(("decide.delay", "decide.reopen"), Course(during=keep_a_window)),
     "decide.record": Course(during=uses("MEC01", "MMR")),
     "send.action.record": Course(during=uses("MEC01", "MMR")),
+    "send.action.notice": Course(during=uses("KOR01", "KOR")),
     "put-off": Course(before=spoil_one, during=mend_it),
     "renew": Course(before=store_offers_one_by_one, during=let_the_lease_run, needs="KOR01"),
     "wait": Course(before=meets("KOR01", "lose-reply", "transfer.offer", 4), needs="KOR01"),
