@@ -59,6 +59,14 @@ def accounts(found: Any, _scene: Scene) -> Iterable[Remark]:
         yield finding(f"{found.others} of its rows name another action, Party, registry or entry", **about)
 
 
+def first_transfers_here(found: Any, _scene: Scene) -> Iterable[Remark]:
+    """Every first transfer outside a relay is of an issuance, or of a notice of it, that the same entry applied."""
+    if not found.told:
+        yield finding(
+            f"{found.quantity:,} units are first transferred by nothing", cause=found.cause, entry=found.entry_id
+        )
+
+
 async def movements(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[Movement]:
     """Every entry that moved something in the book, or should have."""
     entry: int | None = None

@@ -69,7 +69,7 @@ def accounted(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           SELECT t.id AS cause, true AS due, ARRAY['First transfer', 'Transfer'] AS types,
                  t.transferring_party AS party, t.transferring_registry AS registry,
                  t.acquiring_party, t.acquiring_registry, t.quantity, e.entry_id
-          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.event = 'credited'
+          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed'
           WHERE t.state = 'completed'
           UNION ALL
           SELECT registry || '/' || action, type IN ('use', 'cancellation'),
@@ -81,8 +81,24 @@ def accounted(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
                count(*) FILTER (WHERE m.id IS NOT NULL AND (m.type <> ALL(d.types) OR
                  (m.party, m.registry, m.acquiring_party, m.acquiring_registry, m.entry_id) IS DISTINCT FROM
                  (d.party, d.registry, d.acquiring_party, d.acquiring_registry, d.entry_id))) AS others
-        FROM done d FULL JOIN unit_movement m ON m.cause = d.cause WHERE d.due OR m.id IS NOT NULL
+        FROM done d FULL JOIN (
+          SELECT * FROM unit_movement WHERE type <> 'First transfer' OR acquiring_party IS NOT NULL) AS m
+          ON m.cause = d.cause WHERE d.due OR m.id IS NOT NULL
         GROUP BY d.cause, m.cause, d.quantity, d.entry_id ORDER BY 1
+        """,
+        MANY,
+    )
+
+
+def first_here(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """First transfers outside a relay, each with whether an issuance or a notice of it was applied by its entry."""
+    return stream(
+        tx,
+        """
+        SELECT m.cause, m.entry_id, m.quantity, EXISTS (
+          SELECT FROM action a WHERE a.registry || '/' || a.action = m.cause AND a.entry_id = m.entry_id
+            AND a.registry = m.registry AND a.type IN ('issuance', 'first_transfer')) AS told
+        FROM unit_movement m WHERE m.type = 'First transfer' AND m.acquiring_party IS NULL ORDER BY m.id
         """,
         MANY,
     )

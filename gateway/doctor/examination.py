@@ -88,6 +88,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: authorisation_store.authorisations(tx), (authorisations.drawn,)),
     Walk(lambda tx, _: authorisation_store.reliances(tx), (authorisations.reliances,)),
     Walk(lambda tx, _: authorisation_store.told(tx), (authorisations.told,)),
+    Walk(lambda tx, _: book_store.first_here(tx), (book.first_transfers_here,)),
     Walk(book.movements, (book.positions,)),
     Walk(lambda tx, _: book_store.accounted(tx), (book.accounts,)),
     Walk(lambda tx, _: book_store.series(tx), (book.series,)),

@@ -9,11 +9,12 @@ one more reads the book where units bear no identifier, which alone says whether
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from gateway import db
 from gateway.domain import wire
-from gateway.domain.actions import ActionType, Disposal
+from gateway.domain.actions import ActionType, Disposal, FirstTransfer
 from gateway.domain.units import AuthorisationRef, Block
 from gateway.holdings import book
 from gateway.holdings.recording import Relayed, Type
@@ -37,6 +38,18 @@ class _Alike(NamedTuple):
     authorisation: AuthorisationRef | None
     first: bool
     itmos: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FirstHere:
+    """Units first transferred where they are, by an action of their registry: by being issued, say."""
+
+    registry: str
+    action: str
+    kind: FirstTransfer
+    at: datetime
+    party: str
+    blocks: Sequence[Block]
 
 
 #: Units and whether they are ITMOs already, with an identifier or without.
@@ -75,6 +88,23 @@ async def disposed(tx: db.Tx, applied: Sequence[Disposed], entry_id: int) -> Non
     """Note uses and cancellations that log entry ``entry_id`` applies, after the book has followed."""
     in_book = iter(await _as_held(tx, [block for one in applied for block in one.disposal.blocks]))
     await _insert(tx, [row for one in applied for row in _of_disposal(one, in_book)], entry_id)
+
+
+async def first_transferred(tx: db.Tx, applied: Sequence[FirstHere], entry_id: int) -> None:
+    """Note first transfers outside a relay that log entry ``entry_id`` applies."""
+    await _insert(tx, [row for one in applied for row in _of_first_transfer(one)], entry_id)
+
+
+def _of_first_transfer(one: FirstHere) -> Iterator[tuple[Any, ...]]:
+    totals: dict[_Alike, int] = {}
+    for block in one.blocks:
+        _add(totals, block, None, True, True)
+    for nr, (alike, quantity) in enumerate(totals.items(), 1):
+        yield (
+            *(f"{one.registry}/{one.action}", nr, Type.FIRST_TRANSFER.value, one.kind.value),
+            *(wire.time_to_wire(one.at), one.party, one.registry, None, None, None, None, None, None),
+            *_stored(alike, quantity),
+        )
 
 
 def _fresh(one: Relayed) -> list[bool]:
