@@ -270,7 +270,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"messages", "log", "requests"}, "its bytes have",
     ),
     "a message of another type": (
-        ["UPDATE message SET type = 'transfer.voided' WHERE type = 'action.notice'"],
+        ["UPDATE message SET type = 'transfer.voided' WHERE type = 'action.notice' AND direction = 'in'"],
         {"messages", "log"}, "its row has type transfer.voided, its bytes have action.notice",
     ),
     "a message signed by a key that is not registered": (
@@ -346,7 +346,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"positions", "conservation"}, "other units moved with them",
     ),
     "units of another Party": (
-        [f"UPDATE position SET party = 'JPN' WHERE {LIVE} AND first = 1"],
+        [f"UPDATE position SET party = 'JPN' WHERE {LIVE} AND first = 11"],
         {"positions"}, "not moved to KOR01 KOR",
     ),
     "used units that are held": (
