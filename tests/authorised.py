@@ -1,23 +1,10 @@
-"""Synthetic authorisations told by played registries, and units issued under them with the deductions due."""
+"""Synthetic authorisations told by played registries, and units issued under them."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.integration.test_sandbox_play import AUTHORISATION, Heard, stamp, uuid7
-from tests.played import Course, Played, block, quantity
-
-#: Terms under which the units of ``tests.played`` move: by Myanmar, for every purpose.
-TERMS: dict[str, Any] = {
-    **AUTHORISATION,
-    "party": "MMR",
-    "kinds": ["ITMOs"],
-    "date": "2026-01-01",
-    "cooperative_approach": "CA0001",
-    "purposes": "NDC and OIMP",
-    "first_transfer_definition": "Use or Cancellation",
-    "period": {"first": None, "last": None},
-    "initial_report": "2025-12-31",
-}
+from tests.integration.test_sandbox_play import Heard, stamp, uuid7
+from tests.played import TERMS, Course, Played
 
 
 def terms(**changes: Any) -> dict[str, Any]:
@@ -39,14 +26,8 @@ async def told(by: Played, *versions: dict[str, Any]) -> Heard:
 
 
 async def issued(course: Course, *blocks: dict[str, Any]) -> None:
-    """Announce the issuance of ``blocks`` to Myanmar, with what is cancelled for OMGE in a series of its own.
-
-    Myanmar is exempt from the share of proceeds.
-    """
-    omge = block(1, quantity(list(blocks)) // 40 + 1, f"OMGE-{uuid7()}")
-    places = [*(("100-1", one) for one in blocks), ("320-1", omge)]
-    positions = [{"party": "MMR", "account": account, "block": units} for account, units in places]
-    heard = await course.notice("issuance", positions=positions, synthetic=True)
+    """Let Myanmar have units, which must be recorded."""
+    heard = await course.issue(*blocks)
     assert [item["state"] for item in heard.items] == ["recorded"], heard.items
 
 

@@ -1,4 +1,4 @@
-"""What may be wrong with authorisations and with units that are marked where they are: made in a copy, as ``planted``."""
+"""What may be wrong with authorisations and with units that are marked where they are: made in a copy."""
 
 #: The positions that an entry has opened of a series that ``tests.spoiled`` has.
 _OF = "series_id = (SELECT id FROM unit_series WHERE series = '{series}') AND closed_by IS NULL"
@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"positions"}, "units not marked as announced",
     ),
     "units that moved while they got an authorisation": (
-        [f"UPDATE position SET account_type = 110 WHERE first = 3 AND {_OF.format(series='GRANTED')}"],
+        [f"UPDATE position SET account_type = 110 WHERE first = 3003 AND {_OF.format(series='GRANTED')}"],
         {"positions"}, "other units moved with them",
     ),
 }  # fmt: skip

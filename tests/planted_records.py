@@ -103,10 +103,10 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE action_record SET item = '[]' WHERE state = 'waiting'"],
         {"record texts"}, "its text cannot be read as that of such an action",
     ),
-    "a transfer recorded as a first transfer": (
-        ["UPDATE action_record SET type = 'First transfer',"
-         " item = replace(item, '\"type\":\"Transfer\"', '\"type\":\"First transfer\"') WHERE type = 'Transfer'"],
-        {"record texts", "record messages"}, "it says type First transfer, the action had Transfer",
+    "a first transfer recorded as another": (
+        ["UPDATE action_record SET type = 'Transfer', item = replace(item, '\"type\":\"First transfer\"',"
+         " '\"type\":\"Transfer\"') WHERE type = 'First transfer'"],
+        {"record texts", "record messages"}, "it says type Transfer, the action had First transfer",
     ),
     "a record changed after it was said": (
         ["UPDATE action_record SET item = item || ' ' WHERE state = 'sent'"],

@@ -89,8 +89,8 @@ async def made(server: embedded.Server, folder: Path) -> Original:
     async with staging.opened(server, folder) as stage:
         course = await Course.begun(stage)
         international = await International.joined(stage)
-        transfers = await _played(course)
         await _authorised(course)
+        transfers = await _played(course)
         await _recorded(course, international)
         await _surroundings(stage)
         own = Own.of(stage.gateway.node)
@@ -98,7 +98,6 @@ async def made(server: embedded.Server, folder: Path) -> Original:
 
 
 async def _played(course: Course) -> dict[str, str]:
-    await told(course.source, terms())
     await issued(course, *(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
     await issued(course, block(501, 550))
     await course.use(block(511, 520))
@@ -155,20 +154,20 @@ async def _authorised(course: Course) -> None:
     """
     await told(course.source, *(terms(id="DRAWN", version=n, quantity=100 // n, purposes="OIMP") for n in (1, 2)))
     await told(course.source, terms(id="MARKED", first_transfer_definition="Authorisation"))
-    drawn, marked = (under(block(1, 20, name), {"id": name, "version": 1}) for name in ("DRAWN", "MARKED"))
-    plain, taken = (under(block(*serials, "GRANTED"), None) for serials in ((1, 19), (20, 20)))
+    drawn, marked = (under(block(3001, 3020, name), {"id": name, "version": 1}) for name in ("DRAWN", "MARKED"))
+    plain, taken = (under(block(*serials, "GRANTED"), None) for serials in ((3001, 3019), (3020, 3020)))
     await issued(course, drawn, marked)
     places = [("100-1", plain), ("320-1", taken)]
     positions = [{"party": "MMR", "account": account, "block": units} for account, units in places]
     given = [{name: units[name] for name in ("origin", "first", "last")} for units in (plain, taken)]
     place = {"party": "MMR", "account": "100-1"}
-    used = under(block(1, 2, "GRANTED"), {"id": "GRANTED", "version": 1})
+    used = under(block(3001, 3002, "GRANTED"), {"id": "GRANTED", "version": 1})
     for items in (
         [course.action("issuance", positions=positions, synthetic=True)],
-        [course.action("use", **place, to_account="210-1", blocks=[{**drawn, "last": 8}])],
+        [course.action("use", **place, to_account="210-1", blocks=[{**drawn, "last": 3008}])],
         [course.action("authorisation", authorisation=terms(id="GRANTED"), units=given),
          course.action("use", **place, to_account="200-1", blocks=[used])],
-        [course.action("first_transfer", party="MMR", subtype="Authorization", blocks=[{**marked, "first": 11}])],
+        [course.action("first_transfer", party="MMR", subtype="Authorization", blocks=[{**marked, "first": 3011}])],
     ):  # fmt: skip
         heard = await course.source.say("action.notice", items)
         assert {item["state"] for item in heard.items} == {"recorded"}, heard.items

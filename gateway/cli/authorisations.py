@@ -15,6 +15,7 @@ from gateway.authorisations.store import MAX_PAGE
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, moment, plain_console
 from gateway.errors import GatewayError, Kind
+from gateway.signing import strict_json
 
 _PATH = "/api/v1/authorisations"
 
@@ -66,9 +67,9 @@ def tell(
 ) -> None:
     """Ask that a version of an authorisation is told: the first one, or the next; another person approves it."""
     try:
-        read = json.loads(terms.read_bytes())
+        read = strict_json.loads(terms.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GatewayError(Kind.MALFORMED, f"{terms} is no JSON that can be read: {error}", code=2001) from None
+        raise GatewayError(Kind.MALFORMED, f"{terms} cannot be read as JSON: {error}", code=2001) from None
     print(json.dumps(ask(where, "POST", _PATH, json={"terms": read})))
 
 

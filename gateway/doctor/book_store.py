@@ -69,7 +69,7 @@ def accounted(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           SELECT t.id AS cause, true AS due, ARRAY['First transfer', 'Transfer'] AS types,
                  t.transferring_party AS party, t.transferring_registry AS registry,
                  t.acquiring_party, t.acquiring_registry, t.quantity, e.entry_id
-          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.event = 'credited'
+          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed'
           WHERE t.state = 'completed'
           UNION ALL
           SELECT registry || '/' || action, type IN ('use', 'cancellation'),

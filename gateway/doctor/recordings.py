@@ -76,13 +76,19 @@ def _expected_of_transfer(record: Any) -> tuple[dict[str, Any], list[Block], lis
     proposed, released, credited = (json.loads(t) for t in (record.proposed, record.released, record.credited))
     side = _SIDES[record.type]
     out = side == "transferring"
-    kind = ("First transfer" if released["first_transfer"] else "Transfer") if out else "Acquisition"
+    kind = ("First transfer" if _is_first(record, proposed, released) else "Transfer") if out else "Acquisition"
     name = _name(record.action, f"{record.cause}/{'transfer' if out else 'acquisition'}")
     at = released["released_at"] if out else credited["credited_at"]
     expected = {"kind": "record", "action": name, "type": kind, "at": at, "section": record.section}
     expected |= {"party": proposed[side]["party"], "registry": proposed[side]["registry"], "transfer": record.cause}
     expected |= {name: proposed[name] for name in ("transferring", "acquiring", "purpose", "authorisation")}
     return expected, proposed["blocks"], released["itmo"]
+
+
+def _is_first(record: Any, proposed: Mapping[str, Any], released: Mapping[str, Any]) -> bool:
+    """Whether units are first transferred: as the checks have judged it, or the source says where that was lost."""
+    said = released["first_transfer"] if record.judged_first is None else record.judged_first
+    return said and any("itmo" not in block for block in proposed["blocks"])
 
 
 def _name(action: str, whole: str) -> str:

@@ -322,7 +322,8 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every record and notification with the signed words behind it, where it goes, its message, its answer, and
     whether it is owed.
 
-    ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one.
+    ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one, ``judged_first``
+    whether its transfer was judged to be a first one (null: what it relies on was lost).
     """
     return stream(
         tx,
@@ -332,6 +333,7 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
                EXISTS (SELECT FROM owed o WHERE o.message_id = r.message_id) AS owed,
                EXISTS (SELECT FROM alarm WHERE alarm.entry_id = r.answered_by) AS alarm,
                p.item AS proposed, e.item AS released, c.item AS credited, a.item AS notice,
+               (SELECT bool_or(y.first IS NOT NULL) FROM reliance y WHERE y.transfer_id = r.cause) AS judged_first,
                coalesce(a.entry_id, (SELECT min(v.entry_id) FROM transfer_event v
                                      WHERE v.transfer_id = r.cause AND v.state = 'completed')) AS completed
         FROM action_record r LEFT JOIN link_registry s ON s.registry = r.section

@@ -7,7 +7,8 @@ from typing import TypeAlias
 from gateway.domain.actions import Disposal, FirstTransfer, FirstTransferred, Issuance, OpeningPosition
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Held
-from gateway.domain.identifiers import Account
+from gateway.domain.identifiers import Account, Standing
+from gateway.domain.units import Block, UnitRange
 from gateway.holdings.actions import Record
 from gateway.holdings.book import Move, Place
 from gateway.messages.inbox import Inbound
@@ -61,6 +62,34 @@ def opened(item: Item, nr: int, position: OpeningPosition, inbound: Inbound) -> 
     place = _place(position.registry, position.party, position.account)
     named_at = inbound.message.sent_at if position.block.itmo is not None else None
     return Announced(item, record, (Move(position.block, place, named_at),), enters=True)
+
+
+def faults_entering(block: Block, there: Sequence[Held]) -> list[Finding]:
+    """What stands against units entering the book, of which ``there`` are the live positions that overlap them."""
+    return [Finding(4007, (block.range,), "these units have a place in the book already")] if there else []
+
+
+def faults_leaving(
+    announced: Announced, block: Block, there: Sequence[Held], claimed: Sequence[UnitRange]
+) -> list[Finding]:
+    """What stands against using, cancelling or marking units of the book; ``claimed`` is what transfers hold."""
+    findings = []
+    held = [h for h in there if _is_source(announced, h)]
+    if sum(shared.quantity for h in held if (shared := h.block.intersect(block))) < block.quantity:
+        gone = any(h.account_type.standing is not Standing.HELD for h in there)
+        findings.append(Finding(4006 if gone else 4003 if not there else 4004, (block.range,), "not held there"))
+    if claimed:
+        findings.append(Finding(4005, (block.range,), "a transfer holds these units"))
+    if any(h.block.attributes != block.attributes or h.block.itmo != block.itmo for h in held):
+        findings.append(Finding(4010, (block.range,), "attributes or identifiers are not those known"))
+    return findings
+
+
+def _is_source(announced: Announced, held: Held) -> bool:
+    """Whether units are where the item says: in one account type, or, where they stay, in any of the registry's."""
+    if announced.source is not None:
+        return announced.source == Place(held.registry, held.party, held.account_type.value)
+    return held.registry == announced.record.registry and held.account_type.standing is Standing.HELD
 
 
 def _issued(item: Item, value: Issuance) -> Announced:

@@ -20,13 +20,10 @@ from gateway.domain.actions import ActionType, Disposal, OpeningPosition
 from gateway.domain.check_codes import Finding
 from gateway.domain.checks import passed
 from gateway.domain.facts import Held
-from gateway.domain.identifiers import Standing
 from gateway.domain.notices import parse_position
-from gateway.domain.units import Block, UnitRange
 from gateway.errors import GatewayError, Kind
 from gateway.holdings import actions, book, claims, movements, recording, registries
-from gateway.holdings.announced import Announced, Judge, Ruling, opened
-from gateway.holdings.book import Place
+from gateway.holdings.announced import Announced, Judge, Ruling, faults_entering, faults_leaving, opened
 from gateway.holdings.claims import Claim
 from gateway.holdings.movements import Disposed
 from gateway.messages.inbox import Inbound
@@ -129,7 +126,9 @@ async def _clashes(tx: db.Tx, fresh: Sequence[Announced]) -> tuple[dict[str, tup
     by_item: _There = {a.item.sha256: [] for a in fresh}
     for nr, ((announced, block), there, claimed) in enumerate(zip(blocks, pieces, held_by, strict=True)):
         by_item[announced.item.sha256].append(there)
-        findings = _entering(block, there) if announced.enters else _leaving(announced, block, there, claimed)
+        findings = (
+            faults_entering(block, there) if announced.enters else faults_leaving(announced, block, there, claimed)
+        )
         if id(block) in doubled:
             findings.append(Finding(2008, (block.range,), "two items of the message have these units"))
         if id(block) in named_twice:
@@ -139,30 +138,6 @@ async def _clashes(tx: db.Tx, fresh: Sequence[Announced]) -> tuple[dict[str, tup
         if findings:
             found.setdefault(announced.item.sha256, []).extend(findings)
     return {item: tuple(findings) for item, findings in found.items()}, by_item
-
-
-def _entering(block: Block, there: Sequence[Held]) -> list[Finding]:
-    return [Finding(4007, (block.range,), "these units have a place in the book already")] if there else []
-
-
-def _leaving(announced: Announced, block: Block, there: Sequence[Held], claimed: Sequence[UnitRange]) -> list[Finding]:
-    findings = []
-    held = [h for h in there if _is_source(announced, h)]
-    if sum(shared.quantity for h in held if (shared := h.block.intersect(block))) < block.quantity:
-        gone = any(h.account_type.standing is not Standing.HELD for h in there)
-        findings.append(Finding(4006 if gone else 4003 if not there else 4004, (block.range,), "not held there"))
-    if claimed:
-        findings.append(Finding(4005, (block.range,), "a transfer holds these units"))
-    if any(h.block.attributes != block.attributes or h.block.itmo != block.itmo for h in held):
-        findings.append(Finding(4010, (block.range,), "attributes or identifiers are not those known"))
-    return findings
-
-
-def _is_source(announced: Announced, held: Held) -> bool:
-    """Whether units are where the item says: in one account type, or, where they stay, in any of the registry's."""
-    if announced.source is not None:
-        return announced.source == Place(held.registry, held.party, held.account_type.value)
-    return held.registry == announced.record.registry and held.account_type.standing is Standing.HELD
 
 
 async def _move(tx: db.Tx, applied: Sequence[Announced], entry_id: int) -> None:

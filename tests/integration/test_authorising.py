@@ -16,6 +16,9 @@ import pytest_asyncio
 from gateway import db, embedded
 from gateway.authorisations import commands, store
 from gateway.domain.callers import ROLES, Caller, Role, Sight
+from gateway.domain.proposals import parse_proposal
+from gateway.domain.transfers import Proposal
+from gateway.transfers.judge import judge
 from tests import stage as staging
 from tests.authorised import action, issued, terms, told, under
 from tests.deciding import ONE, approved, asked, decided
@@ -39,7 +42,6 @@ async def course(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFac
         begun = await Course.begun(stage)
         await join(stage, "MMR01", "party", "MMR")
         await join(stage, "JPN01", "party", "JPN")
-        await told(begun.source, terms())
         yield begun
         assert await stage.doctor() == []
 
@@ -356,3 +358,35 @@ async def test_who_waited_for_an_authorisation_judges_by_what_was_told_meanwhile
     let_on.set()
     await first
     assert (await waiting)[name].left == 5
+
+
+async def test_of_two_proposals_decided_on_at_once_the_second_has_what_the_first_left(course: Course) -> None:
+    stage, reference = course.stage, {"id": "MMR-SCARCE", "version": 1}
+    await told(course.source, terms(id="MMR-SCARCE", quantity=10))
+    await issued(course, under(block(1, 20, "SCARCE"), reference))
+    items = [
+        course.proposal(under(block(*serials, "SCARCE"), reference), authorisation=reference)
+        for serials in ((1, 8), (9, 11))
+    ]
+    await course.propose(*items)
+    proposals = [read for item in items if isinstance(read := parse_proposal(item), Proposal)]
+    begun, let_on = asyncio.Event(), asyncio.Event()
+
+    async def judging(tx: db.Tx, nr: int, *, waits: bool) -> list[int]:
+        [found] = await judge(tx, [("MEC01", proposals[nr])], stage.clock(), draw=True)
+        await store.rely(tx, found.reliances)
+        if waits:
+            begun.set()
+            await let_on.wait()
+        return [finding.code for finding in found.findings]
+
+    first = asyncio.create_task(stage.run(lambda tx: judging(tx, 0, waits=True)))
+    await begun.wait()
+    second = asyncio.create_task(stage.run(lambda tx: judging(tx, 1, waits=False)))
+    await asyncio.sleep(0.3)
+    assert not second.done()
+    let_on.set()
+    assert (await first, await second) == ([], [5107])
+    assert (await shown(stage, "MMR-SCARCE"))["left"] == 2
+    await course.void([str(item["transfer"]) for item in items])
+    assert (await shown(stage, "MMR-SCARCE"))["left"] == 10

@@ -18,7 +18,6 @@ from gateway.links import commands
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.trust import Revocation
 from tests import spoiled
-from tests.authorised import issued, terms, told
 from tests.planted import FAULTS, named, overtaken, rebuilt
 from tests.played import Course, block
 from tests.spoiled import STANDING, Copy, Original
@@ -58,8 +57,7 @@ def counted(report: Report) -> dict[str, int]:
 async def test_everything_fits_at_every_step_of_a_course(stage: Stage) -> None:
     assert found(await examined(stage)) == []
     course = await Course.begun(stage)
-    await told(course.source, terms())
-    await issued(course, block(1, 100))
+    await course.issue(block(1, 100))
     item = course.proposal(block(3, 4), block(20, 29))
     transfer = [str(item["transfer"])]
     for step in (
@@ -130,7 +128,7 @@ async def test_messages_of_a_peer_that_have_not_arrived_are_noted(original: Orig
             "DELETE FROM log_entry e WHERE kind = 'action.notice'",
         )
         said = [text for text in notes(await copy.examined()) if text.startswith("streams")]
-    assert said == ["streams: peer MEC01: messages 2-4 of MEC01 have not arrived (3007)"]
+    assert said == ["streams: peer MEC01: messages 2-12 of MEC01 have not arrived (3007)"]
 
 
 async def test_our_messages_under_a_key_that_is_not_at_hand_are_noted_and_not_found_wrong(original: Original) -> None:
