@@ -79,7 +79,7 @@ async def test_use_by_another_party_is_told_to_the_section_of_the_host_exactly_o
     network: Stage, fault: str | None
 ) -> None:
     if fault:
-        meets = {"fault": fault, "direction": "in", "type": "action.notice", "times": 2}
+        meets = {"fault": fault, "direction": "in", "type": "action.notice", "times": 1}
         await network.registries["INT01"].post("faults", **meets)
     used = await announced(network, "KOR01", "use", party="KOR", to_account="200-1", quantity=7, year=2026)
     cancelled = await announced(network, "KOR01", "cancel", party="KOR", to_account="330-1", quantity=3)
@@ -90,7 +90,7 @@ async def test_use_by_another_party_is_told_to_the_section_of_the_host_exactly_o
     assert await network.rows(states) == [("recorded", "INT01", "THA99")] * 2
     if fault:
         [listed] = (await network.registries["INT01"].get("faults"))["faults"]
-        assert listed["fired"] == 2
+        assert listed["fired"] == 1
 
 
 async def test_use_by_the_host_itself_is_told_to_nobody(network: Stage) -> None:
