@@ -42,7 +42,7 @@ COMMANDS = (
 )
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query action.record link.keys"
+    "send", "transfer.closed status.query action.record action.notice link.keys"
 )
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

@@ -18,6 +18,7 @@ from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.approvals.commands import Executor, Executors, Parameters
+from gateway.authorisations import commands as authorisations
 from gateway.authorisations import notices
 from gateway.domain import moments
 from gateway.domain.addresses import Reach
@@ -129,7 +130,11 @@ def _moment(written: str | None) -> datetime | None:
 #: Scope that it is asked for under → kind of act → what does it once two persons have decided on it. An act that is not
 #: here cannot be asked for.
 _ACTS: dict[Scope, dict[str, Executor]] = {
-    Scope.TRANSFERS_REQUEST: {interventions.RESUME: _resume},
+    Scope.TRANSFERS_REQUEST: {
+        interventions.RESUME: _resume,
+        authorisations.TELL: authorisations.tell,
+        authorisations.REVOKE: authorisations.revoke,
+    },
     Scope.LINKS_ADMIN: {
         **{f"link.{step}": partial(_step, step) for step in Step},
         "link.change": _change,

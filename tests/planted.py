@@ -1,6 +1,6 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
-from tests import planted_keys, planted_records
+from tests import planted_authorisations, planted_keys, planted_records
 
 LIVE = "closed_by IS NULL"
 
@@ -382,4 +382,5 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     **planted_keys.FAULTS,
     **planted_records.FAULTS,
+    **planted_authorisations.FAULTS,
 }  # fmt: skip

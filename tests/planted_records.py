@@ -103,14 +103,14 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         ["UPDATE action_record SET item = '[]' WHERE state = 'waiting'"],
         {"record texts"}, "its text cannot be read as that of such an action",
     ),
-    "a transfer recorded as a first transfer": (
-        ["UPDATE action_record SET type = 'First transfer',"
-         " item = replace(item, '\"type\":\"Transfer\"', '\"type\":\"First transfer\"') WHERE type = 'Transfer'"],
-        {"record texts", "record messages"}, "it says type First transfer, the action had Transfer",
+    "a first transfer recorded as another": (
+        ["UPDATE action_record SET type = 'Transfer', item = replace(item, '\"type\":\"First transfer\"',"
+         " '\"type\":\"Transfer\"') WHERE type = 'First transfer'"],
+        {"record texts", "record messages"}, "it says type Transfer, the action had First transfer",
     ),
     "a record changed after it was said": (
         ["UPDATE action_record SET item = item || ' ' WHERE state = 'sent'"],
-        {"record messages"}, "it says 2 records that are not kept of it",
+        {"record messages"}, "it says 3 records that are not kept of it",
     ),
     "a record that nobody sends": (
         ["DELETE FROM owed WHERE peer = 'INT01'"],
@@ -129,6 +129,30 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     "an answer that is none": (
         ["UPDATE action_record SET answered_by = 1 WHERE state = 'recorded' AND type = 'Use'"],
         {"records due"}, "it is recorded, and entry 1 is no answer to it",
+    ),
+    "a notification that was never made": (
+        ["DELETE FROM action_record WHERE kind = 'notification'"],
+        {"disposals notified", "record messages", "owed"}, "its notification is missing",
+    ),
+    "a notification of fewer units": (
+        ["UPDATE action_record SET quantity = 1 WHERE kind = 'notification'"],
+        {"disposals notified", "notification texts"}, "1 of its 2 units are notified",
+    ),
+    "a notification of other units than were cancelled": (
+        ["UPDATE action_record SET item = replace(item, '\"last\":2', '\"last\":12') WHERE kind = 'notification'"],
+        {"notification texts", "record messages"}, "its text is not the notice of these units",
+    ),
+    "a notification that is no text": (
+        ["UPDATE action_record SET item = '[]' WHERE kind = 'notification'"],
+        {"notification texts", "record messages"}, "its text is not the notice of these units",
+    ),
+    "a notification of what nothing applied": (
+        ["UPDATE action_record SET entry_id = 1 WHERE kind = 'notification'"],
+        {"notification texts"}, "entry 1 applied no such notice",
+    ),
+    "a notification to who keeps other books": (
+        ["UPDATE action_record SET section = 'KOR99' WHERE kind = 'notification'"],
+        {"notification texts"}, "KOR99 keeps no books of MMR in INT01",
     ),
     "a refusal nobody is told of": (
         ["DELETE FROM alarm WHERE link = 'INT01'"], {"records due"}, "it is refused, and no alarm says so",

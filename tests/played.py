@@ -4,7 +4,7 @@ Nobody listens at their addresses, so what the gateway sends stays due, and ever
 test. A course is driven word by word: propose, ``turn``, accept, ``turn``, release, credit. All units are synthetic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,12 @@ from tests.stage import Stage
 #: Where nobody listens.
 NOWHERE = "http://127.0.0.1:9"
 SERIES = "MMR-A64"
+#: Myanmar's authorisation, wide open.
+TERMS = {
+    **AUTHORISATION, "party": "MMR", "kinds": ["cooperative approach", "ITMOs", "entities"], "date": "2021-01-01",
+    "cooperative_approach": "CA0001", "purposes": "NDC and OIMP", "period": {"first": None, "last": None},
+    "first_transfer_definition": "Use or Cancellation", "initial_report": "2021-01-01",
+}  # fmt: skip
 
 
 def block(first: int, last: int, series: str = SERIES, **members: Any) -> dict[str, Any]:
@@ -31,6 +37,18 @@ def naming(units: dict[str, Any], offset: int = 0) -> dict[str, Any]:
     """The entry of a ``released`` that gives a block its ITMO identifiers."""
     first, last = (f"CA0001-MMR99-MMR-{serial + offset}-2021" for serial in (units["first"], units["last"]))
     return {name: units[name] for name in ("origin", "first", "last")} | {"itmo": {"first": first, "last": last}}
+
+
+def levied(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
+    """The positions of an issuance to Myanmar of which ``blocks`` are left when 2 % are cancelled, rounded up.
+
+    Nothing is deducted for blocks that are none.
+    """
+    held = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
+    serials = [(b.get("first"), b.get("last")) for b in blocks if isinstance(b, dict)]
+    net = sum(last - first + 1 for first, last in serials if type(first) is type(last) is int and 0 < first <= last)
+    omge = -(-net * 2 // 98)
+    return [*held, {"party": "MMR", "account": "320-1", "block": block(1, omge, uuid7())}] if omge else held
 
 
 def quantity(blocks: list[dict[str, Any]]) -> int:
@@ -66,16 +84,23 @@ class Played:
 
 
 async def join(
-    stage: Stage, code: str, kind: str, party: str = "", *, sections: Mapping[str, str | None] | None = None
+    stage: Stage,
+    code: str,
+    kind: str,
+    party: str = "",
+    *,
+    sections: Mapping[str, str | None] | None = None,
+    holdings: Sequence[dict[str, Any]] = (),
 ) -> Played:
-    """Register and activate a played registry, or one with a section for each of some Parties, without holdings."""
+    """Register and activate a played registry, or one with a section for each of some Parties, with these holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
     played = Played(stage, Party(code), KeySet.import_key_set(published))
     books = sections or {code: party or None}
     link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
     await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
-    assert (await played.say("link.activate", [])).type == "receipt"
+    opened = await played.say("link.activate", [{"kind": "position", **holding} for holding in holdings])
+    assert opened.type == "receipt" and {item["state"] for item in opened.items} <= {"recorded"}, opened.items
     return played
 
 
@@ -89,15 +114,16 @@ class Course:
 
     @classmethod
     async def begun(cls, stage: Stage) -> "Course":
-        return cls(stage, await join(stage, "MEC01", "mechanism"), await join(stage, "KOR01", "party", "KOR"))
+        course = cls(stage, await join(stage, "MEC01", "mechanism"), await join(stage, "KOR01", "party", "KOR"))
+        assert (await course.notice("authorisation", authorisation=TERMS)).items[0]["state"] == "recorded"
+        return course
 
     async def turn(self) -> None:
         await self.stage.gateway.relay.turn()
 
     async def issue(self, *blocks: dict[str, Any]) -> Heard:
         """Announce the issuance of ``blocks`` to Myanmar, each a position of its own."""
-        positions = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-        return await self.notice("issuance", positions=positions, synthetic=True)
+        return await self.notice("issuance", positions=levied(*blocks), synthetic=True)
 
     async def use(self, *blocks: dict[str, Any]) -> Heard:
         return await self.notice("use", party="MMR", account="100-1", to_account="200-1", blocks=list(blocks))

@@ -30,10 +30,11 @@ class International:
     def stage(self) -> Stage:
         return self.played.stage
 
-    async def told(self) -> list[Message]:
-        """The messages of records that were stored for it, oldest first."""
+    async def told(self, message_type: str = "action.record") -> list[Message]:
+        """The messages of a type that were stored for it, oldest first."""
         ids = await self.stage.rows(
-            "SELECT message_id::text FROM message WHERE direction = 'out' AND type = 'action.record' ORDER BY entry_id"
+            f"SELECT message_id::text FROM message WHERE (direction, type) = ('out', '{message_type}')"
+            f" AND peer = '{self.played.code}' ORDER BY entry_id"
         )
         async with self.stage.gateway.database.reading() as tx:
             found = await messages.outgoing(tx, [message for (message,) in ids])
@@ -57,11 +58,13 @@ class International:
 
     async def records(self) -> dict[str, str]:
         """The state of every record, by its action."""
-        return dict(await self.stage.rows("SELECT action, state FROM action_record ORDER BY id"))  # type: ignore[arg-type]
+        found = await self.stage.rows("SELECT action, state FROM action_record WHERE kind = 'record' ORDER BY id")
+        return dict(found)  # type: ignore[arg-type]
 
     async def owed(self) -> list[str]:
         """The messages that are owed to it."""
-        found = await self.stage.rows("SELECT message_id::text FROM owed WHERE peer = 'INT01' ORDER BY message_id")
+        due = f"SELECT message_id::text FROM owed WHERE peer = '{self.played.code}' ORDER BY message_id"
+        found = await self.stage.rows(due)
         return [message for (message,) in found]
 
 

@@ -21,6 +21,7 @@ from gateway.links.store import Link
 from gateway.messages import store as messages
 from gateway.signing.keys import SoftwareKey
 from tests import stage as staging
+from tests.authorised import issued, terms, told, under
 from tests.deciding import decided
 from tests.integration.test_sandbox_play import sha, text
 from tests.played import NOWHERE, Course, Played, block
@@ -88,6 +89,7 @@ async def made(server: embedded.Server, folder: Path) -> Original:
     async with staging.opened(server, folder) as stage:
         course = await Course.begun(stage)
         international = await International.joined(stage)
+        await _authorised(course)
         transfers = await _played(course)
         await _recorded(course, international)
         await _surroundings(stage)
@@ -96,8 +98,8 @@ async def made(server: embedded.Server, folder: Path) -> Original:
 
 
 async def _played(course: Course) -> dict[str, str]:
-    await course.issue(*(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
-    await course.issue(block(501, 550))
+    await issued(course, *(block(*units(name)) for name in STANDING if name not in ("twice", "unheld")))
+    await issued(course, block(501, 550))
     await course.use(block(511, 520))
     items = {name: course.proposal(block(*units(name))) for name in STANDING}
     ids = {name: str(item["transfer"]) for name, item in items.items()}
@@ -144,13 +146,50 @@ async def receipted(stage: Stage, side: Played, transfer: str, column: str, stat
     await stage.gateway.inbox.absorb(answer, sent)
 
 
+async def _authorised(course: Course) -> None:
+    """What draws on an authorisation outside a relay, and what marks units where they are.
+
+    Units are used for another purpose under *DRAWN*, of two versions, get *GRANTED* after their issuance in a message
+    that goes on to use some, and are first transferred under *MARKED*. Operators tell *OPERATED*, and revoke it.
+    """
+    await told(course.source, *(terms(id="DRAWN", version=n, quantity=100 // n, purposes="OIMP") for n in (1, 2)))
+    await told(course.source, terms(id="MARKED", first_transfer_definition="Authorisation"))
+    drawn, marked = (under(block(3001, 3020, name), {"id": name, "version": 1}) for name in ("DRAWN", "MARKED"))
+    plain, taken = (under(block(*serials, "GRANTED"), None) for serials in ((3001, 3019), (3020, 3020)))
+    await issued(course, drawn, marked)
+    places = [("100-1", plain), ("320-1", taken)]
+    positions = [{"party": "MMR", "account": account, "block": units} for account, units in places]
+    given = [{name: units[name] for name in ("origin", "first", "last")} for units in (plain, taken)]
+    place = {"party": "MMR", "account": "100-1"}
+    used = under(block(3001, 3002, "GRANTED"), {"id": "GRANTED", "version": 1})
+    for items in (
+        [course.action("issuance", positions=positions, synthetic=True)],
+        [course.action("use", **place, to_account="210-1", blocks=[{**drawn, "last": 3008}])],
+        [course.action("authorisation", authorisation=terms(id="GRANTED"), units=given),
+         course.action("use", **place, to_account="200-1", blocks=[used])],
+        [course.action("first_transfer", party="MMR", subtype="Authorization", blocks=[{**marked, "first": 3011}])],
+    ):  # fmt: skip
+        heard = await course.source.say("action.notice", items)
+        assert {item["state"] for item in heard.items} == {"recorded"}, heard.items
+    await decided(course.stage, "authorisations", terms=terms(id="OPERATED"))
+    await decided(course.stage, "authorisations/MMR/OPERATED/revoke", version=1, reason="synthetic")
+
+
 async def _recorded(course: Course, international: International) -> None:
-    """A record in every state: two of the last message are still unanswered, and one waits to be said."""
+    """A record in every state: three of the last message are still unanswered, and one waits to be said.
+
+    Myanmar has been told that Korea cancelled two of its units, and has not answered.
+    """
     [first, *_] = await international.told()
     await international.receipt(first, "recorded")
+    gone = {"party": "KOR", "account": "100-1", "to_account": "300-1", "blocks": [block(1, 2)]}
+    cancelled = course.action("cancellation", **gone) | {"registry": "KOR01"}
+    heard = await course.acquirer.say("action.notice", [cancelled])
+    assert [item["state"] for item in heard.items] == ["recorded"]
     await course.stage.gateway.relay.decisions.record()
     await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
     own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}
+    own["attributes"] = own["attributes"] | {"first_transferring_party": "KOR"}
     notice = {"kind": "action", "at": "2026-03-02T10:00:00.000Z", "registry": "KOR01"}
     issued = {"positions": [{"party": "KOR", "account": "100-1", "block": own}], "synthetic": True}
     used = {"party": "KOR", "account": "100-1", "to_account": "200-1", "blocks": [{**own, "last": 2}]}

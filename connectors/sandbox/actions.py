@@ -68,9 +68,10 @@ async def transfer_first(
     Whether they were first transferred before is not asked: the gateway judges it. Gives the action and the holdings.
     """
     taken = await _take(tx, party, account, quantity, blocks)
-    unnamed = [u for u in taken if u.itmo is None and registry.names(u.attributes["first_transferring_party"], party)]
-    others = [replace(unit, first_transferred=True) for unit in taken if unit not in unnamed]
-    moved = sorted([*others, *await books.name_holdings(tx, unnamed)], key=lambda unit: (unit.series, unit.first))
+    names_here = [u.itmo is None and registry.names(u.attributes["first_transferring_party"], party) for u in taken]
+    pairs = list(zip(taken, names_here, strict=True))
+    moved = await books.name_holdings(tx, [unit for unit, here in pairs if here])
+    moved += [replace(unit, first_transferred=True) for unit, here in pairs if not here]
     await books.put(tx, moved)
     members = {"party": party, "subtype": subtype}
     return await _happened(tx, registry, "first_transfer", account, members, moved), moved

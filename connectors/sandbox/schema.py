@@ -94,7 +94,13 @@ CREATE TABLE IF NOT EXISTS authorisation (
 CREATE INDEX IF NOT EXISTS authorisation_untold ON authorisation (party, id) WHERE NOT told;
 
 -- Use and cancellation elsewhere of units hosted here, as the gateway told of them.
-CREATE TABLE IF NOT EXISTS told_action (action text COLLATE "C" PRIMARY KEY, item text NOT NULL);
+CREATE TABLE IF NOT EXISTS told_action (
+  registry text COLLATE "C" NOT NULL,
+  action text COLLATE "C" NOT NULL,
+  party text COLLATE "C" NOT NULL,
+  item text NOT NULL,
+  PRIMARY KEY (registry, action, party)
+);
 
 CREATE TABLE IF NOT EXISTS stream (peer text PRIMARY KEY, last_seq bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS sent (

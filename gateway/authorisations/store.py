@@ -24,6 +24,8 @@ from gateway.errors import invariant
 Name: TypeAlias = tuple[str, str]
 #: Versions that are kept as read; each is some hundred bytes.
 VERSIONS_KEPT = 10_000
+#: The most that are listed at once; each has all its versions.
+MAX_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +40,63 @@ class Reliance:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An authorisation as it is listed."""
+class Told:
+    """A version as it was told: its terms as JSON, the link or the operators who told it, the entry of the log."""
 
-    party: str
-    known: Authorised
+    terms: dict[str, Any]
     told_by: str
     entry_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A revocation as it was told."""
+
+    reason: str
+    told_by: str
+    at: datetime
+    entry_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An authorisation as it is shown: what is known of it, and how it was told."""
+
+    known: Authorised
+    versions: tuple[Told, ...]
+    revoked: Revoked | None
+
+
+#: The authorisations ``a`` of some names.
+_NAMED = """
+  FROM authorisation a
+  JOIN unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name) USING (party, name)
+"""
 
 
 async def known(tx: db.Tx | db.ReadTx, names: Collection[Name], *, alone: bool = False) -> dict[Name, Authorised]:
     """What is known of these authorisations; those never told are left out.
 
-    With ``alone`` nobody else draws on them, changes or revokes them until ``tx`` ends.
+    With ``alone`` nobody else draws on them, changes or revokes them until ``tx`` ends. They are locked by a statement
+    of its own: one that waited would see the versions and the revocation as they were before it waited.
     """
     wanted = sorted(set(names))
     if not wanted:
         return {}
+    given = {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]}
+    if alone:
+        await db.rows(tx, f"SELECT a.id {_NAMED} ORDER BY a.id FOR UPDATE OF a", given)
     found = await db.rows(
         tx,
         f"""
-        WITH a AS MATERIALIZED (
-          SELECT a.* FROM authorisation a
-          JOIN unnest(CAST(:party AS text[]), CAST(:name AS text[])) AS n(party, name) USING (party, name)
-          ORDER BY a.id {"FOR UPDATE OF a" if alone else ""}
-        )
         SELECT a.party, a.name, a.drawn, v.terms,
                EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = a.id) AS revoked
-        FROM a CROSS JOIN LATERAL (
+        {_NAMED} CROSS JOIN LATERAL (
           SELECT array_agg(v.terms ORDER BY v.version) AS terms
           FROM authorisation_version v WHERE v.authorisation_id = a.id) AS v
         WHERE v.terms IS NOT NULL
         """,
-        {"party": [party for party, _ in wanted], "name": [name for _, name in wanted]},
+        given,
     )
     return {(r.party, r.name): _authorised(r) for r in found}
 
@@ -285,35 +311,56 @@ async def stated(tx: db.Tx, activities: Collection[tuple[str, str]]) -> dict[tup
     return {(r.party, r.activity): r.says for r in found}
 
 
-async def listed(tx: db.ReadTx, sight: Sight, party: str | None, after: Name | None, limit: int) -> list[Shown]:
-    """Authorisations seen, in order of Party and id, after ``after``.
+#: Whether an authorisation ``a`` is seen (``Sight.parameters``): by the people of a registry that keeps books of its
+#: Party, or that is no Party's and told it, and by who sees a transfer that relies on it.
+_SEEN = """
+  (CAST(:sight AS text) IS NULL
+    OR EXISTS (SELECT FROM link_registry k WHERE :sight IN (k.registry, k.link) AND (k.party = a.party
+               OR (k.party IS NULL AND EXISTS (SELECT FROM authorisation_version v
+                                               WHERE v.authorisation_id = a.id AND v.told_by = k.link))))
+    OR a.id IN (SELECT y.authorisation_id FROM transfer_viewer w JOIN reliance y ON y.transfer_id = w.transfer_id
+                WHERE w.viewer IN (CAST(:sight AS text), CAST(:sight_party AS text))))
+"""
 
-    A registry's people see those of Parties whose books it keeps, and those that transfers they see rely on.
-    """
+
+async def listed(
+    tx: db.ReadTx, sight: Sight, *, party: str | None = None, after: Name | None = None, limit: int = 50
+) -> list[Shown]:
+    """Authorisations seen, in order of Party and id, from the one after ``after`` on; at most ``MAX_PAGE``."""
+    edge = after or (None, None)
+    wanted = (
+        "(CAST(:party AS text) IS NULL OR a.party = :party) AND (CAST(:after_party AS text) IS NULL OR "
+        "(a.party, a.name) > (CAST(:after_party AS text), CAST(:after_name AS text)))"
+    )
+    given = {"party": party, "after_party": edge[0], "after_name": edge[1], "limit": min(limit, MAX_PAGE)}
+    return await _shown(tx, sight, wanted, given)
+
+
+async def shown(tx: db.ReadTx, sight: Sight, name: Name) -> Shown | None:
+    """One authorisation, if it was told and is seen."""
+    given = {"party": name[0], "name": name[1], "limit": 1}
+    found = await _shown(tx, sight, "(a.party, a.name) = (:party, :name)", given)
+    return found[0] if found else None
+
+
+async def _shown(tx: db.ReadTx, sight: Sight, wanted: str, given: dict[str, Any]) -> list[Shown]:
     found = await db.rows(
         tx,
-        """
-        SELECT a.party, a.name, a.drawn, v.terms, l.told_by, l.entry_id,
-               EXISTS (SELECT FROM authorisation_revocation r WHERE r.authorisation_id = a.id) AS revoked
-        FROM authorisation a CROSS JOIN LATERAL (
-          SELECT array_agg(v.terms ORDER BY v.version) AS terms, max(v.version) AS last
+        f"""
+        SELECT a.drawn, v.told, r.reason, r.told_by, r.at, r.entry_id
+        FROM authorisation a LEFT JOIN authorisation_revocation r ON r.authorisation_id = a.id
+        CROSS JOIN LATERAL (
+          SELECT jsonb_agg(jsonb_build_array(v.terms, v.told_by, v.entry_id) ORDER BY v.version) AS told
           FROM authorisation_version v WHERE v.authorisation_id = a.id) AS v
-        JOIN authorisation_version l ON l.authorisation_id = a.id AND l.version = v.last
-        WHERE (CAST(:party AS text) IS NULL OR a.party = :party)
-          AND (CAST(:after_party AS text) IS NULL OR (a.party, a.name) > (:after_party, :after_name))
-          AND (CAST(:sight AS text) IS NULL
-            OR EXISTS (SELECT FROM link_registry k WHERE :sight IN (k.registry, k.link)
-                       AND (k.party = a.party OR (k.party IS NULL AND k.link = l.told_by)))
-            OR EXISTS (SELECT FROM reliance y JOIN transfer_viewer w ON w.transfer_id = y.transfer_id
-                       WHERE y.authorisation_id = a.id AND w.viewer = :sight))
+        WHERE v.told IS NOT NULL AND {wanted} AND {_SEEN}
         ORDER BY a.party, a.name LIMIT :limit
         """,
-        {
-            "party": party,
-            "after_party": after[0] if after else None,
-            "after_name": after[1] if after else None,
-            "sight": sight.code,
-            "limit": limit,
-        },
+        given | sight.parameters,
     )
-    return [Shown(r.party, _authorised(r), r.told_by, r.entry_id) for r in found]
+    return [_read(r) for r in found]
+
+
+def _read(r: Row[Any]) -> Shown:
+    known = Authorised(tuple(_terms(text) for text, _, _ in r.told), r.reason is not None, r.drawn)
+    versions = tuple(Told(json.loads(text), told_by, entry) for text, told_by, entry in r.told)
+    return Shown(known, versions, Revoked(r.reason, r.told_by, r.at, r.entry_id) if known.revoked else None)

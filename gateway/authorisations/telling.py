@@ -10,7 +10,7 @@ from gateway import db
 from gateway.authorisations import granting, store
 from gateway.authorisations.store import Name
 from gateway.domain.actions import AuthorisationTold, HostStatement, Reversal, Revocation
-from gateway.domain.authorisations import Authorised, succession
+from gateway.domain.authorisations import Authorised, revocation, succession
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Flag
 from gateway.domain.telling import Told, terms_text
@@ -101,10 +101,9 @@ async def _authorise(
 async def _revoke(tx: db.Tx, inbound: Inbound, value: Revocation, known: dict[Name, Authorised]) -> list[Finding]:
     name = value.party, value.reference.id
     before = known.get(name)
-    if before is None or before.version(value.reference.version) is None:
-        return [Finding(3006, (), "authorisation: this version was not told")]
-    if before.revoked:
-        return [Finding(5103, (), "authorisation: it is revoked already")]
+    if found := revocation(before, value.reference.version):
+        return found
+    assert before is not None  # or there were findings
     await store.revoke(tx, name, value.reason, inbound.message.sender, value.at, inbound.entry_id)
     known[name] = replace(before, revoked=True)
     return []

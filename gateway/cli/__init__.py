@@ -28,6 +28,7 @@ _COMMANDS = {
     "token": "clients:token",
     "links": "links:app",
     "transfers": "transfers:app",
+    "authorisations": "authorisations:app",
     "books": "books:books",
     "actions": "actions:actions",
     "adjustments": "adjustments:adjustments",

@@ -27,7 +27,9 @@ class Records:
 def compare(operators: Operators, watch: Watch, link: str, parties: Sequence[str]) -> Records:
     """Compare the records of the sections of these Parties behind ``link``."""
     recorded = {row["action"]: (row["type"], row["party"], row["quantity"]) for row in _recorded(operators, link)}
-    said = {row["action"]: (row["type"], row["party"], row["quantity"]) for row in watch.pages("records")}
+    said = {
+        row["action"]: (row["type"], row["party"], row["quantity"]) for row in watch.pages("records", kind="record")
+    }
     follow = dict(_following(watch.pages("transfers", state="completed"), frozenset(parties)))
     equal = recorded == said and all(recorded.get(action, ("",))[1:] == what for action, what in follow.items())
     return Records(len(recorded), sum(quantity for _, _, quantity in recorded.values()), equal)

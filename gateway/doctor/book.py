@@ -83,14 +83,17 @@ def _movement(entry: int, rows: Sequence[Any]) -> Movement:
 
 
 def positions(movement: Movement, _scene: Scene) -> Iterable[Remark]:
-    """An entry moves in the book exactly the units of the notices and credits in its message, each to its place."""
+    """An entry moves in the book exactly the units of the notices and credits in its message, each to its place.
+
+    Units that a notice gives an authorisation, or first transfers where they are, are opened anew at the same place.
+    """
     for (registry, series), pieces in movement.pieces.items():
         of: dict[str, list[Piece]] = defaultdict(list)
         for piece in pieces:
             of[piece.what].append(piece)
         due = of["credited"] + of["entered"] + of["left"]
         name = f"{registry} {series}"
-        if not due and not movement.unclaimed:
+        if not due and not of["marked"] and not movement.unclaimed:
             what = "it moved units, and its message is neither a notice nor a credit of them"
             yield finding(what, entry=movement.entry, units=f"{name} {_shown(_serials(of['opened'] + of['closed']))}")
             continue
@@ -98,6 +101,7 @@ def positions(movement: Movement, _scene: Scene) -> Iterable[Remark]:
         was, now = of["closed"] + of["entered"], of["opened"]
         before, after = _serials(was), _serials(now)
         for what, units in (
+            ("not marked as announced", _minus(_serials(of["marked"]), after)),
             ("vanished", _minus(before, after)),
             ("appeared from nowhere", _minus(after, before)),
             ("were in two places before", _doubled(was)),

@@ -13,8 +13,10 @@ from gateway.holdings.actions import ENTERING
 def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     """Every block that an entry opened or closed in the book, or should have, by entry.
 
-    ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *credited* for the
-    units of a transfer that the entry completed (without serials when nothing is known of its claims).
+    ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *marked* for units that
+    got an authorisation or were first transferred where they are, *credited* for the units of a transfer that the entry
+    completed (without serials when nothing is known of its claims). Units that an entry has marked and then moved were
+    in between at a place that nobody else has seen: it is left out.
     """
     return stream(
         tx,
@@ -24,13 +26,22 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
         FROM (
           SELECT opened_by AS entry_id, 'opened' AS what, series_id, first, last, registry, party, account_type,
                  CAST(NULL AS text) AS transfer FROM position
+          WHERE closed_by IS DISTINCT FROM opened_by
           UNION ALL
           SELECT closed_by, 'closed', series_id, first, last, registry, party, account_type, NULL FROM position
-          WHERE closed_by IS NOT NULL
+          WHERE closed_by <> opened_by
           UNION ALL
           SELECT a.entry_id, CASE WHEN a.type = ANY(CAST(:entering AS text[])) THEN 'entered' ELSE 'left' END,
                  b.series_id, b.first, b.last, a.registry, NULL, b.account_type, NULL
           FROM action a JOIN action_block b ON b.action_id = a.id
+          UNION ALL
+          SELECT a.entry_id, 'marked', n.id, CAST(b.units ->> 'first' AS bigint), CAST(b.units ->> 'last' AS bigint),
+                 a.registry, NULL, NULL, NULL
+          FROM action a CROSS JOIN LATERAL (SELECT CAST(a.item AS jsonb)) AS i(said)
+          CROSS JOIN LATERAL jsonb_array_elements(coalesce(said -> 'units', said -> 'blocks')) AS b(units)
+          JOIN unit_series n
+            ON (n.registry, n.series) = (b.units -> 'origin' ->> 'registry', b.units -> 'origin' ->> 'series')
+          WHERE a.type IN ('authorisation', 'first_transfer')
           UNION ALL
           SELECT e.entry_id, 'credited', c.series_id, c.first, c.last, t.acquiring_registry, t.acquiring_party, NULL,
                  t.id
@@ -58,7 +69,7 @@ def accounted(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           SELECT t.id AS cause, true AS due, ARRAY['First transfer', 'Transfer'] AS types,
                  t.transferring_party AS party, t.transferring_registry AS registry,
                  t.acquiring_party, t.acquiring_registry, t.quantity, e.entry_id
-          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.event = 'credited'
+          FROM transfer t JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed'
           WHERE t.state = 'completed'
           UNION ALL
           SELECT registry || '/' || action, type IN ('use', 'cancellation'),

@@ -15,11 +15,14 @@ from typing import Any, Generic, TypeVar
 
 from gateway import db
 from gateway.doctor import (
+    authorisation_store,
+    authorisations,
     book,
     book_store,
     grounds,
     keys,
     letters,
+    notifications,
     recordings,
     records,
     scene,
@@ -75,9 +78,16 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.owed(tx), (records.owed,)),
     Walk(lambda tx, _: store.approvals(tx), (records.approvals,)),
     Walk(lambda tx, _: store.actions(tx), (recordings.actions_recorded,)),
-    Walk(lambda tx, _: store.records(tx), (recordings.record_texts, recordings.records_due)),
+    Walk(lambda tx, _: store.disposals(tx), (notifications.disposals_notified,)),
+    Walk(
+        lambda tx, _: store.records(tx),
+        (recordings.record_texts, notifications.notification_texts, recordings.records_due),
+    ),
     Walk(lambda tx, _: store.record_messages(tx), (recordings.record_messages,)),
     Walk(lambda tx, _: store.alarms(tx), (records.alarms,)),
+    Walk(lambda tx, _: authorisation_store.authorisations(tx), (authorisations.drawn,)),
+    Walk(lambda tx, _: authorisation_store.reliances(tx), (authorisations.reliances,)),
+    Walk(lambda tx, _: authorisation_store.told(tx), (authorisations.told,)),
     Walk(book.movements, (book.positions,)),
     Walk(lambda tx, _: book_store.accounted(tx), (book.accounts,)),
     Walk(lambda tx, _: book_store.series(tx), (book.series,)),

@@ -24,6 +24,7 @@ _PART = re.compile(r"^([^/+]+)\+([2-9]|[1-9][0-9]+)/")
 _SIDES = {"First transfer": "transferring", "Transfer": "transferring", "Acquisition": "acquiring"}
 #: A block, or the name of one, as it is on the wire.
 Block: TypeAlias = Mapping[str, Any]
+_SAID_IN = {"record": "action.record", "notification": "action.notice"}
 _COLUMNS = ("action", "type", "section", "party", "quantity")
 
 
@@ -38,6 +39,8 @@ def actions_recorded(action: Any, _scene: Scene) -> Iterable[Remark]:
 
 def record_texts(record: Any, _scene: Scene) -> Iterable[Remark]:
     """A record says what its action was: whose, where, when, with whom, and which units under which identifiers."""
+    if record.kind != "record":
+        return
     about: dict[str, str | int] = {"record": record.action}
     if (record.section_party, record.section_link) != (record.party, record.link):
         yield finding(f"{record.section} is no section of {record.party} in {record.link}", **about)
@@ -73,13 +76,19 @@ def _expected_of_transfer(record: Any) -> tuple[dict[str, Any], list[Block], lis
     proposed, released, credited = (json.loads(t) for t in (record.proposed, record.released, record.credited))
     side = _SIDES[record.type]
     out = side == "transferring"
-    kind = ("First transfer" if released["first_transfer"] else "Transfer") if out else "Acquisition"
+    kind = ("First transfer" if _is_first(record, proposed, released) else "Transfer") if out else "Acquisition"
     name = _name(record.action, f"{record.cause}/{'transfer' if out else 'acquisition'}")
     at = released["released_at"] if out else credited["credited_at"]
     expected = {"kind": "record", "action": name, "type": kind, "at": at, "section": record.section}
     expected |= {"party": proposed[side]["party"], "registry": proposed[side]["registry"], "transfer": record.cause}
     expected |= {name: proposed[name] for name in ("transferring", "acquiring", "purpose", "authorisation")}
     return expected, proposed["blocks"], released["itmo"]
+
+
+def _is_first(record: Any, proposed: Mapping[str, Any], released: Mapping[str, Any]) -> bool:
+    """Whether units are first transferred: as the checks have judged it, or the source says where that was lost."""
+    said = released["first_transfer"] if record.judged_first is None else record.judged_first
+    return said and any("itmo" not in block for block in proposed["blocks"])
 
 
 def _name(action: str, whole: str) -> str:
@@ -151,12 +160,12 @@ def _short(value: object) -> str:
 
 
 def records_due(record: Any, _scene: Scene) -> Iterable[Remark]:
-    """A record is said in a message to its registry, owed until it is answered, and answered by that registry."""
-    about: dict[str, str | int] = {"record": record.action}
+    """What is told is said in a message to its registry, owed until it is answered, and answered by that registry."""
+    about: dict[str, str | int] = {record.kind: record.action}
     if record.message_id is None:
         return  # the next decision says it
-    if (record.message_type, record.message_peer) != ("action.record", record.link):
-        yield finding(f"no message of records to {record.link} says it", **about)
+    if (record.message_type, record.message_peer) != (_SAID_IN[record.kind], record.link):
+        yield finding(f"no message of {record.kind}s to {record.link} says it", **about)
     if record.state == "sent" and not record.owed:
         yield finding("it was not answered, and nobody will send it again", **about)
     if record.answered_by is not None:
@@ -168,7 +177,7 @@ def records_due(record: Any, _scene: Scene) -> Iterable[Remark]:
 
 
 def record_messages(message: Any, _scene: Scene) -> Iterable[Remark]:
-    """A message of records says exactly the records that are kept as said in it, to the letter."""
+    """A message of records or notifications says exactly those that are kept as said in it, to the letter."""
     about: dict[str, str | int] = {"entry": message.entry_id, "message": message.message_id}
     try:
         texts = envelope.read(bytes(message.body)).texts

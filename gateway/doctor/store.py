@@ -284,7 +284,7 @@ def actions(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           WHERE type IN ('use', 'cancellation')
         ), said AS (
           SELECT cause, CASE WHEN type IN ('First transfer', 'Transfer') THEN 'transfer' ELSE lower(type) END AS side,
-                 sum(quantity) AS quantity FROM action_record GROUP BY 1, 2
+                 sum(quantity) AS quantity FROM action_record WHERE kind = 'record' GROUP BY 1, 2
         )
         SELECT done.*, r.registry AS section, said.quantity AS recorded
         FROM done JOIN link_registry r ON r.party = done.party AND coalesce(r.since, 0) < done.entry_id
@@ -296,10 +296,34 @@ def actions(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
     )
 
 
-def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every record with the signed words behind it, its section, its message, its answer, and whether it is owed.
+def disposals(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every use and cancellation of other Parties' units, once for each Party, and how many units it is told of."""
+    return stream(
+        tx,
+        """
+        WITH notice AS (
+          SELECT registry || '/' || action AS action, entry_id, CAST(item AS json) AS said FROM action
+          WHERE type IN ('use', 'cancellation')
+        ), disposed AS (
+          SELECT n.action, n.entry_id, n.said ->> 'party' AS party,
+                 block -> 'attributes' ->> 'first_transferring_party' AS host,
+                 sum(CAST(block ->> 'last' AS bigint) - CAST(block ->> 'first' AS bigint) + 1) AS quantity
+          FROM notice n CROSS JOIN LATERAL json_array_elements(n.said -> 'blocks') AS b(block) GROUP BY 1, 2, 3, 4
+        )
+        SELECT d.*, r.quantity AS notified FROM disposed d
+        LEFT JOIN action_record r ON r.kind = 'notification' AND (r.action, r.party) = (d.action, d.host)
+        WHERE d.host <> d.party ORDER BY d.entry_id, d.action, d.host
+        """,
+        MANY,
+    )
 
-    ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one.
+
+def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
+    """Every record and notification with the signed words behind it, where it goes, its message, its answer, and
+    whether it is owed.
+
+    ``completed`` is the log entry that completed its action, ``alarm`` whether its answer raised one, ``judged_first``
+    whether its transfer was judged to be a first one (null: what it relies on was lost).
     """
     return stream(
         tx,
@@ -309,6 +333,7 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
                EXISTS (SELECT FROM owed o WHERE o.message_id = r.message_id) AS owed,
                EXISTS (SELECT FROM alarm WHERE alarm.entry_id = r.answered_by) AS alarm,
                p.item AS proposed, e.item AS released, c.item AS credited, a.item AS notice,
+               (SELECT bool_or(y.first IS NOT NULL) FROM reliance y WHERE y.transfer_id = r.cause) AS judged_first,
                coalesce(a.entry_id, (SELECT min(v.entry_id) FROM transfer_event v
                                      WHERE v.transfer_id = r.cause AND v.state = 'completed')) AS completed
         FROM action_record r LEFT JOIN link_registry s ON s.registry = r.section
@@ -326,14 +351,14 @@ def records(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
 
 def record_messages(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
-    """Every message of records, and the hashes of the records kept as said in it."""
+    """Every message of records or notifications, and the hashes of those kept as said in it."""
     return stream(
         tx,
         """
         SELECT m.entry_id, CAST(m.message_id AS text) AS message_id, m.body,
                (SELECT array_agg(sha256(convert_to(r.item, 'UTF8'))) FROM action_record r
                 WHERE r.message_id = m.message_id) AS kept
-        FROM message m WHERE m.direction = 'out' AND m.type = 'action.record' ORDER BY m.entry_id
+        FROM message m WHERE m.direction = 'out' AND m.type IN ('action.record', 'action.notice') ORDER BY m.entry_id
         """,
         FEW,
     )

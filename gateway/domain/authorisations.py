@@ -172,3 +172,10 @@ def succession(known: Authorised | None, new: Authorisation) -> list[Finding]:
     if new.cooperative_approach != known.current.cooperative_approach:
         found.append(Finding(2015, (), "authorisation.cooperative_approach: a change keeps the cooperative approach"))
     return found
+
+
+def revocation(known: Authorised | None, version: int) -> list[Finding]:
+    """What stands against revoking it by naming ``version``: 3006 one that was not told, 5103 a second revocation."""
+    if known is None or known.version(version) is None:
+        return [Finding(3006, (), "authorisation: this version was not told")]
+    return [Finding(5103, (), "authorisation: it is revoked already")] if known.revoked else []

@@ -21,7 +21,9 @@ class Scope(StrEnum):
     TRANSFERS_READ = "transfers:read"
     """See transfers, actions, records of these and alarms that concern the caller's registry."""
     TRANSFERS_REQUEST = "transfers:request"
-    """Ask for a transfer out of the caller's registry, end one before its commit, ask that one is resumed."""
+    """Ask for a transfer out of the caller's registry, end one before its commit, ask that one is resumed; ask that an
+    authorisation of the registry's Party is told or revoked.
+    """
     BOOKS_READ = "books:read"
     """See what the book holds for the caller's registry."""
     LINKS_READ = "links:read"

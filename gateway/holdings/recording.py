@@ -1,9 +1,11 @@
-"""Notes which completed actions are to be recorded for Parties that have a section in the international registry.
+"""Notes who is to be told of completed actions: sections what to record, first transferring Parties what was used.
 
 In the transaction that completes a transfer or applies a notice, each action of such a Party becomes a record: the
 exact text of the item that its section is to be told, made from the signed words of the registries concerned and from
-nothing else, so that whoever makes it again makes the same. A record moves nothing. One statement asks which Parties
-have a section, one inserts the records, whatever their number; where nobody has one, nothing else is done.
+nothing else, so that whoever makes it again makes the same. A use or cancellation of units of another Party than the
+one in whose books they were becomes a notification of that Party as well, in the words of the registry that told it.
+Neither moves anything. One statement asks which Parties have a section, one inserts what is noted, whatever the number;
+where there is nothing to note, nothing else is done.
 """
 
 import json
@@ -23,6 +25,16 @@ from gateway.messages.receipts import dumps
 #: The longest list of blocks of one record: it fits into a message that is alone, escaped quotes and all. What is
 #: longer, or has more blocks than a message may have, is recorded in parts.
 MAX_PART_BYTES = 3 * 1024 * 1024
+
+
+class Told(StrEnum):
+    """As what an action is told."""
+
+    #: To the section of a Party that acted, which keeps it for ever.
+    RECORD = "record"
+    #: To the first transferring Party of units that were used or cancelled in another's books. Its arrangements are to
+    #: see to that (guidance of CMA 6, known to us from a summary; the text was not available).
+    NOTIFICATION = "notification"
 
 
 class Type(StrEnum):
@@ -75,11 +87,14 @@ class _Action:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
+    """A row: who keeps the books of a Party that is notified is asked when it is told."""
+
+    kind: Told
     action: str
     cause: str
     type: str
     at: datetime
-    section: _Section
+    section: _Section | None
     party: str
     quantity: int
     block_count: int
@@ -98,9 +113,11 @@ async def relayed(tx: db.Tx, completed: Iterable[Relayed], entry_id: int) -> Non
 async def disposed(tx: db.Tx, notices: Iterable[Mapping[str, Any]], entry_id: int) -> None:
     """Note uses and cancellations, given as the items of the notices that log entry ``entry_id`` applies."""
     notices = list(notices)
-    if notices and (sections := await _sections(tx)):
+    if notices:
+        sections = await _sections(tx)
         actions = [_disposal(notice) for notice in notices if notice["party"] in sections]
-        await _insert(tx, [record for action in actions for record in _records(action, sections)], entry_id)
+        records = [record for action in actions for record in _records(action, sections)]
+        await _insert(tx, records + [told for notice in notices for told in _notifications(notice)], entry_id)
 
 
 async def _sections(tx: db.Tx) -> dict[str, _Section]:
@@ -143,6 +160,23 @@ def _disposal(notice: Mapping[str, Any]) -> _Action:
     return _Action(f"{registry}/{name}", (registry, name), kind, notice["at"], *where, said, blocks)
 
 
+def _notifications(notice: Mapping[str, Any]) -> Iterator[_Record]:
+    """What each first transferring Party other than that of the books is told: the notice, of its own units alone.
+
+    It is no longer than the notice, which came in a message of the same type, so it is never told in parts.
+    """
+    by_host: dict[str, list[dict[str, Any]]] = {}
+    for block in notice["blocks"]:
+        by_host.setdefault(block["attributes"]["first_transferring_party"], []).append(block)
+    name, kind = f"{notice['registry']}/{notice['action']}", Type(notice["type"].capitalize())
+    at = wire.parse_time(notice["at"])
+    for host, blocks in by_host.items():
+        if host != notice["party"]:
+            quantity = sum(block["last"] - block["first"] + 1 for block in blocks)
+            item = dumps({**notice, "blocks": blocks})
+            yield _Record(Told.NOTIFICATION, name, name, kind.value, at, None, host, quantity, len(blocks), item)
+
+
 def _records(action: _Action, sections: Mapping[str, _Section]) -> Iterator[_Record]:
     """The record of an action, or its parts."""
     section, (origin, name) = sections[action.party], action.name
@@ -161,7 +195,10 @@ def _records(action: _Action, sections: Mapping[str, _Section]) -> Iterator[_Rec
         }
         item = f'{dumps(heading)[:-1]},"blocks":[{",".join(blocks)}]}}'
         at = wire.parse_time(action.at)
-        yield _Record(known_as, action.cause, action.type.value, at, section, action.party, quantity, len(blocks), item)
+        yield _Record(
+            *(Told.RECORD, known_as, action.cause, action.type.value, at, section),
+            *(action.party, quantity, len(blocks), item),
+        )
 
 
 def _parts(blocks: Sequence[tuple[str, int]]) -> Iterator[tuple[list[str], int]]:
@@ -195,19 +232,21 @@ async def _insert(tx: db.Tx, records: Sequence[_Record], entry_id: int) -> None:
     await db.execute(
         tx,
         """
-        INSERT INTO action_record (action, cause, type, at, link, section, party, quantity, block_count, item, entry_id)
+        INSERT INTO action_record
+          (kind, action, cause, type, at, link, section, party, quantity, block_count, item, entry_id)
         SELECT *, :entry FROM unnest(
-          CAST(:action AS text[]), CAST(:cause AS text[]), CAST(:type AS text[]), CAST(:at AS timestamptz[]),
-          CAST(:link AS text[]), CAST(:section AS text[]), CAST(:party AS text[]), CAST(:quantity AS bigint[]),
-          CAST(:blocks AS integer[]), CAST(:item AS text[]))
+          CAST(:kind AS text[]), CAST(:action AS text[]), CAST(:cause AS text[]), CAST(:type AS text[]),
+          CAST(:at AS timestamptz[]), CAST(:link AS text[]), CAST(:section AS text[]), CAST(:party AS text[]),
+          CAST(:quantity AS bigint[]), CAST(:blocks AS integer[]), CAST(:item AS text[]))
         """,
         {
+            "kind": [r.kind.value for r in records],
             "action": [r.action for r in records],
             "cause": [r.cause for r in records],
             "type": [r.type for r in records],
             "at": [r.at for r in records],
-            "link": [r.section.link for r in records],
-            "section": [r.section.registry for r in records],
+            "link": [r.section and r.section.link for r in records],
+            "section": [r.section and r.section.registry for r in records],
             "party": [r.party for r in records],
             "quantity": [r.quantity for r in records],
             "blocks": [r.block_count for r in records],

@@ -15,3 +15,13 @@ async def kind_of(tx: db.Tx, link: str) -> str | None:
     """The kind of a link's registries; None for no link."""
     found = await db.one(tx, "SELECT kind FROM link WHERE code = :link", {"link": link})
     return str(found.kind) if found else None
+
+
+async def keeps(tx: db.Tx | db.ReadTx, code: str, party: str) -> bool:
+    """Whether ``code`` is the registry of this one Party, or the link that it is behind."""
+    found = await db.one(
+        tx,
+        "SELECT FROM link_registry WHERE CAST(:code AS text) IN (registry, link) AND party = :party LIMIT 1",
+        {"code": code, "party": party},
+    )
+    return found is not None

@@ -1,1 +1,1 @@
-"""Recordings: completed actions are told to the international registry, until it has said that each is recorded."""
+"""Recordings: completed actions are told to whom they concern, until each registry has said that it has taken them."""

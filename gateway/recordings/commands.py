@@ -1,8 +1,8 @@
-"""Says records to the international registry, and hears what becomes of each.
+"""Says records to sections and notifications to first transferring Parties, and hears what becomes of each.
 
-What is waiting for one link goes in one message: signed, stored and owed in one transaction, then sent until every
-record in it is answered. A record that is refused keeps the registry's reasons, raises an alarm and is not repeated;
-``later`` is no answer, nor is a refusal of the whole message that is no verdict. The first answer counts.
+What of one kind is waiting for one link goes in one message: signed, stored and owed in one transaction, then sent
+until every item in it is answered. One that is refused keeps the registry's reasons, raises an alarm and is not
+repeated; ``later`` is no answer, nor is a refusal of the whole message that is no verdict. The first answer counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from gateway.alarms.store import Alarm
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
 from gateway.domain.proposals import MAX_BLOCKS
+from gateway.holdings.recording import Told
 from gateway.messages import outbox, owed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
@@ -31,20 +32,24 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_FINDINGS, MAX_TOLD = 20, 200
 #: The code of an alarm about a refusal that gives none.
 NO_REASON = 3006
+#: The type of message that tells each.
+_SAID_IN = {Told.RECORD: "action.record", Told.NOTIFICATION: "action.notice"}
+#: What a registry that refuses it will not do.
+_WANTED = {Told.RECORD: "record", Told.NOTIFICATION: "be notified of"}
 _ANSWERS = {state.value: state for state in (State.RECORDED, State.REFUSED)}
 
 
 async def record(tx: db.Tx, node: Node) -> int:
-    """Say what is waiting, one message to each link; how many messages that is."""
+    """Say what is waiting, one message of each kind to each link; how many messages that is."""
     now = node.clock()
-    links = await store.ready(tx, now)
-    batches = [batch for link in links if (batch := _fitting(await store.waiting(tx, link)))]
+    ready = await store.ready(tx, now)
+    batches = [batch for due in ready if (batch := _fitting(await store.waiting(tx, due)))]
     if not batches:
         return 0
-    drafts = [Draft(batch[0].link, "action.record", items=[r.item for r in batch]) for batch in batches]
+    drafts = [Draft(b[0].link, _SAID_IN[b[0].kind], items=[one.item for one in b]) for b in batches]
     stored = [s.message.id for s in await outbox.store(tx, node, drafts)]
     together = list(zip(batches, stored, strict=True))
-    await store.say(tx, {r.id: message for batch, message in together for r in batch})
+    await store.say(tx, [(one, message) for batch, message in together for one in batch])
     await owed.add(tx, [Owed(batch[0].link, message) for batch, message in together], now)
     return len(batches)
 
@@ -63,7 +68,7 @@ def _fitting(waiting: Sequence[Waiting]) -> list[Waiting]:
 
 
 async def answered(tx: db.Tx, inbound: Inbound, said: Mapping[str, tuple[str, Sequence[Finding]]]) -> None:
-    """Hear a receipt: what it says of each item, by hash. One that answers no record changes nothing."""
+    """Hear a receipt: what it says of each item, by hash. One that answers none of them changes nothing."""
     answers = {
         compact.decode(item): (_ANSWERS[state], [] if state == State.RECORDED else _kept(findings))
         for item, (state, findings) in said.items()
@@ -86,7 +91,7 @@ async def refused(tx: db.Tx, inbound: Inbound) -> None:
     message = _answered(inbound)
     found = await store.refuse(tx, message, findings, inbound.entry_id)
     await store.settle(tx, message)
-    # Of the records of one message one stands for all.
+    # Of what one message tells one stands for all.
     await alarms.sound(tx, [_alarm(one, inbound, more=len(found) - 1) for one in found[:1]], inbound.at)
 
 
@@ -106,6 +111,5 @@ def _alarm(one: Answered, inbound: Inbound, more: int = 0) -> Alarm:
     why = str(first.get("detail", "it gives no reason"))[:MAX_TOLD]
     others = f" and {more} more with it" if more else ""
     sender = inbound.message.sender
-    return Alarm(
-        sender, one.cause, first["code"], f"{sender} refuses to record {one.action}{others}: {why}", inbound.entry_id
-    )
+    detail = f"{sender} refuses to {_WANTED[one.kind]} {one.action}{others}: {why}"
+    return Alarm(sender, one.cause, first["code"], detail, inbound.entry_id)

@@ -29,6 +29,7 @@ from gateway.transfers import view
 from gateway.web import principals, problems, schemas, tokens
 from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
+from gateway.web.authorising import authorising
 from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
 from gateway.web.keys import keys
@@ -59,6 +60,7 @@ def app(
         halting(database, node, four_eyes),
         approving(database, node, four_eyes),
         watching(database),
+        authorising(database, four_eyes),
         _books(database, inbox),
         reporting(database, node),
         keys(database, node),

@@ -1,10 +1,11 @@
 """Errors as problem documents (RFC 9457): the one place where an error gets an HTTP status.
 
-The document carries the code of the check table where there is one, and for an envelope its slug (``reason``).
+The document carries the code of the check table where there is one, for an envelope its slug (``reason``), and where
+several things stand against what was asked, each of them (``findings``).
 What is not a ``GatewayError`` is answered by a bare 500 that leaks nothing, and is logged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -63,7 +64,8 @@ def problem(error: GatewayError) -> JSONResponse:
         headers["www-authenticate"] = error.context["challenge"]
     reason = error.context.get("fault")
     title = str(error.kind).replace("-", " ").capitalize()
-    return document(STATUS[error.kind], title, error.detail, error.code, reason, headers)
+    findings = error.context.get("findings")
+    return document(STATUS[error.kind], title, error.detail, error.code, reason, headers, findings)
 
 
 def document(
@@ -73,6 +75,7 @@ def document(
     code: int | None = None,
     reason: str | None = None,
     headers: Mapping[str, str] | None = None,
+    findings: Sequence[Mapping[str, Any]] | None = None,
 ) -> JSONResponse:
     """A problem document; members without a value are left out."""
     members = {
@@ -82,6 +85,7 @@ def document(
         "detail": detail,
         "code": code,
         "reason": reason,
+        "findings": findings,
     }
     content = {name: value for name, value in members.items() if value is not None}
     return JSONResponse(content, status, headers=headers, media_type=CONTENT_TYPE)

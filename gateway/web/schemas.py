@@ -6,13 +6,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.domain import moments
+from gateway.holdings.recording import Told
 
 #: A time that is sent: with an offset, and within what can be stored and shown anywhere.
 Moment = Annotated[AwareDatetime, Field(ge=moments.FIRST, le=moments.LAST), AfterValidator(moments.known)]
 
 
 class Problem(BaseModel):
-    """Why a request was refused (RFC 9457); ``code`` is one of the check table, where one applies."""
+    """Why a request was refused (RFC 9457); ``code`` is one of the check table, where one applies.
+
+    ``findings`` has everything that was found, where that may be several things: of each a code, and what it is about.
+    """
 
     type: str
     title: str
@@ -20,6 +24,7 @@ class Problem(BaseModel):
     detail: str
     code: int | None = None
     reason: str | None = None
+    findings: list[dict[str, Any]] | None = None
 
 
 class Address(BaseModel):
@@ -224,14 +229,19 @@ class AlarmPage(BaseModel):
 
 
 class Record(BaseModel):
-    """A completed action that is told to a Party's section; ``entry_id`` is the log entry that completed it."""
+    """A completed action that is told: a record to the section of ``party``, which acted; a notification to whoever
+    keeps the books of ``party``, whose units were used or cancelled in another's (null until it is said).
+
+    ``entry_id`` is the log entry that completed the action.
+    """
 
     id: int
+    kind: Told
     action: str
     type: str
     at: datetime
-    link: str
-    section: str
+    link: str | None
+    section: str | None
     party: str
     quantity: int
     state: str

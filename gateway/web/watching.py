@@ -8,6 +8,7 @@ from gateway import db
 from gateway.alarms import store as alarms
 from gateway.domain.callers import Caller, Scope
 from gateway.domain.identifiers import parse_transfer_id
+from gateway.holdings.recording import Told
 from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.recordings import store as records
@@ -41,14 +42,15 @@ def watching(database: db.Database) -> APIRouter:
     @router.get("/records")
     async def recordings(
         caller: Annotated[Caller, needs(Scope.TRANSFERS_READ)],
+        kind: Told | None = None,
         state: records.State | None = None,
         limit: Annotated[int, Query(ge=1, le=records.MAX_PAGE)] = 50,
         before: Before = None,
     ) -> schemas.RecordPage:
-        """What is to be recorded in the caller's section, and what became of it; newest first."""
+        """What is recorded in the caller's section or notified to its Party, and what became of it; newest first."""
         async with database.reading() as tx:
-            found = await records.listing(tx, caller.sight, state=state, limit=limit, before=before)
-            counts = await records.counts(tx, caller.sight)
+            found = await records.listing(tx, caller.sight, kind=kind, state=state, limit=limit, before=before)
+            counts = await records.counts(tx, caller.sight, kind)
         shown = [schemas.Record.model_validate(r, from_attributes=True) for r in found]
         return schemas.RecordPage(records=shown, counts=counts, next=found[-1].id if len(found) == limit else None)
 

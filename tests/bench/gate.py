@@ -88,7 +88,9 @@ _TO_RECORD = """
 SELECT count(*) FROM transfer t JOIN link_registry r ON r.party IN (t.transferring_party, t.acquiring_party)
   JOIN link l ON l.code = r.link AND l.kind = 'international' WHERE t.created_at >= %s
 """
-_RECORDED = "SELECT count(*) FILTER (WHERE at >= %s), count(*) FROM action_record WHERE state = 'recorded'"
+_RECORDED = (
+    "SELECT count(*) FILTER (WHERE at >= %s), count(*) FROM action_record WHERE (kind, state) = ('record', 'recorded')"
+)
 _REFUSED = """
 SELECT (SELECT count(*) FROM log_entry WHERE at >= %s AND kind = 'refused')
      + (SELECT count(*) FROM message WHERE at >= %s AND type = 'refusal')

@@ -125,7 +125,9 @@ async def _recorded(network: Network) -> None:
     theirs = {(r["action"], r["type"], r["party"], r["quantity"]) for r in kept}
     assert theirs == done, f"by the gateway alone: {done - theirs}; by INT01 alone: {theirs - done}"
     assert all(r["section"] == section(r["party"]) for r in kept)
-    texts = dict(await network.rows("SELECT action, item FROM action_record WHERE state = 'recorded'"))
+    texts = dict(
+        await network.rows("SELECT action, item FROM action_record WHERE (kind, state) = ('record', 'recorded')")
+    )
     assert {r["action"]: r["item"] for r in kept} == texts
     assert all(sum(b["last"] - b["first"] + 1 for b in json.loads(r["item"])["blocks"]) == r["quantity"] for r in kept)
     summed = {"count": len(done), "quantity": sum(quantity for *_, quantity in done)}

@@ -48,7 +48,7 @@ KEPT = {
     "own_key_told": {"receipted_by"},
     "approval": {"state", "decider", "decided_at", "decided_by", "reason", "result"},
     "halt": {"lifted_by"},
-    "action_record": {"message_id", "state", "findings", "answered_by"},
+    "action_record": {"message_id", "link", "section", "state", "findings", "answered_by"},
     "principal": {"revoked_by"},
     "principal_key": {"revoked_by"},
     "token_key": {"revoked_by"},

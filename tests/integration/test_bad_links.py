@@ -17,7 +17,7 @@ from gateway.links.store import Link
 from gateway.signing.faults import Fault
 from tests import deciding
 from tests.integration.test_sandbox_play import Party, read, stamp, text, uuid7
-from tests.played import NOWHERE, Course, Played, block
+from tests.played import NOWHERE, Course, Played, block, levied
 from tests.refusals import (
     JOSE,
     LINK_JSON,
@@ -50,8 +50,7 @@ async def registered(stage: Stage, code: str) -> Played:
 
 
 def issuance(*blocks: dict[str, Any]) -> dict[str, Any]:
-    positions = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-    return {**NOTICE, "action": uuid7(), "at": stamp(datetime.now(UTC)), "positions": positions}
+    return {**NOTICE, "action": uuid7(), "at": stamp(datetime.now(UTC)), "positions": levied(*blocks)}
 
 
 def position(first: int, last: int, **members: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import GatewayError
 from tests.integration.test_sandbox_play import Party, stamp, text, uuid7
-from tests.played import Course, block
+from tests.played import Course, block, levied
 from tests.refusals import (
     JOSE,
     LINK_JSON,
@@ -36,9 +36,9 @@ TOO_LONG = 8 * 1024 * 1024 + 1
 
 def notice(**members: Any) -> dict[str, Any]:
     """An issuance of MEC01 that would be recorded."""
-    position = {"party": "MMR", "account": "100-1", "block": block(1, 10, series=uuid7())}
+    positions = levied(block(1, 10, series=uuid7()))
     item = {"kind": "action", "action": uuid7(), "type": "issuance", "registry": "MEC01"}
-    return {**item, "at": stamp(datetime.now(UTC)), "positions": [position], **members}
+    return {**item, "at": stamp(datetime.now(UTC)), "positions": positions, **members}
 
 
 def payload(sender: str = "MEC01", **members: Any) -> dict[str, Any]:

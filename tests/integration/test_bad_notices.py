@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_sandbox_play import stamp, text, uuid7
-from tests.played import Course, block
+from tests.played import Course, block, levied
 from tests.refusals import Verdict, counts, effects, ineffective, refused, verdicts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -15,8 +15,8 @@ RECORDED = Verdict("recorded", [])
 
 
 def issuance(*blocks: dict[str, Any], **members: Any) -> dict[str, Any]:
-    positions = [{"party": "MMR", "account": "100-1", "block": b} for b in blocks]
-    item = {"kind": "action", "action": uuid7(), "type": "issuance", "registry": "MEC01", "positions": positions}
+    item = {"kind": "action", "action": uuid7(), "type": "issuance", "registry": "MEC01"}
+    item |= {"positions": levied(*blocks)}
     return {**item, "at": stamp(datetime.now(UTC)), **members}
 
 
@@ -162,7 +162,7 @@ async def test_of_notices_that_meet_one_is_recorded_and_none_is_a_fault(course: 
     assert sorted(v.state for v in found) == ["recorded"] + ["refused"] * 9
     assert {c for v in found for c in v.codes} == {4007}
     assert effects(before, await counts(course.stage)) == {
-        "action": 1, "position": 1, "unit_series": 1, "live positions": 1,
+        "action": 1, "position": 2, "unit_series": 2, "live positions": 2,
     }  # fmt: skip
 
 

@@ -128,7 +128,7 @@ async def test_messages_of_a_peer_that_have_not_arrived_are_noted(original: Orig
             "DELETE FROM log_entry e WHERE kind = 'action.notice'",
         )
         said = [text for text in notes(await copy.examined()) if text.startswith("streams")]
-    assert said == ["streams: peer MEC01: messages 2-4 of MEC01 have not arrived (3007)"]
+    assert said == ["streams: peer MEC01: messages 2-12 of MEC01 have not arrived (3007)"]
 
 
 async def test_our_messages_under_a_key_that_is_not_at_hand_are_noted_and_not_found_wrong(original: Original) -> None:

@@ -25,6 +25,7 @@ from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.signing.keys import SoftwareKey
 from gateway.web import operator
 from tests import stage as staging
+from tests.authorised import terms, told
 from tests.bearer import Bearer
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import NOWHERE, Course, block, join
@@ -93,6 +94,21 @@ TABLE = {
     ),
     "POST /api/v1/transfers/{transfer}/resume": Op(
         *ACT, "own all", people=True, answers=(409,), command="transfers resume"
+    ),
+    "GET /api/v1/authorisations": Op(
+        *READ, shown="counterparty all", what='"id":"authorisations-1"', command="authorisations list"
+    ),
+    "GET /api/v1/authorisations/{party}/{name:path}": Op(
+        *READ, "counterparty all", shown="counterparty all", what='"id":"authorisations-1"',
+        command="authorisations show",
+    ),
+    "POST /api/v1/authorisations": Op(
+        *ACT, "counterparty all", people=True, body={"terms": terms(id="new", party="KOR")}, answers=(202,),
+        command="authorisations tell",
+    ),
+    "POST /api/v1/authorisations/{party}/{name:path}/revoke": Op(
+        *ACT, "counterparty all", people=True, body={"version": 1, "reason": "x"}, answers=(202,),
+        command="authorisations revoke",
     ),
     "GET /api/v1/alarms": Op(*READ, shown=SIDES, command="alarms"),
     "GET /api/v1/records": Op(*READ, shown="", command="records"),
@@ -189,7 +205,7 @@ class Scene:
     async def call(self, name: str, shown: Bearer | dict[str, str]) -> httpx.Response:
         """What the application answers to an operation in the name of whoever's token is shown."""
         noun = "".join(name.split("/")[3:4])
-        method, path = name.format(**self.things, name=f"{noun}-1").split()
+        method, path = name.replace(":path", "").format(**self.things, name=f"{noun}-1").split()
         op = TABLE[name]
         token = shown if isinstance(shown, dict) else {"authorization": shown.header}
         transport = httpx.ASGITransport(self.app)  # thousands of calls: over HTTP they would take minutes
@@ -209,6 +225,7 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         transfer = str(item["transfer"])
         # It is not KOR01's to void: an alarm.
         await course.acquirer.say("transfer.voided", [{"kind": "voided", "transfer": transfer, "findings": []}])
+        await told(course.acquirer, terms(id="authorisations-1", party="KOR"))
         for noun in ("clients", "people"):
             await stage.callers.bearer(
                 Caller(f"{noun}-1", noun == "people", BOUND["own"], frozenset({Scope.BOOKS_READ}))
@@ -221,7 +238,7 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
         wanted = await stage.api.post("/api/v1/links/MEC01/suspend")
         named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
-        yield Scene(stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43}, callers)
+        yield Scene(stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43, "party": "KOR"}, callers)
 
 
 def application(stage: Stage) -> FastAPI:

@@ -145,6 +145,35 @@ def test_transfers_of_an_earlier_schema_are_seen_by_whom_they_concern(empty: str
     }
 
 
+def test_what_was_used_and_cancelled_before_is_told_to_its_hosts_as_it_was_announced(empty: str) -> None:
+    migrated(empty, "0010")
+    blocks = [
+        {"attributes": {"first_transferring_party": host}, "first": first, "last": first + 2}
+        for host, first in (("THA", 1), ("KOR", 1), ("GHA", 5), ("THA", 11))
+    ]
+    notice = {"registry": "KOR01", "action": "a", "party": "KOR", "type": "use", "blocks": blocks}
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO log_entry (at, kind, leaf, leaf_hash) VALUES (now(), 'action.notice', '', sha256(''))"
+        )
+        for name, members in (("a", notice), ("own", notice | {"action": "own", "blocks": blocks[1:2]})):
+            connection.execute(
+                "INSERT INTO action (registry, action, type, at, quantity, item, entry_id)"
+                " VALUES ('KOR01', %s, 'use', now(), 1, %s, 1)",
+                [name, json.dumps(members)],
+            )
+    migrations.apply(empty)
+    columns = "kind, action, cause, type, link, section, party, quantity, block_count, state, entry_id, item"
+    with psycopg.connect(empty) as connection:
+        found = connection.execute(f"SELECT {columns} FROM action_record ORDER BY id").fetchall()
+    told = [(*row[:-1], json.loads(row[-1])) for row in found]
+    same = ("notification", "KOR01/a", "KOR01/a", "Use", None, None)
+    assert told == [
+        (*same, "GHA", 3, 1, "waiting", 1, notice | {"blocks": blocks[2:3]}),
+        (*same, "THA", 6, 2, "waiting", 1, notice | {"blocks": [blocks[0], blocks[3]]}),
+    ]
+
+
 def earlier(connection: Any, transfer: str, reached: str, *, named: bool, first: bool | None) -> None:
     """A transfer as version 0004 stored it; one that was refused at once has a text that no JSON column takes."""
     block: dict[str, Any] = {"attributes": {"first_transferring_party": "MMR"}}

@@ -142,7 +142,8 @@ async def test_a_transfer_of_three_thousand_blocks_completes_and_names_each(shar
     ]
     split = await shared.rows(
         "SELECT p.registry, count(*), sum(last - first + 1), count(DISTINCT first + itmo_offset)"
-        " FROM position p JOIN unit_series s ON s.id = p.series_id WHERE s.series = 'BLOCKS' AND closed_by IS NULL AND account_type <> 320"
+        " FROM position p JOIN unit_series s ON s.id = p.series_id WHERE s.series = 'BLOCKS' AND closed_by IS NULL"
+        " AND account_type <> 320"
         " GROUP BY p.registry ORDER BY p.registry"
     )
     assert split == [("KOR01", 3_000, 3_000, 3_000), ("MEC01", 3_000, 3_000, 0)]

@@ -125,7 +125,7 @@ async def test_a_second_proposal_under_one_request_is_refused(shared: Stage) -> 
     assert await shared.relay([transfer]) == ["completed"]
     await shared.issue(net=10, series="OTHER")
     listed = (await shared.registries["MEC01"].get("books?blocks=1"))["blocks"]
-    [held] = [b["block"] for b in listed if b["block"]["origin"]["series"] == "OTHER"]
+    [held] = [b["block"] for b in listed if (b["account"], b["block"]["origin"]["series"]) == ("100-1", "OTHER")]
     mechanism = handmade.signer(shared, "MEC01")
     for named in (request, play.uuid7()):
         value = proposal(held, named)
@@ -140,7 +140,7 @@ async def test_of_two_proposals_under_one_request_in_one_message_one_counts(shar
     await shared.issue(net=10, series="TOGETHER")
     request = (await ask(shared, new_key(), **NO_UNITS)).json()["request"]
     listed = (await shared.registries["MEC01"].get("books?blocks=1"))["blocks"]
-    [held] = [b["block"] for b in listed if b["block"]["origin"]["series"] == "TOGETHER"]
+    [held] = [b["block"] for b in listed if (b["account"], b["block"]["origin"]["series"]) == ("100-1", "TOGETHER")]
     values = [proposal({**held, "first": first, "last": first + 4}, request) for first in (1, 6)]
     mechanism = handmade.signer(shared, "MEC01")
     answer = await handmade.say(shared, mechanism, "transfer.propose", [play.text(v) for v in values])

@@ -81,14 +81,21 @@ async def test_use_elsewhere_of_units_hosted_here_is_kept_once(server: Any, gate
         block |= {"attributes": play.ATTRIBUTES}
         moved = {"at": play.stamp(datetime.now(UTC)), "registry": "KOR01", "party": "KOR", "account": "100-1"}
         base = {"kind": "action", **moved, "blocks": [block]}
-        used = base | {"action": "KOR01/A-1", "type": "use", "to_account": "200-1", "year": 2024}
-        cancelled = base | {"action": "KOR01/A-2", "type": "cancellation", "to_account": "310-1", "purpose": "OP"}
+        used = base | {"action": "A-1", "type": "use", "to_account": "200-1", "year": 2024}
+        cancelled = base | {"action": "A-2", "type": "cancellation", "to_account": "310-1", "purpose": "OP"}
         texts = [play.text(used), play.text(cancelled)]
         receipt = await mechanism.send("action.notice", texts)
         assert [(item["state"], item["item"]) for item in receipt.items] == [("recorded", play.sha(t)) for t in texts]
         assert (await mechanism.send("action.notice", [texts[0]])).items[0]["state"] == "recorded"
         kept = (await mechanism.admin("GET", "/told_actions"))["actions"]
-        assert kept == [{"action": f"KOR01/A-{n}", "item": t} for n, t in enumerate(texts, 1)]
+        named = {"registry": "KOR01", "party": "MMR"}
+        assert kept == [{**named, "action": f"A-{n}", "item": t} for n, t in enumerate(texts, 1)]
+        other = await mechanism.send("action.notice", [play.text(used | {"year": 2025})])
+        assert [(i["state"], i["findings"][0]["code"]) for i in other.items] == [("refused", 2004)]
+        elsewhere = await mechanism.send("action.notice", [play.text(used | {"registry": "JPN01", "party": "JPN"})])
+        assert [i["state"] for i in elsewhere.items] == ["recorded"]  # an action of that id, of another registry
+        kept = (await mechanism.admin("GET", "/told_actions"))["actions"]
+        assert [row["registry"] for row in kept] == ["JPN01", "KOR01", "KOR01"]
         assert (await mechanism.books())["issued"] == 0
         for wrong in (used | {"purpose": "OP"}, used | {"type": "issuance"}, base | {"action": "A", "type": "use"}):
             refusal = await mechanism.send("action.notice", [play.text(wrong)])

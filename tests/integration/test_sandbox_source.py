@@ -4,6 +4,7 @@ The gateway and the acquiring registry are played here (see ``test_sandbox_play`
 """
 
 import asyncio
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,25 @@ async def test_committed_units_leave_once_and_are_named(server: Any, gateway: Ga
         books = await mechanism.books()
         assert (books["moved_out"], books["locked"], books["held"]) == (15, 0, 57259 - 15)
         assert books["alarms"] == []
+
+
+async def test_units_are_first_transferred_by_moving_towards_an_ndc_alone(
+    server: Any, gateway: Gateway, tmp_path: Path
+) -> None:
+    korea = Party("KOR01", "ES256")
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", peers=(korea,)) as mechanism:
+        await issue(mechanism)
+        for purpose in ("IMP", "OP"):
+            (item,) = (await mechanism.send(*commit(korea, await propose(mechanism, [1], purpose=purpose)))).items
+            assert (item["first_transfer"], item["itmo"]) == (False, [])
+        # What was first transferred before keeps its names, and is not first transferred again.
+        first = {"party": "MMR", "subtype": "Authorization", "quantity": 1}
+        (held,) = (await mechanism.admin("POST", "/first_transfers", first, 201))["holdings"]
+        units = [{name: held["block"][name] for name in ("origin", "first", "last")}]
+        (proposed,) = await propose(mechanism, [1], blocks=units)
+        assert json.loads(proposed.text)["blocks"] == [held["block"]]
+        (item,) = (await mechanism.send(*commit(korea, [proposed]))).items
+        assert (item["first_transfer"], item["itmo"]) == (False, [])
 
 
 async def test_only_a_proven_acceptance_debits(server: Any, gateway: Gateway, tmp_path: Path) -> None:

@@ -268,17 +268,6 @@ def test_item_with_all_its_members_is_taken_and_one_more_or_less_is_refused(kind
         assert errors(f"Item.{kind}", {other: item[other] for other in item if other != name}) != []
 
 
-@pytest.mark.parametrize("action", ["use", "cancellation"])
-def test_use_and_cancellation_name_both_accounts_and_no_positions(action: str) -> None:
-    issued = samples_of_items()["action"]
-    kept = {name: issued[name] for name in ("kind", "action", "at", "registry")}
-    moved = kept | {"type": action, "party": "MMR", "account": "100-1", "to_account": "200-1"}
-    moved |= {"blocks": [issued["positions"][0]["block"]]}
-    assert errors("Item.action", moved) == []
-    assert errors("Item.action", moved | {"positions": issued["positions"]}) != []
-    assert errors("Item.action", {name: moved[name] for name in moved if name != "to_account"}) != []
-
-
 @pytest.mark.parametrize("action", ["Use", "Cancellation"])
 def test_record_of_a_use_names_both_accounts_and_no_transfer(action: str) -> None:
     relayed = samples_of_items()["record"]

@@ -101,7 +101,7 @@ WITH completed AS (
   FROM transfer t JOIN transfer_step p ON p.transfer_id = t.id AND p.step = 'propose'
   JOIN transfer_step r ON r.transfer_id = t.id AND r.step = 'released'
   JOIN transfer_step c ON c.transfer_id = t.id AND c.step = 'credited'
-  JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed' AND e.event = 'credited'
+  JOIN transfer_event e ON e.transfer_id = t.id AND e.state = 'completed'
   WHERE t.state = 'completed'
 ), alike AS (
   SELECT c.id, c.said, c.released, c.credited, c.entry_id, block ? 'itmo' AS named, {_LIKE}
