@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway import db
 from gateway.domain import notices
 from gateway.domain.actions import Disposal
 from gateway.domain.callers import Caller, Scope, Sight
@@ -193,12 +194,17 @@ async def test_a_use_that_is_refused_is_no_action(course: Course) -> None:
 
 async def test_a_cancellation_that_is_the_first_transfer_is_an_action_of_its_host_too(course: Course) -> None:
     """Whether it is one is for the authorisation to say; here the test says so, of units that Korea holds as none."""
-    await course.complete(course.proposal(block(1, 4)))
+    await course.complete(course.proposal(block(1, 4), purpose="OP"))
     place = {"registry": "KOR01", "party": "KOR", "account": "100-1", "to_account": "300-1", "blocks": [block(1, 4)]}
     item = course.action("cancellation", **place)
     said = notices.parse_action(item, {parse_registry_code("KOR01"): parse_party("KOR")})
     assert isinstance(said, Disposal)
-    await course.stage.run(lambda tx: movements.disposed(tx, [Disposed(said, first_transfer=True)], 1))
+    one = [Disposed(said, first_transfer=True)]
+
+    async def note(tx: db.Tx) -> None:
+        await movements.disposed(tx, one, await movements.before(tx, one), 1)
+
+    await course.stage.run(note)
     found = [few(a, "party", "type", "subtype", "counterparty", "quantity") for a in await listed(course.stage)][:2]
     assert found == [
         ("KOR", "Cancellation", "Other cancellations", None, 4),
