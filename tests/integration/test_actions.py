@@ -114,7 +114,9 @@ async def test_both_sides_of_a_first_transfer_are_read_from_one_row(course: Cour
 
 async def test_units_that_differ_in_what_is_asked_for_are_rows_of_their_own(course: Course) -> None:
     await course.issue(block(201, 210, **vintage(2022)), block(211, 220, **vintage(2022)))
-    mixed = course.proposal(block(201, 204, **vintage(2022)), block(5, 9), block(211, 213, **vintage(2022)))
+    mixed = course.proposal(
+        block(201, 204, **vintage(2022)), block(5, 9), block(211, 213, **vintage(2022)), purpose="OP"
+    )
     [transfer] = await course.complete(mixed)
     found = await course.stage.rows(
         "SELECT part, type, subtype, vintage, first_transfer, first_transferred, quantity FROM unit_movement "
@@ -140,7 +142,7 @@ async def test_units_first_transferred_before_are_transferred_and_the_others_fir
     course: Course, japan: Played
 ) -> None:
     await transferred(course, block(1, 4))
-    await course.complete(course.proposal(block(5, 9)))
+    await course.complete(course.proposal(block(5, 9), purpose="OP"))
     transfer = await onward(course, japan, named(1, 4), block(5, 9), first=True)
     found = await course.stage.rows(
         f"SELECT type, first_transferred, quantity FROM unit_movement WHERE cause = '{transfer}' ORDER BY part"
@@ -222,7 +224,7 @@ async def test_what_was_completed_before_is_accounted_for_as_it_would_have_been(
         block(201, 210, **vintage(2022)), block(211, 220, attributes=ATTRIBUTES | {"authorisation": None})
     )
     await transferred(course, block(1, 20), block(201, 204, **vintage(2022)))
-    await course.complete(course.proposal(block(21, 30)))
+    await course.complete(course.proposal(block(21, 30), purpose="OP"))
     await onward(course, japan, named(1, 4), block(21, 24), first=True)
     await used(course, units=[named(5, 6), block(25, 26)])
     await used(course, units=[named(7, 9)], kind="cancellation", to_account="320-1")
@@ -305,7 +307,7 @@ async def test_an_action_is_its_sides_and_from_first_transfer_on_its_hosts(cours
         shown = {name: (await http.get("/api/v1/actions")).json()["actions"] for name, http in callers.items()}
         return {name for name, found in shown.items() if cause in {a["cause"] for a in found}}
 
-    [plain] = await course.complete(course.proposal(block(1, 4)))
+    [plain] = await course.complete(course.proposal(block(1, 4), purpose="OP"))
     assert await who_sees(plain) == {"MEC01", "KOR01"}
     first = await transferred(course, block(11, 14))
     assert await who_sees(first) == {"MEC01", "KOR01", "MMR01"}

@@ -97,7 +97,7 @@ def test_a_way_that_ends_otherwise_than_it_should_is_no_success(change: Mapping[
 
 
 def test_what_came_of_a_move_is_found_among_the_transfers() -> None:
-    moves = [move for move in arrows.EVERY if move.arrow in (Arrow.MECHANISM_TO_PARTY, Arrow.BACK_INTO_MECHANISM)]
+    moves = [*arrows.FIRST, *(move for move in arrows.EVERY if move.arrow is Arrow.BACK_INTO_MECHANISM)]
     transfers = [
         {**move.terms(), "state": "refused" if move.code else "completed", "findings": [{"code": 5150}]}
         for move in moves
