@@ -226,10 +226,10 @@ async def test_what_was_completed_before_is_accounted_for_as_it_would_have_been(
     await transferred(course, block(1, 20), block(201, 204, **vintage(2022)))
     await course.complete(course.proposal(block(21, 30), purpose="OP"))
     await onward(course, japan, named(1, 4), block(21, 24), first=True)
-    await used(course, units=[named(5, 6), block(25, 26)])
+    await used(course, units=[named(5, 6)])
     await used(course, units=[named(7, 9)], kind="cancellation", to_account="320-1")
     await used(course, units=[named(10, 10)], to_account="210-1")
-    await used(course, units=[named(11, 11)], kind="cancellation", to_account="330-1")
+    await used(course, units=[named(11, 11), block(25, 26)], kind="cancellation", to_account="330-1")
     columns = (
         "cause, type, subtype, at, party, registry, acquiring_party, acquiring_registry, acquired_at, purpose, entity,"
         " year, first_transferring_party, vintage, metric, cooperative_approach, authorisation,"
