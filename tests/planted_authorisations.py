@@ -61,7 +61,8 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "units marked that nobody told of": (
         ["UPDATE action SET type = 'statement' WHERE type = 'first_transfer'"],
-        {"positions"}, "it moved units, and its message is neither a notice nor a credit of them",
+        {"positions", "first transfers here"},
+        "it moved units, and its message is neither a notice nor a credit of them",
     ),
     "other units marked than were announced": (
         ["UPDATE action SET item = regexp_replace(item, '\"series\":\"MARKED\"', '\"series\":\"DRAWN\"')"

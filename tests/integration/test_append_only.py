@@ -38,6 +38,10 @@ APPEND_ONLY = {
     "transfer_viewer",
     "unit_movement",
     "early_withdrawal",
+    "authorisation_version",
+    "authorisation_revocation",
+    "host_statement",
+    "drawing",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -48,6 +52,9 @@ KEPT = {
     "own_key_told": {"receipted_by"},
     "approval": {"state", "decider", "decided_at", "decided_by", "reason", "result"},
     "halt": {"lifted_by"},
+    "authorisation": {"drawn"},
+    "reliance": {"returned_by"},
+    "flag": {"closed_by"},
     "action_record": {"message_id", "link", "section", "state", "findings", "answered_by"},
     "principal": {"revoked_by"},
     "principal_key": {"revoked_by"},
@@ -78,7 +85,7 @@ PASSING: dict[str, set[str]] = {
 #: Written by migrations only.
 FOREIGN = {"alembic_version"}
 #: Rows of others, to be read.
-VIEWS = {"party_action"}
+VIEWS = {"party_action", "party_books"}
 CHANGED = KEPT | CHANGING | PASSING
 
 
@@ -94,6 +101,12 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
     await stage.rows(
         "INSERT INTO approval SELECT gen_random_uuid(), 'x', NULL, 'y', sha256('y'::bytea), 'one', now(),"
         " now() + interval '1 d', 1; INSERT INTO halt (reason, by, at, entry_id) VALUES ('x', 'one', now(), 1)"
+    )
+    await stage.rows(
+        "INSERT INTO host_statement VALUES (DEFAULT, 'MMR', 'planted', 'all', now(), 1);"
+        " INSERT INTO flag (kind, party, opened_by) VALUES ('lapsed', 'MMR', 1);"
+        " INSERT INTO authorisation_revocation SELECT id, 'planted', 'MEC01', now(), 1 FROM authorisation;"
+        " INSERT INTO drawing SELECT (SELECT min(id) FROM action), id, 1, 1 FROM authorisation"
     )
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
     jwk = SoftwareKey.generate().public_jwk()
