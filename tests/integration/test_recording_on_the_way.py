@@ -50,7 +50,7 @@ async def at_international(stage: Stage) -> dict[str, str]:
 
 async def agree(stage: Stage) -> None:
     """INT01's records are the gateway's, to the letter; each action was recorded once, whatever came twice."""
-    ours = dict(await stage.rows("SELECT action, item FROM action_record WHERE state = 'recorded'"))
+    ours = dict(await stage.rows("SELECT action, item FROM action_record WHERE (kind, state) = ('record', 'recorded')"))
     theirs = await at_international(stage)
     assert theirs == ours
     summed = sum(json.loads(item)["quantity"] for item in theirs.values())
@@ -88,7 +88,7 @@ async def test_what_parties_did_anywhere_is_recorded_and_moves_nothing(linked: S
     await linked.registries["KOR01"].post("use", party="KOR", to_account="200-1", quantity=7)
     await linked.registries["INT01"].post("use", party="THA", to_account="200-1", quantity=40)
     await linked.registries["MEC01"].post("cancel", party="MMR", to_account="300-1", quantity=9)
-    await linked.until(lambda: linked.count("(SELECT FROM action_record OFFSET 8) AS ninth"))
+    await linked.until(lambda: linked.count("(SELECT FROM action_record WHERE kind = 'record' OFFSET 8) AS ninth"))
     await linked.until(lambda: recorded(linked))
     texts = [json.loads(item) for item in (await at_international(linked)).values()]
     did = sorted((r["party"], r["type"], r["registry"], r["quantity"]) for r in texts)
