@@ -16,7 +16,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import figures, gate, judging, memory, network, positions, profiled, reference, slow_peer, watching
+from tests.bench import (
+    checking,
+    figures,
+    gate,
+    judging,
+    memory,
+    network,
+    positions,
+    profiled,
+    reference,
+    slow_peer,
+    watching,
+)
 from tests.bench.arithmetic import percentile, spread
 from tests.bench.network import Network
 
@@ -45,6 +57,8 @@ def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Calla
     """What is to be measured, each on a network of its own in a new folder."""
     if {"a", "b", "c"} & set(wanted.only):
         yield lambda folder: _on(folder, lambda running: _Bench(running, wanted, profiles).measured())
+    if "k" in wanted.only:
+        yield lambda folder: _on(folder, lambda running: checking.measured(running, wanted.runs, wanted.transfers))
     if "h" in wanted.only:
         book = positions.Wanted(wanted.positions, wanted.transfers, wanted.runs, bool(wanted.profile))
         yield lambda folder: positions.measured(folder, book, profiles)
@@ -67,7 +81,7 @@ def _on(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", help="which figures (a,b,c,h,j), for example a,c")
+    parser.add_argument("--only", help="which figures (a,b,c,h,j,k), for example a,c")
     parser.add_argument("--runs", type=int, help="runs of each figure (5)")
     parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
     parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
@@ -84,7 +98,7 @@ def _options() -> argparse.Namespace:
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
     if wanted.only is None:
-        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,h,j"
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,h,j,k"
     wanted.only = wanted.only.split(",")
     if wanted.memory:
         wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS
