@@ -78,6 +78,13 @@ TOWARDS: Mapping[AccountType, Towards] = MappingProxyType(
 )
 
 
+class AdaptationSubtype(StrEnum):
+    """Subtypes of the action type *Transfer* that lead to the Adaptation Fund."""
+
+    MANDATORY = "Mandatory transfer to the Adaptation Fund (A6.4 ERs)"
+    VOLUNTARY = "Voluntary transfer to the Adaptation Fund (A6.4 ERs)"
+
+
 @dataclass(frozen=True, slots=True)
 class OpeningPosition:
     """Units that enter the book at a place: at issuance, or as the balance a link brings when activated.
@@ -131,8 +138,10 @@ class Disposal:
     voluntary: bool = True
 
     @property
-    def subtype(self) -> CancellationSubtype | None:
-        """The subtype of a cancellation, None for use. What is cancelled at issuance alone is mandatory."""
+    def subtype(self) -> CancellationSubtype | AdaptationSubtype | None:
+        """The subtype, None for use. What is cancelled at issuance alone is mandatory."""
+        if self.type is ActionType.ADAPTATION:
+            return AdaptationSubtype.VOLUNTARY if self.voluntary else AdaptationSubtype.MANDATORY
         if self.type is not ActionType.CANCELLATION:
             return None
         omge = self.purpose is Towards.OMGE

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 
 from gateway.domain import first_transfer
 from gateway.domain.actions import FirstTransfer
@@ -14,6 +15,9 @@ from gateway.domain.first_transfer import Way
 from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal, Purpose
 from gateway.domain.units import UnitRange
+
+#: How long before the deadline for recording first transfers it is spoken of.
+WARNED_BEFORE = timedelta(days=180)
 
 
 def way_of(proposal: Proposal, facts: Facts) -> Way:
@@ -86,15 +90,21 @@ def another_party_5135(proposal: Proposal, facts: Facts) -> list[Finding]:
 
 
 def deadline_5136(proposal: Proposal, facts: Facts) -> list[Finding]:
-    """First transfers for other purposes than the NDC are recorded in time."""
+    """First transfers for other purposes than the NDC are recorded in time; said while there is still some left."""
     if proposal.purpose is Purpose.NDC:
         return []
-    late = [
-        units
-        for units, _, terms in _unmoved(proposal, facts)
-        if terms.ndc_period is not None and facts.today > first_transfer.to_be_recorded_by(terms.ndc_period)
-    ]
-    return _finding(5136, late, "the deadline for recording the first transfer is over")
+    ending: dict[date, list[UnitRange]] = {}
+    for units, _, terms in _unmoved(proposal, facts):
+        last = first_transfer.to_be_recorded_by(terms.ndc_period) if terms.ndc_period is not None else None
+        if last is not None and facts.today > last - WARNED_BEFORE:
+            ending.setdefault(last, []).append(units)
+    return [found for last, units in ending.items() for found in _finding(5136, units, _ends(last, facts.today))]
+
+
+def _ends(last: date, today: date) -> str:
+    if today > last:
+        return "the deadline for recording the first transfer is over"
+    return f"the first transfer is to be recorded by {last}, in {(last - today).days} days"
 
 
 FIRST_TRANSFER_RULES: tuple[Callable[[Proposal, Facts], list[Finding]], ...] = (

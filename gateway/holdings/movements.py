@@ -55,6 +55,12 @@ class FirstHere:
 #: Units and whether they are ITMOs already, with an identifier or without.
 _Piece = tuple[Block, bool]
 
+#: What an action inside a registry is in the words of the reporting tables.
+_TYPES = {
+    ActionType.USE: Type.USE,
+    ActionType.CANCELLATION: Type.CANCELLATION,
+    ActionType.ADAPTATION: Type.TRANSFER,
+}
 _COLUMNS = {
     "cause": "text", "part": "integer", "type": "text", "subtype": "text", "at": "timestamptz", "party": "text",
     "registry": "text", "acquiring_party": "text", "acquiring_registry": "text", "acquired_at": "timestamptz",
@@ -162,7 +168,7 @@ def _of_disposal(one: Disposed, in_book: Iterator[list[_Piece]]) -> Iterator[tup
     for _ in said.blocks:
         for piece, itmos in next(in_book):
             _add(totals, piece, None, one.first_transfer and not itmos, one.first_transfer or itmos)
-    kind = Type.USE if said.type is ActionType.USE else Type.CANCELLATION
+    kind = _TYPES[said.type]
     subtype = said.subtype.value if said.subtype is not None else None
     for nr, (alike, quantity) in enumerate(totals.items(), 1):
         yield (

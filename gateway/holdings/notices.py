@@ -145,7 +145,7 @@ async def _move(tx: db.Tx, applied: Sequence[Announced], entry_id: int) -> None:
     leaving = [m for a in applied if not a.enters for m in a.moves]
     spent = [(a, a.value) for a in applied if isinstance(a.value, Disposal)]
     gone = [(a, disposal) for a, disposal in spent if disposal.type is not ActionType.ADAPTATION]
-    disposed = [Disposed(disposal, a.first is not None) for a, disposal in gone]
+    disposed = [Disposed(disposal, a.first is not None) for a, disposal in spent]
     was = await movements.before(tx, disposed)
     if entering:
         await book.open_positions(tx, entering, entry_id)

@@ -7,16 +7,20 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from gateway import embedded
-from tests import handmade
+from gateway.demo import authorised, blocks
+from gateway.errors import GatewayError
+from tests import handmade, realblocks
 from tests import stage as staging
 from tests.handmade import play
 from tests.stage import Stage
+from tests.unit import test_authorised_blocks as authorised_blocks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -182,7 +186,7 @@ async def test_scenario_6_overlap_and_double_existence(world: Stage) -> None:
     terms = await authorise(world)
     series = await issue(world, terms)
     party = handmade.signer(world, "MEC01")
-    held = await block(world, series)
+    held = await block_of(world, series)
     twice = {**PROPOSAL, "transfer": f"MEC01-{play.uuid7()}", "authorisation": terms, "quantity": 20}
     twice |= {"blocks": [{**held, "first": 1, "last": 10}, {**held, "first": 5, "last": 14}]}
     answer = await handmade.say(world, party, "transfer.propose", [play.text(twice)])
@@ -301,6 +305,30 @@ async def test_scenario_12_both_parts_of_a_split_inherit_the_first_transfer(worl
     ]  # fmt: skip
 
 
+@realblocks.needs_real_file
+async def test_scenario_14_the_real_blocks_load_without_overlap_and_a_planted_duplicate_is_found(
+    tmp_path: Path,
+) -> None:
+    assert len(blocks.read(realblocks.REAL)) == realblocks.REAL_BLOCKS
+    lines = realblocks.REAL.read_text("utf-8").splitlines()
+    planted = tmp_path / "planted.csv"
+    planted.write_text("\n".join([*lines, lines[-1]]) + "\n", "utf-8")
+    with pytest.raises(GatewayError, match=str(realblocks.REAL_BLOCKS + 2)):
+        blocks.read(planted)
+
+
+@authorised_blocks.needs_real_file
+async def test_scenario_15_of_the_real_credits_a_duplicate_and_missing_approaches_are_reported(tmp_path: Path) -> None:
+    lines = authorised_blocks.REAL.read_text("utf-8").splitlines()
+    planted = tmp_path / "planted.csv"
+    planted.write_text("\n".join([*lines, lines[1]]) + "\n", "utf-8")
+    loaded, faults = authorised.read(planted)
+    missing = [fault.line for fault in faults if fault.code == 2012]
+    assert missing == [nr for nr, line in enumerate(lines, 1) if ",NA," in line] and missing
+    assert [fault.line for fault in faults if fault.code == 2008] == [len(lines) + 1]
+    assert len(loaded) + len(missing) + 1 == len(lines)
+
+
 TERMS: dict[str, Any] = {
     "version": 1, "party": "MMR", "kinds": ["ITMOs"], "date": "2026-01-01", "cooperative_approach": "CA0001",
     "purposes": "NDC", "period": {"first": None, "last": None},
@@ -313,7 +341,7 @@ PROPOSAL: dict[str, Any] = {
 }
 
 
-async def block(world: Stage, series: str) -> dict[str, Any]:
+async def block_of(world: Stage, series: str) -> dict[str, Any]:
     """The block of a series as MEC01 holds it for Myanmar."""
     listed = (await world.registries["MEC01"].get("books?blocks=1"))["blocks"]
     [found] = [b["block"] for b in listed if (b["account"], b["block"]["origin"]["series"]) == ("100-1", series)]

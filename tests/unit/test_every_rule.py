@@ -298,7 +298,7 @@ CASES: Table = {
     5136: Pair(
         lambda: judged(for_others(), ndc_period=Years(2021, 2024)),  # to be recorded by 31 December 2025
         lambda: [
-            *judged(for_others(), ndc_period=Years(2021, 2025)),
+            *judged(for_others(), ndc_period=Years(2021, 2026)),
             *judged(unnamed(), ndc_period=Years(2021, 2024)),
         ],
     ),

@@ -114,11 +114,19 @@ def test_it_is_recorded_before_the_year_in_which_the_last_report_is_due(ndc_peri
     assert first_transfer.to_be_recorded_by(ndc_period) == last_day
 
 
-@pytest.mark.parametrize(("today", "codes"), [(date(2031, 12, 31), []), (date(2032, 1, 1), [5136])])
-def test_a_first_transfer_after_the_last_day_is_flagged(today: date, codes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("today", "said"),
+    [
+        (date(2031, 7, 4), []),
+        (date(2031, 7, 5), ["the first transfer is to be recorded by 2031-12-31, in 179 days"]),
+        (date(2031, 12, 31), ["the first transfer is to be recorded by 2031-12-31, in 0 days"]),
+        (date(2032, 1, 1), ["the deadline for recording the first transfer is over"]),
+    ],
+)
+def test_a_first_transfer_is_flagged_before_its_deadline_and_after_it(today: date, said: list[str]) -> None:
     proposal = sound(propose() | {"purpose": "OP"})
-    late = facts(proposal, today=today)
-    assert [f.code for f in first_transfer_rules.deadline_5136(proposal, late)] == codes
+    found = first_transfer_rules.deadline_5136(proposal, facts(proposal, today=today))
+    assert [(f.code, f.detail) for f in found] == [(5136, detail) for detail in said]
 
 
 def classified(purpose: str, *, transferred: bool = False, **under: Any) -> FirstTransfer | None:
