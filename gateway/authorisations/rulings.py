@@ -4,7 +4,7 @@ What is first transferred without being relayed is found here: units issued for 
 the authorisation says so, and units used or cancelled for such a purpose. It draws on the authorisation like a relay.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
 
@@ -47,6 +47,37 @@ class Drawn:
         self.by_action[key] = self.by_action.get(key, 0) + quantity
 
 
+class _Fresh:
+    """The units of one item that move under their authorisations for the first time."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Authorised, int]] = {}
+
+    def add(self, known: Authorised, quantity: int) -> None:
+        """Count so many tonnes to an authorisation."""
+        before = self._of.get(id(known), (known, 0))[1]
+        self._of[id(known)] = known, before + quantity
+
+    def beyond(self) -> list[Finding]:
+        """5107 for each authorisation of which more would be drawn than is left."""
+        return [
+            Finding(5107, (), f"{known.left} tonnes are left of the authorised quantity, {quantity} would be drawn")
+            for known, quantity in self._of.values()
+            if known.left is not None and quantity > known.left
+        ]
+
+    def draw(self, one: Announced, drawn: Drawn) -> None:
+        """Draw all of it for the item."""
+        for known, quantity in self._of.values():
+            if quantity:
+                drawn.draw(one, known, quantity)
+
+
+def _unmoved(move: Move, pieces: Iterable[Held]) -> int:
+    """Of the units of a move, those that never drew on their authorisation."""
+    return sum(part.quantity for h in pieces if h.relied_on is None and (part := h.block.intersect(move.block)))
+
+
 def rule(
     one: Announced,
     there: Sequence[Sequence[Held]],
@@ -73,7 +104,7 @@ def _issuance(
 ) -> Ruling:
     found = levies.issuance_findings(value.positions, rounding) if rounding is not None else []
     found += _unstated(value, stated)
-    moves, fresh, first = list[Move](), dict[int, tuple[Authorised, int]](), None
+    moves, fresh, first = list[Move](), _Fresh(), None
     for move in one.moves:
         known = drawn.of(move.block.attributes)
         kind = first_transfer.by_being_issued(known.current) if known is not None else None
@@ -86,12 +117,11 @@ def _issuance(
         given = datetime.combine(known.current.given_on, time(), UTC)
         at = value.at if kind is FirstTransfer.ISSUANCE else given
         moves.append(replace(move, first_transferred_at=at, relied_on=known.current.version))
-        fresh[id(known)] = known, fresh.get(id(known), (known, 0))[1] + move.block.quantity
+        fresh.add(known, move.block.quantity)
         first = kind
-    found += _beyond(fresh)
+    found += fresh.beyond()
     if passed(found):
-        for known, quantity in fresh.values():
-            drawn.draw(one, known, quantity)
+        fresh.draw(one, drawn)
     return Ruling(merged(found), tuple(moves), first)
 
 
@@ -108,8 +138,7 @@ def _unstated(value: Issuance, stated: Mapping[tuple[str, str], str]) -> list[Fi
 
 
 def _disposal(one: Announced, value: Disposal, there: Sequence[Sequence[Held]], drawn: Drawn) -> Ruling:
-    moves, found, first = list[Move](), list[Finding](), None
-    fresh: dict[int, tuple[Authorised, int]] = {}
+    moves, found, first, fresh = list[Move](), list[Finding](), None, _Fresh()
     for move, pieces in zip(one.moves, there, strict=True):
         known = drawn.of(move.block.attributes)
         found += disposal_rules.findings(value, move.block, pieces, known)
@@ -120,18 +149,15 @@ def _disposal(one: Announced, value: Disposal, there: Sequence[Sequence[Held]], 
             continue
         first = kind
         moves.append(replace(move, first_transferred_at=value.at, relied_on=known.current.version))
-        new = sum(part.quantity for h in unmoved if h.relied_on is None and (part := h.block.intersect(move.block)))
-        fresh[id(known)] = known, fresh.get(id(known), (known, 0))[1] + new
-    found += _beyond(fresh)
+        fresh.add(known, _unmoved(move, unmoved))
+    found += fresh.beyond()
     if passed(found):
-        for known, quantity in fresh.values():
-            drawn.draw(one, known, quantity) if quantity else None
+        fresh.draw(one, drawn)
     return Ruling(merged(found), tuple(moves), first)
 
 
 def _first_transfer(one: Announced, value: FirstTransferred, there: Sequence[Sequence[Held]], drawn: Drawn) -> Ruling:
-    moves, found = list[Move](), list[Finding]()
-    fresh: dict[int, tuple[Authorised, int]] = {}
+    moves, found, fresh = list[Move](), list[Finding](), _Fresh()
     for move, pieces in zip(one.moves, there, strict=True):
         known = drawn.of(move.block.attributes)
         if any(h.first_transferred for h in pieces):
@@ -144,23 +170,12 @@ def _first_transfer(one: Announced, value: FirstTransferred, there: Sequence[Seq
         if known.revoked:
             found.append(_revoked(move.block))
         moves.append(replace(move, relied_on=known.current.version))
-        new = sum(p.quantity for h in pieces if h.relied_on is None and (p := h.block.intersect(move.block)))
-        fresh[id(known)] = known, fresh.get(id(known), (known, 0))[1] + new
-    found += _beyond(fresh)
+        fresh.add(known, _unmoved(move, pieces))
+    found += fresh.beyond()
     if passed(found):
-        for known, quantity in fresh.values():
-            drawn.draw(one, known, quantity) if quantity else None
+        fresh.draw(one, drawn)
     return Ruling(merged(found), tuple(moves), FirstTransfer(value.subtype))
 
 
 def _revoked(block: Block) -> Finding:
     return Finding(5103, (block.range,), "the authorisation is revoked: no unit is first transferred under it any more")
-
-
-def _beyond(fresh: Mapping[int, tuple[Authorised, int]]) -> list[Finding]:
-    """5107 for each authorisation of which more would be drawn than is left."""
-    return [
-        Finding(5107, (), f"{known.left} tonnes are left of the authorised quantity, {quantity} would be drawn")
-        for known, quantity in fresh.values()
-        if known.left is not None and quantity > known.left
-    ]
