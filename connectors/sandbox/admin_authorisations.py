@@ -39,6 +39,8 @@ def add(routes: APIRouter, registry: Registry) -> None:
     async def state(wanted: Statement) -> dict[str, Any]:
         action = await database.run(
             "admin.authorisations",
-            lambda tx: authorising.state(tx, registry, wanted.party, wanted.activity, wanted.says),
+            lambda tx: authorising.state(
+                tx, registry, wanted.party, wanted.activity, wanted.says, wanted.transitioned_from
+            ),
         )
         return {"action": action}

@@ -84,3 +84,4 @@ class Statement(Closed):
     party: PartyCode
     activity: str = Field(min_length=1, max_length=256)
     says: Literal["all", "part", "none", "later"]
+    transitioned_from: str | None = None

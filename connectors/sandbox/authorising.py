@@ -45,9 +45,9 @@ async def revoke(tx: Tx, registry: Registry, ref: Ref, reason: str) -> str:
     return told.about
 
 
-async def state(tx: Tx, registry: Registry, party: str, activity: str, says: str) -> str:
-    """Tell what a host states of an activity; gives the action."""
-    members = {"party": party, "activity": activity, "says": says}
+async def state(tx: Tx, registry: Registry, party: str, activity: str, says: str, came: str | None) -> str:
+    """Tell what a host states of an activity, and where that ``came`` from if it did; gives the action."""
+    members = {"party": party, "activity": activity, "says": says, **({"transitioned_from": came} if came else {})}
     told = notices.write("statement", registry.books_of(party), notices.new_action(), members)
     await notices.tell(tx, registry, [told])
     return told.about

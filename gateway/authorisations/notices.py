@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gateway import db
-from gateway.authorisations import rulings, store, telling
+from gateway.authorisations import rulings, statements, store, telling
 from gateway.authorisations.store import Name
 from gateway.domain import wire
 from gateway.domain.actions import Disposal, FirstTransferred, Issuance
@@ -45,7 +45,7 @@ async def notice(tx: db.Tx, _node: Node, inbound: Inbound, *, rounding: Rounding
         known = await store.known(tx, _names(sound), alone=True)
         activities = {(m.block.attributes.first_transferring_party, m.block.attributes.activity)
                       for a in sound if a.enters for m in a.moves}  # fmt: skip
-        stated = await store.stated(tx, activities)
+        stated = await statements.latest(tx, activities)
         levied = await registries.kind_of(tx, inbound.message.sender) == RegistryKind.MECHANISM
         drawn = rulings.Drawn(known)
         judge = partial(rulings.rule, drawn=drawn, stated=stated, rounding=rounding if levied else None)

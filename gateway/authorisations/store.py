@@ -278,39 +278,6 @@ async def named_entities(tx: db.Tx, entities: Collection[str]) -> frozenset[str]
     return frozenset(r.entity for r in found)
 
 
-async def state(tx: db.Tx, statements: Sequence[tuple[str, str, str, datetime]], entry_id: int) -> None:
-    """Keep what host Parties state of activities, as (Party, activity, what it says, when)."""
-    if not statements:
-        return
-    columns = list(zip(*statements, strict=True))
-    await db.execute(
-        tx,
-        """
-        INSERT INTO host_statement (party, activity, says, at, entry_id)
-        SELECT *, :entry FROM unnest(CAST(:party AS text[]), CAST(:activity AS text[]), CAST(:says AS text[]),
-                                     CAST(:at AS timestamptz[]))
-        """,
-        dict(zip(("party", "activity", "says", "at"), map(list, columns), strict=True)) | {"entry": entry_id},
-    )
-
-
-async def stated(tx: db.Tx, activities: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The latest statement on each (Party, activity) of which there is one."""
-    wanted = sorted(set(activities))
-    if not wanted:
-        return {}
-    found = await db.rows(
-        tx,
-        """
-        SELECT DISTINCT ON (party, activity) party, activity, says FROM host_statement
-        JOIN unnest(CAST(:party AS text[]), CAST(:activity AS text[])) AS n(party, activity) USING (party, activity)
-        ORDER BY party, activity, at DESC, id DESC
-        """,
-        {"party": [party for party, _ in wanted], "activity": [activity for _, activity in wanted]},
-    )
-    return {(r.party, r.activity): r.says for r in found}
-
-
 #: Whether an authorisation ``a`` is seen (``Sight.parameters``): by the people of a registry that keeps books of its
 #: Party, or that is no Party's and told it, and by who sees a transfer that relies on it.
 _SEEN = """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway import db
-from gateway.authorisations import granting, store
+from gateway.authorisations import granting, statements, store
 from gateway.authorisations.store import Name
 from gateway.domain.actions import AuthorisationTold, HostStatement, Reversal, Revocation
 from gateway.domain.authorisations import Authorised, revocation, succession
@@ -70,7 +70,7 @@ async def _take(tx: db.Tx, inbound: Inbound, item: Item, value: Told, known: dic
     if isinstance(value, Revocation):
         return await _revoke(tx, inbound, value, known)
     if isinstance(value, HostStatement):
-        await store.state(tx, [(value.party, value.activity, value.says, value.at)], inbound.entry_id)
+        await statements.keep(tx, [value], inbound.message.sender, inbound.entry_id)
     if isinstance(value, Reversal) and not value.resolved:
         await flags.raise_on_units(tx, Flag.REVERSAL, value.units, inbound.entry_id)
     if isinstance(value, Reversal) and value.resolved:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.authorisations.statements import MAX_PAGE as STATEMENTS
 from gateway.authorisations.store import MAX_PAGE
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, moment, plain_console
@@ -57,6 +58,25 @@ def show(where: Where, party: Party, name: Id, as_json: AsJson = False) -> None:
     """Show one authorisation: the terms of each version as told, who told it, and what has moved under it."""
     found = ask(where, "GET", _path_of(party, name))
     print(json.dumps(found)) if as_json else _print(plain_console(), found)
+
+
+@app.command("statements")
+@asking
+def stated(
+    where: Where,
+    party: Annotated[str | None, typer.Option(help="Only those of this Party.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=STATEMENTS)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what host Parties stated of their Article 6.4 activities, newest first."""
+    found = ask(where, "GET", "/api/v1/statements", params=given(party=party, limit=limit))
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table("Party", "activity", "authorises", "came from", "told by", box=box.SIMPLE_HEAD, pad_edge=False)
+    for one in found["statements"]:
+        table.add_row(one["party"], one["activity"], one["says"], one["transitioned_from"] or "", one["told_by"])
+    plain_console().print(table)
 
 
 @app.command("tell")

@@ -196,7 +196,10 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class HostStatement:
-    """What a host Party has stated of an Article 6.4 activity: ``all``, ``part``, ``none`` or ``later``."""
+    """What a host Party has stated of an Article 6.4 activity: ``all``, ``part``, ``none`` or ``later``.
+
+    ``transitioned_from`` names the mechanism that the activity came over from, if it did.
+    """
 
     action: str
     at: datetime
@@ -204,3 +207,4 @@ class HostStatement:
     party: PartyCode
     activity: str
     says: str
+    transitioned_from: str | None = None

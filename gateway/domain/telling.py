@@ -76,11 +76,12 @@ def _revocation(item: Read, _most: int) -> Told | None:
 
 
 def _statement(item: Read, _most: int) -> Told | None:
-    raw = wire.members(item.raw, "statement", _ACTION | {"party", "activity", "says"})
+    raw = wire.members(item.raw, "statement", _ACTION | {"party", "activity", "says"}, frozenset({"transitioned_from"}))
     party, activity, says = item.party(raw["party"]), wire.text(raw["activity"], "activity"), raw["says"]
     if wire.text(says, "says") not in SAYS:
         item.faults.add(2014, f"says: not a statement: {says[:16]!r}")
-    return None if party is None else HostStatement(*item.heading, party, activity, says)
+    came = wire.text(raw["transitioned_from"], "transitioned_from") if "transitioned_from" in raw else None
+    return None if party is None else HostStatement(*item.heading, party, activity, says, came)
 
 
 def _first_transfer(item: Read, most: int) -> Told | None:

@@ -64,3 +64,23 @@ class Revocation(BaseModel):
 
     version: int = Field(ge=1, le=2**53 - 1)
     reason: str = Field(min_length=1, max_length=256)
+
+
+class Statement(BaseModel):
+    """What a host Party stated of an Article 6.4 activity: that it authorises all, a part, none, or perhaps later."""
+
+    id: int
+    party: str
+    activity: str
+    says: str
+    transitioned_from: str | None
+    at: datetime
+    told_by: str
+    entry_id: int
+
+
+class StatementPage(BaseModel):
+    """A page of statements, newest first; ``next`` continues after its last."""
+
+    statements: list[Statement]
+    next: int | None

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 
 from gateway import db
 from gateway.approvals.commands import Act
-from gateway.authorisations import commands, store
+from gateway.authorisations import commands, statements, store
 from gateway.authorisations.store import Name, Shown
 from gateway.domain import wire
 from gateway.domain.callers import Caller, Scope
@@ -24,6 +24,8 @@ from gateway.web.authorisation_schemas import (
     AuthorisationVersion,
     NewVersion,
     Revocation,
+    Statement,
+    StatementPage,
 )
 from gateway.web.schemas import Approval
 
@@ -58,6 +60,20 @@ def _reading(router: APIRouter, database: db.Database) -> None:
         shown = [_shown(one) for one in found]
         following = f"{shown[-1].party}/{shown[-1].id}" if len(shown) == limit else None
         return AuthorisationPage(authorisations=shown, next=following)
+
+    @router.get("/statements")
+    async def stated(
+        caller: Reader,
+        party: Annotated[str | None, Query(max_length=3)] = None,
+        limit: Annotated[int, Query(ge=1, le=statements.MAX_PAGE)] = 50,
+        before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    ) -> StatementPage:
+        """What host Parties stated of Article 6.4 activities: the caller's Party, or others over the caller's link."""
+        of = None if party is None else parse_party(party)
+        async with database.reading() as tx:
+            found = await statements.listing(tx, caller.sight, party=of, before=before, limit=limit)
+        shown = [Statement.model_validate(one, from_attributes=True) for one in found]
+        return StatementPage(statements=shown, next=found[-1].id if len(found) == limit else None)
 
     @router.get(ONE)
     async def show(party: str, name: str, caller: Reader) -> Authorisation:

@@ -25,7 +25,7 @@ from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.signing.keys import SoftwareKey
 from gateway.web import operator
 from tests import stage as staging
-from tests.authorised import terms, told
+from tests.authorised import action, terms, told
 from tests.bearer import Bearer
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import NOWHERE, Course, block, join
@@ -101,6 +101,9 @@ TABLE = {
     "GET /api/v1/authorisations/{party}/{name:path}": Op(
         *READ, "counterparty all", shown="counterparty all", what='"id":"authorisations-1"',
         command="authorisations show",
+    ),
+    "GET /api/v1/statements": Op(
+        *READ, shown="counterparty all", what='"activity":"statements-1"', command="authorisations statements"
     ),
     "POST /api/v1/authorisations": Op(
         *ACT, "counterparty all", people=True, body={"terms": terms(id="new", party="KOR")}, answers=(202,),
@@ -226,6 +229,8 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         # It is not KOR01's to void: an alarm.
         await course.acquirer.say("transfer.voided", [{"kind": "voided", "transfer": transfer, "findings": []}])
         await told(course.acquirer, terms(id="authorisations-1", party="KOR"))
+        stated = action("KOR01", "statement", party="KOR", activity="statements-1", says="all")
+        await course.acquirer.say("action.notice", [stated])
         for noun in ("clients", "people"):
             await stage.callers.bearer(
                 Caller(f"{noun}-1", noun == "people", BOUND["own"], frozenset({Scope.BOOKS_READ}))

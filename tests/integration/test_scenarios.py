@@ -276,6 +276,29 @@ async def test_scenario_10_post_issuance_authorisation_of_untouched_units_lets_t
     assert (await relayed(world, series, 1, 10))["state"] == "completed"
 
 
+async def test_while_its_host_states_that_nothing_is_authorised_units_are_issued_without_authorisation(
+    world: Stage,
+) -> None:
+    terms = await authorise(world)
+    stated = {"party": "MMR", "activity": "PoA 10415", "transitioned_from": "CDM"}
+    for says, recorded in (("later", 0), ("part", 1)):
+        await world.registries["MEC01"].post("statements", **stated, says=says)
+        wanted = {
+            "activity": "PoA 10415",
+            "party": "MMR",
+            "vintage": 2022,
+            "series": f"STATED-{next(_NAMES)}",
+            "net": 10,
+        }
+        made = await world.registries["MEC01"].post("issue", **wanted, authorisation=terms)
+        await world.until(lambda made=made: heard(world, made["action"]))
+        assert await world.count(f"action WHERE action = '{made['action']}'") == recorded
+    shown = (await world.api.get("/api/v1/statements", params={"party": "MMR"})).json()["statements"]
+    assert [(s["activity"], s["says"], s["transitioned_from"]) for s in shown] == [
+        ("PoA 10415", "part", "CDM"), ("PoA 10415", "later", "CDM"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("host", "percent", "code"), [("MMR", 5, 5120), ("KEN", 0, 5121), ("KEN", 4, 5120)], ids=str
 )  # fmt: skip
@@ -365,3 +388,8 @@ async def notified(world: Stage, action: str) -> bool:
             f"action_record WHERE kind = 'notification' AND cause LIKE '%{action}' AND state = 'recorded'"
         )
     )
+
+
+async def heard(world: Stage, action: str) -> bool:
+    """Whether the gateway has received a notice of this action, whatever it made of it."""
+    return bool(await world.count(f"message WHERE type = 'action.notice' AND position('{action}'::bytea IN body) > 0"))

@@ -33,7 +33,7 @@ def samples_of_actions() -> dict[str, dict[str, Any]]:
         "reversal": {"blocks": ranges, "resolved": False},
         "authorisation": {"authorisation": terms, "units": ranges, "synthetic": True},
         "revocation": {"party": "MMR", "authorisation": under, "reason": "synthetic"},
-        "statement": {"party": "MMR", "activity": "PoA 10471", "says": "part"},
+        "statement": {"party": "MMR", "activity": "PoA 10471", "says": "part", "transitioned_from": "CDM"},
     }
     return {kind: heading | {"type": kind} | own for kind, own in members.items()}
 

@@ -39,7 +39,9 @@ CREATE TABLE host_statement (
   party text NOT NULL,
   activity text NOT NULL,
   says text NOT NULL CHECK (says IN ('all', 'part', 'none', 'later')),
+  transitioned_from text,
   at timestamptz NOT NULL,
+  told_by text NOT NULL,
   entry_id bigint NOT NULL REFERENCES log_entry
 );
 CREATE INDEX host_statement_of_activity ON host_statement (party, activity, at, id);
