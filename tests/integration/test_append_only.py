@@ -103,7 +103,7 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " now() + interval '1 d', 1; INSERT INTO halt (reason, by, at, entry_id) VALUES ('x', 'one', now(), 1)"
     )
     await stage.rows(
-        "INSERT INTO host_statement VALUES (DEFAULT, 'MMR', 'planted', 'all', now(), 1);"
+        "INSERT INTO host_statement VALUES (DEFAULT, 'MMR', 'planted', 'all', NULL, now(), 'MEC01', 1);"
         " INSERT INTO flag (kind, party, opened_by) VALUES ('lapsed', 'MMR', 1);"
         " INSERT INTO authorisation_revocation SELECT id, 'planted', 'MEC01', now(), 1 FROM authorisation;"
         " INSERT INTO drawing SELECT (SELECT min(id) FROM action), id, 1, 1 FROM authorisation"

@@ -283,6 +283,7 @@ async def test_while_its_host_states_that_nothing_is_authorised_units_are_issued
     stated = {"party": "MMR", "activity": "PoA 10415", "transitioned_from": "CDM"}
     for says, recorded in (("later", 0), ("part", 1)):
         await world.registries["MEC01"].post("statements", **stated, says=says)
+        await world.until(lambda says=says: world.count(f"host_statement WHERE says = '{says}'"))
         wanted = {
             "activity": "PoA 10415",
             "party": "MMR",

@@ -44,6 +44,7 @@ OPTIONAL = {
     "use": {"year", "ndc_period", "entity"},
     "cancellation": {"purpose", "entity"},
     "authorisation": {"units", "synthetic"},
+    "statement": {"transitioned_from"},
 }
 
 
