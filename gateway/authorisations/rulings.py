@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, time
 
 from gateway.authorisations.store import Name
-from gateway.domain import disposal_rules, first_transfer, levies
+from gateway.domain import disposal_rules, first_transfer, integrity, levies
 from gateway.domain.actions import Disposal, FirstTransfer, FirstTransferred, Issuance
+from gateway.domain.authorisation_rules import outside
 from gateway.domain.authorisations import Authorised
 from gateway.domain.check_codes import Finding, merged
 from gateway.domain.checks import passed
@@ -104,6 +105,7 @@ def _issuance(
 ) -> Ruling:
     found = levies.issuance_findings(value.positions, rounding) if rounding is not None else []
     found += _unstated(value, stated)
+    found += integrity.future_vintages_2013([move.block for move in one.moves], value.at.year)
     moves, fresh, first = list[Move](), _Fresh(), None
     for move in one.moves:
         known = drawn.of(move.block.attributes)
@@ -114,6 +116,7 @@ def _issuance(
             continue
         if known.revoked:
             found.append(_revoked(move.block))
+        found += outside(known.current, move.block, value.at.date())
         given = datetime.combine(known.current.given_on, time(), UTC)
         at = value.at if kind is FirstTransfer.ISSUANCE else given
         moves.append(replace(move, first_transferred_at=at, relied_on=known.current.version))

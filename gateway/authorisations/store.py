@@ -227,6 +227,26 @@ async def relied_on(tx: db.Tx, transfers: Sequence[str]) -> dict[str, dict[str, 
     return by_transfer
 
 
+async def revoked_under(tx: db.Tx, transfers: Sequence[str]) -> list[str]:
+    """Which of these transfers rely on an authorisation that is revoked by now, and reaches what they move.
+
+    That is units they first transfer or draw for, and others under a version whose terms let it affect them.
+    """
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.transfer_id FROM reliance r
+        JOIN authorisation_revocation x ON x.authorisation_id = r.authorisation_id
+        JOIN authorisation_version v ON (v.authorisation_id, v.version) = (r.authorisation_id, r.version)
+        WHERE r.transfer_id = ANY(CAST(:transfers AS text[])) AND r.returned_by IS NULL
+          AND (r.drawn > 0 OR r.first IS NOT NULL
+               OR coalesce(CAST(CAST(v.terms AS jsonb) ->> 'affects_first_transferred' AS boolean), false))
+        """,
+        {"transfers": list(transfers)},
+    )
+    return [r.transfer_id for r in found]
+
+
 async def draw(tx: db.Tx, drawn: Mapping[tuple[str, str, Name, int], int]) -> None:
     """Draw for actions outside a relay, by (registry, action, authorisation, version): tonnes."""
     if not drawn:

@@ -86,6 +86,8 @@ async def _authorise(
     before = known.get(name)
     again = before is not None and before.version(terms.version) == terms
     found = [] if again else succession(before, terms)
+    if again and value.units and before is not None and before.revoked:
+        found = [Finding(5103, (), "authorisation: it is revoked")]
     if found:
         return found
     if value.units and (wrong := await granting.grant(tx, value, inbound.entry_id)):

@@ -5,13 +5,14 @@ version of then (``Authorised.governing``). Units without an authorisation are t
 """
 
 from collections.abc import Callable, Iterator
+from datetime import date
 
-from gateway.domain.authorisations import Authorisation, Authorised
+from gateway.domain.authorisations import Authorisation, Authorised, Kind
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Facts, Held
 from gateway.domain.identifiers import PartyCode
 from gateway.domain.transfers import Proposal
-from gateway.domain.units import Block, UnitRange
+from gateway.domain.units import Attributes, Block, UnitRange
 
 
 def _governed(proposal: Proposal, facts: Facts) -> Iterator[tuple[UnitRange, Held, Authorised, Authorisation]]:
@@ -69,12 +70,38 @@ def known_5102(proposal: Proposal, facts: Facts) -> list[Finding]:
         *_finding(5102, tuple(other), "the units are under another authorisation"),
         *_finding(5102, tuple(unknown), f"{named.id} version {named.version} was not told"),
         *_finding(5102, tuple(outdated), f"version {named.version} of {named.id} is not the one in force"),
-        *_finding(5102, tuple(inactive), f"{named.id} is not in force today"),
+        *_finding(5102, tuple(inactive), f"{named.id} does not authorise ITMOs, or is not in force today"),
     ]
 
 
 def _active(terms: Authorisation, facts: Facts) -> bool:
-    return terms.given_on <= facts.today and terms.period.cover(facts.today)
+    return _authorises(terms, facts.today)
+
+
+def _authorises(terms: Authorisation, day: date) -> bool:
+    """Whether it authorises ITMOs, on that day."""
+    return Kind.ITMOS in terms.kinds and terms.given_on <= day and terms.period.cover(day)
+
+
+def outside(terms: Authorisation, block: Block, day: date) -> list[Finding]:
+    """Why units cannot be first transferred under these terms where they are: 5102, 5104 to 5106."""
+    given, units = block.attributes, (block.range,)
+    wrong = [
+        (5102, not _authorises(terms, day), "the authorisation does not authorise ITMOs, or is not in force"),
+        (5104, given.cooperative_approach != terms.cooperative_approach, "it is of another cooperative approach"),
+        (5105, _other_vintage(terms, given), "the vintage is not authorised"),
+        (5106, _other_activity(terms, given), "the sector or activity type is not authorised"),
+    ]
+    return [Finding(code, units, why) for code, is_so, why in wrong if is_so]
+
+
+def _other_vintage(terms: Authorisation, given: Attributes) -> bool:
+    return terms.vintages is not None and not terms.vintages.cover(given.vintage)
+
+
+def _other_activity(terms: Authorisation, given: Attributes) -> bool:
+    sector = bool(terms.sectors) and given.sector not in terms.sectors
+    return sector or (bool(terms.activity_types) and given.activity_type not in terms.activity_types)
 
 
 def not_revoked_5103(proposal: Proposal, facts: Facts) -> list[Finding]:
@@ -93,41 +120,38 @@ def approach_5104(proposal: Proposal, facts: Facts) -> list[Finding]:
 
 def vintage_5105(proposal: Proposal, facts: Facts) -> list[Finding]:
     """The vintage is authorised."""
-
-    def outside(held: Held, terms: Authorisation) -> bool:
-        return terms.vintages is not None and not terms.vintages.cover(held.block.attributes.vintage)
-
-    return _finding(5105, _where(proposal, facts, outside), "the vintage is not authorised")
+    wrong = _where(proposal, facts, lambda h, terms: _other_vintage(terms, h.block.attributes))
+    return _finding(5105, wrong, "the vintage is not authorised")
 
 
 def activity_5106(proposal: Proposal, facts: Facts) -> list[Finding]:
     """Sector and activity type are authorised."""
-
-    def outside(held: Held, terms: Authorisation) -> bool:
-        given = held.block.attributes
-        sector = terms.sectors and given.sector not in terms.sectors
-        return bool(sector or (terms.activity_types and given.activity_type not in terms.activity_types))
-
-    return _finding(5106, _where(proposal, facts, outside), "the sector or activity type is not authorised")
+    wrong = _where(proposal, facts, lambda h, terms: _other_activity(terms, h.block.attributes))
+    return _finding(5106, wrong, "the sector or activity type is not authorised")
 
 
 def quantity_5107(proposal: Proposal, facts: Facts) -> list[Finding]:
     """With these units, no more have moved under the authorisation than its quantity."""
     found = []
-    for party, wanted in drawn(proposal, facts).items():
-        left = facts.authorisations[party].left
+    for party, units in _fresh(proposal, facts).items():
+        left, wanted = facts.authorisations[party].left, sum(one.quantity for one in units)
         if left is not None and wanted > left:
-            found.append(Finding(5107, (), f"{left} tonnes are left of the authorised quantity, {wanted} are proposed"))
+            why = f"{left} tonnes are left of the authorised quantity, {wanted} are proposed"
+            found.append(Finding(5107, tuple(units), why))
     return found
 
 
 def drawn(proposal: Proposal, facts: Facts) -> dict[PartyCode, int]:
-    """The units of a proposal that move under its authorisation for the first time, by the Party that gave it."""
-    fresh: dict[PartyCode, int] = {}
+    """The tonnes of a proposal that move under its authorisation for the first time, by the Party that gave it."""
+    return {party: sum(one.quantity for one in units) for party, units in _fresh(proposal, facts).items()}
+
+
+def _fresh(proposal: Proposal, facts: Facts) -> dict[PartyCode, list[UnitRange]]:
+    fresh: dict[PartyCode, list[UnitRange]] = {}
     for units, held, known, _ in _governed(proposal, facts):
-        if held.relied_on is None and held.block.attributes.authorisation is not None:
-            party = known.current.party
-            fresh[party] = fresh.get(party, 0) + units.quantity
+        never = held.relied_on is None and not held.first_transferred
+        if never and held.block.attributes.authorisation is not None:
+            fresh.setdefault(known.current.party, []).append(units)
     return fresh
 
 

@@ -30,6 +30,8 @@ _OPTIONAL = frozenset(
 #: Longest list of Parties, entities, sectors or activity types: there are some 200 Parties.
 MAX_LISTED = 1_000
 MAX_TERMS = 10_000
+#: Calendar years that an authorisation may speak of.
+FIRST_YEAR, LAST_YEAR = 1990, 2200
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _KINDS = {kind.value: kind for kind in Kind}
 _DEFINITIONS = {one.value: one for one in Definition}
@@ -84,6 +86,8 @@ class _Reader:
         first, last = (wire.whole(raw[end], f"authorisation.{name}") for end in ("first", "last"))
         if first > last:
             self.add(2015, name, "it ends before it begins")
+        if not (FIRST_YEAR <= first and last <= LAST_YEAR):
+            self.add(2014, name, f"calendar years from {FIRST_YEAR} to {LAST_YEAR}")
         return Years(first, last)
 
 

@@ -81,6 +81,10 @@ class Flag(StrEnum):
     REVERSAL = "reversal"
 
 
+#: The check that each mark fails.
+FLAG_CODES = {Flag.DISCREPANCY: 4008, Flag.INCONSISTENT: 4009, Flag.REVERSAL: 5124}
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the checks know beside the proposal.

@@ -37,7 +37,8 @@ def of_transfer(way: Way, terms: Authorisation) -> FirstTransfer | None:
     it cannot be said (5130): the purpose is another than the NDC, and the authorisation defines nothing for it.
     """
     if way.purpose is Purpose.NDC:
-        abroad = way.transferring != way.acquiring
+        # Units of one Party in another's books may go to that other's own registry: they leave their host for good.
+        abroad = way.transferring != way.acquiring or way.acquiring != terms.party
         return FirstTransfer.TO_ANOTHER_PARTY if abroad else FirstTransfer.UNDEFINED if way.leaves_services else None
     subtype = _BY_DEFINITION[_defined(terms)]
     if subtype is FirstTransfer.USE_OR_CANCELLATION:

@@ -12,6 +12,7 @@ from gateway.domain.authorisations import Authorisation
 from gateway.domain.check_codes import Finding
 from gateway.domain.facts import Facts, Held
 from gateway.domain.first_transfer import Way
+from gateway.domain.identifiers import PartyCode
 from gateway.domain.registry import RegistryKind
 from gateway.domain.transfers import Proposal, Purpose
 from gateway.domain.units import UnitRange
@@ -27,10 +28,15 @@ def way_of(proposal: Proposal, facts: Facts) -> Way:
     return Way(proposal.purpose, proposal.transferring.party, proposal.acquiring.party, services)
 
 
-def classified(proposal: Proposal, facts: Facts) -> FirstTransfer | None:
-    """What kind of first transfer this is for the units that never were; None: for none of them."""
+def classified(proposal: Proposal, facts: Facts, party: PartyCode | None = None) -> FirstTransfer | None:
+    """What kind of first transfer this is for the units that never were (of ``party`` alone, where one is given).
+
+    None: for none of them.
+    """
     way = way_of(proposal, facts)
     for _, _, terms in _unmoved(proposal, facts):
+        if party not in (None, terms.party):
+            continue
         try:
             subtype = first_transfer.of_transfer(way, terms)
         except KeyError:

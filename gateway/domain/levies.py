@@ -5,7 +5,7 @@ countries and small island developing States are exempt from the former (decisio
 were not available to us, and how a part of a tonne is rounded is public nowhere: it is the gateway's setting.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,27 +52,35 @@ def share(gross: int, percent: int, rounding: Rounding) -> int:
 
 
 def issuance_findings(positions: Iterable[OpeningPosition], rounding: Rounding) -> list[Finding]:
-    """Whether the deductions of an issuance of A6.4ERs are those due.
+    """Whether the deductions of an issuance of A6.4ERs are those due, for each activity and host in it.
 
     5121: nothing for adaptation, and the host is not exempt. 5120: another deduction than is due, a share of proceeds
     from an exempt host among them, so that what can be relayed is not the net quantity.
     """
-    a64ers = [p for p in positions if p.block.attributes.unit_type is UnitType.A64ER]
-    if not a64ers:
-        return []
-    host = a64ers[0].block.attributes.first_transferring_party
-    gross = _in(a64ers, *AccountType)
+    of: dict[tuple[str, str], list[OpeningPosition]] = {}
+    for position in positions:
+        given = position.block.attributes
+        if given.unit_type is UnitType.A64ER:
+            of.setdefault((given.first_transferring_party, given.activity), []).append(position)
+    return [finding for (host, _), issued in of.items() for finding in _of_activity(issued, host, rounding)]
+
+
+def _of_activity(issued: Sequence[OpeningPosition], host: str, rounding: Rounding) -> list[Finding]:
+    units = tuple(position.block.range for position in issued)
+    gross = _in(issued, *AccountType)
     owed = due(gross, host, rounding)
-    taken = _in(a64ers, AccountType.SHARE_OF_PROCEEDS)
+    taken = _in(issued, AccountType.SHARE_OF_PROCEEDS)
     if owed.adaptation and not taken:
-        return [Finding(5121, (), f"positions: no share of proceeds, and {host} is neither an LDC nor a SIDS")]
+        why = f"positions: no share of proceeds, and {host} is neither an LDC nor a SIDS"
+        return [Finding(5121, units, why)]
     found = []
     if taken != owed.adaptation:
         why = f"{host} is exempt" if not owed.adaptation else f"{owed.adaptation} are due"
-        found.append(Finding(5120, (), f"positions: {taken} of {gross} units as share of proceeds, and {why}"))
-    cancelled = _in(a64ers, AccountType.CANCELLATION_OMGE)
+        found.append(Finding(5120, units, f"positions: {taken} of {gross} units as share of proceeds, and {why}"))
+    cancelled = _in(issued, AccountType.CANCELLATION_OMGE)
     if cancelled < owed.omge:
-        found.append(Finding(5120, (), f"positions: {cancelled} of {gross} cancelled for OMGE, {owed.omge} are due"))
+        why = f"positions: {cancelled} of {gross} cancelled for OMGE, {owed.omge} are due"
+        found.append(Finding(5120, units, why))
     return found
 
 

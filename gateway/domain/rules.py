@@ -33,7 +33,8 @@ def movable_account_5122(proposal: Proposal, _facts: Facts) -> list[Finding]:
     account = proposal.transferring.account.type
     if account is AccountType.HOLDING:
         return []
-    return [Finding(5122, (), f"units in accounts of type {account.value} are not transferred by relay")]
+    blocks = tuple(block.range for block in proposal.blocks)
+    return [Finding(5122, blocks, f"units in accounts of type {account.value} are not transferred by relay")]
 
 
 def no_reversal_5124(proposal: Proposal, facts: Facts) -> list[Finding]:

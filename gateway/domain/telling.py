@@ -48,12 +48,19 @@ class Read:
         return party
 
     def ranges(self, name: str, most: int) -> tuple[UnitRange, ...]:
-        """Ranges of units."""
+        """Ranges of units that the registry itself issued, none twice."""
         listed = wire.array(self.raw[name], name)
         if not 1 <= len(listed) <= most:
             raise wire.malformed(f"{name} are 1 to {most}")
-        read = (wire.read_range(value, self.faults) for value in listed)
-        return tuple(units for units in read if units is not None)
+        read = [units for value in listed if (units := wire.read_range(value, self.faults)) is not None]
+        foreign = tuple(units for units in read if units.origin.registry != self.heading[2])
+        if foreign:
+            self.faults.findings.append(Finding(1010, foreign, "units that another registry issued"))
+        ordered = sorted(read)
+        twice = tuple(b for a, b in zip(ordered, ordered[1:], strict=False) if a.intersect(b) is not None)
+        if twice:
+            self.faults.findings.append(Finding(2008, twice, f"{name} overlap"))
+        return tuple(read)
 
 
 def _authorisation(item: Read, most: int) -> Told | None:

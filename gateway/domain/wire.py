@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from gateway.domain import identifiers, nomenclature
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import MAX_SERIAL, Address, LinkCode, RegistryCode
+from gateway.domain.moments import LAST
 from gateway.domain.units import (
     Attributes,
     AuthorisationRef,
@@ -28,6 +29,8 @@ from gateway.errors import GatewayError, Kind
 
 T = TypeVar("T")
 
+#: Most versions of an authorisation.
+MAX_VERSION = 2**31 - 1
 #: Longest attribute or identifier taken: the longest value of the nomenclature is 32 characters.
 MAX_TEXT = 256
 #: Longest detail of a peer's finding kept: a paragraph for a person.
@@ -160,7 +163,7 @@ def read_authorisation(value: object) -> AuthorisationRef | None:
         return None
     raw = members(value, "authorisation", _AUTHORISATION)
     version = whole(raw["version"], "authorisation version")
-    if not 1 <= version <= MAX_SERIAL:
+    if not 1 <= version <= MAX_VERSION:
         raise malformed("an authorisation's versions count from 1")
     return AuthorisationRef(text(raw["id"], "authorisation id"), version)
 
@@ -191,6 +194,8 @@ def read_attributes(value: object, faults: Faults, units: UnitRange) -> Attribut
         name: faults.attempt(read, text(raw[name], name), units) for name, read in _ATTRIBUTE_READERS
     }
     attributes["vintage"] = whole(raw["vintage"], "vintage")
+    if not 0 < attributes["vintage"] <= LAST.year:
+        faults.add(2013, "a vintage that is no calendar year", units)
     attributes |= {name: text(raw[name], name) for name in _ATTRIBUTE_TEXTS}
     attributes["authorisation"] = read_authorisation(raw["authorisation"])
     if "underlying" in raw:

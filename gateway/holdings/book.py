@@ -177,7 +177,7 @@ async def move(tx: db.Tx, moves: Sequence[Move], entry_id: int) -> int:
                  coalesce(x.itmo_offset, b.itmo_offset) AS itmo_offset,
                  coalesce(x.first_transferred_at, b.first_transferred_at) AS first_transferred_at,
                  CASE WHEN x.first_transferred_at IS NULL AND x.itmo_series_id IS NULL
-                      THEN coalesce(b.relied_on, x.relied_on) ELSE coalesce(x.relied_on, b.relied_on) END AS relied_on
+                      THEN coalesce(b.relied_on, x.relied_on) ELSE x.relied_on END AS relied_on
           FROM closed x JOIN hit USING (id) JOIN b USING (nr)
         ), gone AS (
           SELECT hit.id, range_agg(int8range(b.first, b.last, '[]')) AS serials

@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.facts import Flag
-from gateway.domain.units import Block, UnitRange
+from gateway.domain.identifiers import LinkCode, RegistryCode
+from gateway.domain.units import Block, Origin, UnitRange
 from gateway.holdings.book import BLOCKS, OVERLAP, block_columns, know_series
 
 
@@ -48,6 +49,30 @@ async def live(
     return Marked(units, about["reconciling"], about["lapsed"])
 
 
+async def on_claims(tx: db.Tx, transfers: Sequence[str]) -> list[tuple[str, Flag, UnitRange]]:
+    """The open flags on the units that these transfers claim, with the transfer."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH b AS (
+          SELECT transfer_id, series_id, first, last FROM claim
+          WHERE transfer_id = ANY(CAST(:transfers AS text[])) AND released_by IS NULL
+        )
+        SELECT b.transfer_id, x.kind, s.registry, s.series, greatest(b.first, x.first) AS first,
+               least(b.last, x.last) AS last
+        FROM b CROSS JOIN LATERAL (
+          SELECT x.* FROM flag x WHERE x.closed_by IS NULL AND x.series_id IS NOT NULL AND {OVERLAP} OFFSET 0) AS x
+        JOIN unit_series s ON s.id = b.series_id
+        """,
+        {"transfers": list(transfers)},
+    )
+    return [(r.transfer_id, Flag(r.kind), UnitRange(_origin(r.registry, r.series), r.first, r.last)) for r in found]
+
+
+def _origin(registry: str, series: str) -> Origin:
+    return Origin(RegistryCode(LinkCode(registry)), series)
+
+
 async def raise_on_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entry_id: int) -> None:
     """Mark units."""
     await know_series(tx, [u.origin for u in units])
@@ -61,20 +86,25 @@ async def raise_on_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entr
     )
 
 
-async def lift_from_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entry_id: int) -> int:
-    """Close the flags that lie within these units; how many were closed."""
-    found = await db.one(
+async def lift_from_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], entry_id: int) -> None:
+    """Take a flag off these units; what it marked beside them stays marked."""
+    await db.execute(
         tx,
         f"""
         WITH b AS ({BLOCKS}), closed AS (
           UPDATE flag x SET closed_by = :entry FROM b
           WHERE x.closed_by IS NULL AND x.kind = :kind AND x.series_id = b.series_id
-            AND b.first <= x.first AND x.last <= b.last RETURNING x.id
-        ) SELECT count(*) AS closed FROM closed
+            AND x.first <= b.last AND b.first <= x.last RETURNING x.id, x.series_id, x.first, x.last
+        ), lifted AS (
+          SELECT series_id, range_agg(int8range(first, last, '[]')) AS serials FROM b GROUP BY series_id
+        )
+        INSERT INTO flag (kind, series_id, first, last, opened_by)
+        SELECT :kind, c.series_id, lower(piece), upper(piece) - 1, :entry
+        FROM (SELECT DISTINCT * FROM closed) AS c JOIN lifted USING (series_id)
+        CROSS JOIN LATERAL unnest(int8multirange(int8range(c.first, c.last, '[]')) - lifted.serials) AS piece
         """,
         {**_columns(units), "kind": flag.value, "entry": entry_id},
     )
-    return int(found.closed) if found else 0
 
 
 async def mark(tx: db.Tx, kind: str, entry_id: int, *, registry: str | None = None, party: str | None = None) -> None:

@@ -4,7 +4,7 @@ In the transaction that completes it, each cause (a transfer, or a registry's ac
 its units that agree in everything the accounting asks for: first transferring Party, vintage, metric, cooperative
 approach, authorisation, and whether they are ITMOs. The actions of both Parties' views are read from that one row (the
 view ``party_action``), so they cannot differ. Rows stay. One statement inserts those of all that is completed together;
-one more reads the book where units bear no identifier, which alone says whether they have been first transferred.
+one more reads the book where units bear no identifier, which alone says whether they had been first transferred.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,19 +74,15 @@ SELECT *, :entry FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, k
 """
 
 
-async def relayed(tx: db.Tx, completed: Sequence[Relayed], entry_id: int) -> None:
-    """Note what transfers moved that log entry ``entry_id`` completes, after the book has followed."""
-    fresh = [_fresh(one) for one in completed]
-    unnamed = [
-        block
-        for one, flags in zip(completed, fresh, strict=True)
-        for block, new in zip(one.blocks, flags, strict=True)
-        if new and one.first is None
-    ]
-    in_book = iter(await _as_held(tx, unnamed))
-    rows: list[tuple[Any, ...]] = []
-    for one, flags in zip(completed, fresh, strict=True):
-        rows += _of_transfer(one, flags, in_book)
+async def before_relay(tx: db.Tx, completed: Sequence[Relayed]) -> list[list[_Piece]]:
+    """What the book has of units proposed without identifiers before their transfers complete, for ``relayed``."""
+    return await _as_held(tx, [b for one in completed for b, new in zip(one.blocks, _fresh(one), strict=True) if new])
+
+
+async def relayed(tx: db.Tx, completed: Sequence[Relayed], was: list[list[_Piece]], entry_id: int) -> None:
+    """Note what transfers moved that log entry ``entry_id`` completes, of units that the book had as ``was`` says."""
+    in_book = iter(was)
+    rows = [row for one in completed for row in _of_transfer(one, _fresh(one), in_book)]
     await _insert(tx, rows, entry_id)
 
 
@@ -142,15 +138,15 @@ async def _as_held(tx: db.Tx, blocks: Sequence[Block]) -> list[list[_Piece]]:
 
 
 def _of_transfer(one: Relayed, fresh: Sequence[bool], in_book: Iterator[list[_Piece]]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a transfer; ``in_book`` gives what the book has of each block that is in doubt, in order."""
+    """The rows of a transfer; ``in_book`` gives what the book had of each block without identifiers, in order."""
     proposal, first = one.proposal, one.first is not None
     totals: dict[_Alike, int] = {}
     for block, new in zip(one.blocks, fresh, strict=True):
-        if new and not first:
+        if new:
             for piece, itmos in next(in_book):
-                _add(totals, piece, proposal.authorisation, False, itmos)
+                _add(totals, piece, proposal.authorisation, first and not itmos, first or itmos)
         else:
-            _add(totals, block, proposal.authorisation, new, True)
+            _add(totals, block, proposal.authorisation, False, True)
     out, into = proposal.transferring, proposal.acquiring
     for nr, (alike, quantity) in enumerate(totals.items(), 1):
         kind, subtype = (Type.FIRST_TRANSFER, one.first) if alike.first else (Type.TRANSFER, None)

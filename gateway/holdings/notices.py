@@ -164,7 +164,7 @@ def _first_here(announced: Announced) -> FirstHere | None:
     if announced.first is None or not isinstance(value, Issuance | FirstTransferred):
         return None
     moved = [move for move in announced.moves if move.first_transferred_at is not None]
-    party = value.party if isinstance(value, FirstTransferred) else value.positions[0].party
+    party = moved[0].block.attributes.first_transferring_party
     at = next(move.first_transferred_at for move in moved if move.first_transferred_at is not None)
     return FirstHere(value.registry, value.action, announced.first, at, party, [move.block for move in moved])
 

@@ -24,8 +24,7 @@ from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
 from gateway.recordings import commands as recordings
 from gateway.recordings import store as recorded
 from gateway.signing.compact import encode
-from gateway.transfers import leases, steps, store, viewers
-from gateway.transfers.judge import judge
+from gateway.transfers import judge, leases, steps, store, viewers
 from gateway.transfers.statements import SAID
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row
@@ -74,7 +73,7 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     """Judge proposals; the offer, or the cancel, is stored with the verdict."""
     kept = await store.steps(tx, [row.id for row in rows], ("propose",))
     proposals = [(row.source, steps.read_proposal(kept[row.id, "propose"])) for row in rows]
-    judged = list(zip(rows, await judge(tx, proposals, now, draw=True), strict=True))
+    judged = list(zip(rows, await judge.judge(tx, proposals, now, draw=True), strict=True))
     held = [row for row, verdict in judged if checks.waits(verdict.findings)]
     entry_id = await _noted(tx, held, "transfers.delayed", now)
     going = [(row, verdict) for row, verdict in judged if not checks.waits(verdict.findings)]
@@ -83,13 +82,20 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
     taken = _taken((row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in going)
     until = now + timedelta(seconds=LONGEST_WAIT_SECONDS)
-    waiting = _taken((row, Event.OUTSIDE_WINDOW, ()) for row in held)
+    waiting = _taken((row, Event.HELD_BY_RECONCILIATION, ()) for row in held)
     return taken + [replace(t, entry_id=entry_id, next_at=until) for t in waiting]
 
 
-async def commit(_tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
-    """Store the commit of what the acquirer has accepted: from here on only the source's word counts."""
-    return _taken((row, Event.COMMIT_STORED, ()) for row in rows)
+async def commit(tx: db.Tx, rows: Sequence[Row], _now: datetime) -> Decided:
+    """Store the commit of what the acquirer has accepted: from here on only the source's word counts.
+
+    What has been revoked since it passed its checks, or is marked by now, is not committed any more.
+    """
+    stopped = await judge.stopped_since(tx, [row.id for row in rows])
+    return _taken(
+        (row, Event.CHECKS_FAILED, stopped[row.id]) if row.id in stopped else (row, Event.COMMIT_STORED, ())
+        for row in rows
+    )
 
 
 def _taken(decided: Iterable[tuple[Row, Event, tuple[Finding, ...]]]) -> Decided:

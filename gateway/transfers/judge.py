@@ -8,8 +8,8 @@ from gateway import db
 from gateway.authorisations import store as authorisations
 from gateway.authorisations.store import Reliance
 from gateway.domain import authorisation_rules, checks, first_transfer_rules
-from gateway.domain.check_codes import Finding
-from gateway.domain.facts import Books, Facts, LinkState
+from gateway.domain.check_codes import Finding, merged
+from gateway.domain.facts import FLAG_CODES, Books, Facts, LinkState
 from gateway.domain.identifiers import (
     LinkCode,
     PartyCode,
@@ -39,7 +39,7 @@ class Judged:
 async def judge(
     tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime, *, draw: bool = False
 ) -> list[Judged]:
-    """The verdict on each proposal of (its sender, what it proposes), in order; five or six statements for all.
+    """The verdict on each proposal of (its sender, what it proposes), in order; seven statements at most for all.
 
     With ``draw`` those that pass draw on their authorisations, each on what those before it have left.
     """
@@ -76,6 +76,18 @@ async def judge(
     return judged
 
 
+async def stopped_since(tx: db.Tx, transfers: Sequence[str]) -> dict[str, tuple[Finding, ...]]:
+    """Why checked transfers may not be committed: their authorisation is revoked, or a flag is on their units."""
+    revoked = await authorisations.revoked_under(tx, transfers)
+    flagged = await flags.on_claims(tx, transfers)
+    found: dict[str, list[Finding]] = {}
+    for transfer in revoked:
+        found.setdefault(transfer, []).append(Finding(5103, (), "the authorisation was revoked meanwhile"))
+    for transfer, flag, units in flagged:
+        found.setdefault(transfer, []).append(Finding(FLAG_CODES[flag], (units,), "marked meanwhile"))
+    return {transfer: merged(findings) for transfer, findings in found.items()}
+
+
 def _begins(findings: Sequence[Finding]) -> bool:
     return checks.passed(findings) and not checks.waits(findings)
 
@@ -88,12 +100,11 @@ def _names(proposal: Proposal) -> set[tuple[PartyCode, str]]:
 
 
 def _reliances(proposal: Proposal, facts: Facts) -> tuple[Reliance, ...]:
-    first = first_transfer_rules.classified(proposal, facts)
     fresh = authorisation_rules.drawn(proposal, facts)
     return tuple(
         Reliance(
             str(proposal.transfer), (party, known.current.id), known.current.version, fresh.get(party, 0),
-            first.value if first else None,
+            first_transfer_rules.classified(proposal, facts, party),
         )
         for party, known in facts.authorisations.items()
     )  # fmt: skip

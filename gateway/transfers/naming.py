@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from gateway import db
+from gateway.authorisations import store as authorisations
 from gateway.domain import integrity, wire
 from gateway.domain.check_codes import Finding, merged
 from gateway.domain.notices import parse_naming
@@ -65,6 +66,8 @@ def named(proposal: Proposal, release: Release) -> Iterable[Block]:
 async def judge(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> dict[str, tuple[Finding, ...]]:
     """What is wrong with the identifiers of each release, by transfer; those with none wrong are left out."""
     found = {transfer: _findings(*pair) for transfer, pair in released.items()}
+    for transfer in await _no_first_transfers(tx, released):
+        found[transfer].append(Finding(5134, detail="by its authorisation it is no first transfer: no identifiers"))
     for transfer in await _left_unnamed(tx, released):
         found[transfer].append(Finding(5133, detail="units of the additional registry services leave it as ITMOs only"))
     pieces = [
@@ -85,6 +88,13 @@ async def clashing(tx: db.Tx, blocks: Sequence[Block]) -> set[int]:
         return set()
     twice = {id(block) for pair in overlapping_names(blocks) for block in pair}
     return await book.named_already(tx, blocks) | {nr for nr, block in enumerate(blocks) if id(block) in twice}
+
+
+async def _no_first_transfers(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> list[str]:
+    """The releases that give identifiers though their checks judged the transfer to be no first one."""
+    naming = [transfer for transfer, (_, release) in released.items() if release.names]
+    relied = await authorisations.relied_on(tx, naming) if naming else {}
+    return [t for t, by in relied.items() if all(reliance.first is None for reliance in by.values())]
 
 
 async def _left_unnamed(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> list[str]:

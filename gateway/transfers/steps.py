@@ -244,6 +244,7 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
     pieces = [(one, move) for one in completed for move in _moves(one)]
     moves = [move for _, move in pieces]
     if moves:
+        was = await movements.before_relay(tx, _relayed([(one, move.block) for one, move in pieces]))
         moved = await db.unless_excluded(tx, partial(book.move, tx, moves, entry_id))
         if moved is None:  # identifiers that other units bear: seldom, so it is found out by trying
             moves = await _without_clashes(tx, pieces, entry_id, now)
@@ -251,7 +252,7 @@ async def _settle_book(tx: db.Tx, taken: Sequence[Taken], known: Known, entry_id
         invariant(moved == sum(one.row.quantity for one in completed), "the book does not hold what was credited")
         done = _relayed([(one, move.block) for (one, _), move in zip(pieces, moves, strict=True)])
         await recording.relayed(tx, done, entry_id)
-        await movements.relayed(tx, done, entry_id)
+        await movements.relayed(tx, done, was, entry_id)
     final = [t.row.id for t in taken if t.after.state in FINAL]
     if final:
         await claims.release(tx, final, entry_id)
@@ -312,7 +313,9 @@ def _moves(one: _Completed) -> Iterable[book.Move]:
     acquiring = one.proposal.acquiring
     place = book.Place(acquiring.registry, acquiring.party, one.account.type.value)
     transferred_at = one.release.released_at if one.first is not None else None
-    for piece in naming.named(one.proposal, one.release):
+    # What is no first transfer gives no identifiers: units that bear some count as first transferred.
+    named = naming.named(one.proposal, one.release) if one.first is not None else one.proposal.blocks
+    for piece in named:
         reliance = one.relied.get(piece.attributes.first_transferring_party)
         version = None if reliance is None else reliance.version
         yield book.Move(piece, place, transferred_at, one.proposal.transferring.registry, version)

@@ -99,7 +99,8 @@ CREATE TABLE flag (
   CHECK (num_nonnulls(series_id, registry, party) = 1 AND num_nonnulls(series_id, first, last) IN (0, 3)),
   CHECK (first IS NULL OR (1 <= first AND first <= last AND last <= 9007199254740991))
 );
-CREATE INDEX flag_on_units ON flag USING gist (box(point(series_id, first), point(series_id, last)))
+CREATE INDEX flag_on_units ON flag USING gist
+  (box(point(series_id, first), point(series_id + CAST(0.5 AS double precision), last)))
   WHERE closed_by IS NULL AND series_id IS NOT NULL;
 CREATE INDEX flag_elsewhere ON flag (kind) WHERE closed_by IS NULL AND series_id IS NULL;
 CREATE TRIGGER flag_is_closed_once BEFORE UPDATE ON flag FOR EACH ROW

@@ -68,10 +68,17 @@ SELECT m.id AS movement, s.side, s.party, s.registry, s.type, s.subtype, s.at, s
        m.cooperative_approach, m.authorisation, m.authorisation_version, m.first_transfer, m.first_transferred,
        m.quantity, m.entry_id
 FROM unit_movement m CROSS JOIN LATERAL (VALUES
-  (1, m.party, m.registry, m.type, m.subtype, m.at, m.acquiring_party, m.acquiring_registry),
+  (1, CASE WHEN m.acquiring_party IS NOT NULL OR m.type <> 'First transfer' OR m.party = m.first_transferring_party
+       THEN m.party END, m.registry,
+   CASE WHEN m.type = 'First transfer' AND m.party <> m.first_transferring_party THEN 'Transfer' ELSE m.type END,
+   CASE WHEN m.type = 'First transfer' AND m.party <> m.first_transferring_party THEN NULL ELSE m.subtype END,
+   m.at, m.acquiring_party, m.acquiring_registry),
   (2, m.acquiring_party, m.acquiring_registry, 'Acquisition', NULL, m.acquired_at, m.party, m.registry),
-  (3, CASE WHEN m.first_transfer AND m.type IN ('Use', 'Cancellation') THEN m.first_transferring_party END, m.registry,
-   'First transfer', 'Use or cancellation', m.at, m.party, m.registry)
+  (3, CASE WHEN m.first_transfer AND (m.type IN ('Use', 'Cancellation') OR m.party <> m.first_transferring_party)
+       THEN m.first_transferring_party END, m.registry, 'First transfer',
+   CASE WHEN m.type IN ('Use', 'Cancellation') THEN 'Use or cancellation' ELSE m.subtype END, m.at,
+   CASE WHEN m.type IN ('Use', 'Cancellation') THEN m.party ELSE m.acquiring_party END,
+   CASE WHEN m.type IN ('Use', 'Cancellation') THEN m.registry ELSE m.acquiring_registry END)
 ) AS s(side, party, registry, type, subtype, at, counterparty, counterparty_registry)
 WHERE s.party IS NOT NULL;
 GRANT SELECT ON party_action TO gateway_app;
