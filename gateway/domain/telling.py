@@ -4,6 +4,7 @@ As in ``notices``: a wrong structure raises MALFORMED with 2001, wrong data beco
 checked here as far as one item shows it: a registry speaks for itself (1010), of Parties whose books it keeps (4011).
 """
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -57,7 +58,7 @@ class Read:
         if foreign:
             self.faults.findings.append(Finding(1010, foreign, "units that another registry issued"))
         ordered = sorted(read)
-        twice = tuple(b for a, b in zip(ordered, ordered[1:], strict=False) if a.intersect(b) is not None)
+        twice = tuple(b for a, b in itertools.pairwise(ordered) if a.intersect(b) is not None)
         if twice:
             self.faults.findings.append(Finding(2008, twice, f"{name} overlap"))
         return tuple(read)

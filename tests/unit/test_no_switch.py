@@ -25,7 +25,19 @@ GATEWAY = Path(gateway.__file__).parent
 DOMAIN = sorted((GATEWAY / "domain").glob("*.py"))
 #: Plain values and functions: no process, no environment, no file, no clock, no chance.
 PURE = {
-    *("collections", "dataclasses", "datetime", "enum", "importlib", "ipaddress", "json", "operator", "re", "tomllib"),
+    *(
+        "collections",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "importlib",
+        "ipaddress",
+        "itertools",
+        "json",
+        "operator",
+        "re",
+        "tomllib",
+    ),
     *("types", "typing", "urllib"),
 }
 #: The one setting that a check takes: it moves the amount that is due, because no public text says how to round.
