@@ -59,13 +59,21 @@ def judge(told: dict[str, Any]) -> None:
     assert {way["state"] for way in told["arrows"] if way["code"] is None} == {"completed"}
     assert {way["state"] for way in told["arrows"] if way["code"]} == {"refused"}
     # One action for each side of each completed transfer whose Party has a section: all but Switzerland and Japan.
-    assert told["records"]["equal"] is True and told["records"]["recorded"] == 33
+    assert told["records"]["equal"] is True and told["records"]["recorded"] == 36
     rows = {row["registry"]: row for row in told["table"]}
-    # Beside the first issuance 1,076 t issued to Kenya: 22 t are cancelled, 54 t are the share of proceeds.
+    # Beside the first issuance 1,415 t issued to Kenya: 32 t are cancelled, 73 t are the share of proceeds, and 10 t
+    # that nobody authorised stay.
     assert rows["MEC01"] == NOTHING | {
-        "registry": "MEC01", "issued": ISSUED + 1_076, "held": 54, "cancelled": CANCELLED + 22,
-        "moved_out": FIRST_MOVED + 1_000,
+        "registry": "MEC01", "issued": ISSUED + 1_415, "held": 83, "cancelled": CANCELLED + 32,
+        "moved_out": FIRST_MOVED + 1_300,
     }  # fmt: skip
+    assert told["rules"]["issuance"] == {
+        "host": "KEN", "gross": 1_076, "share_of_proceeds": 54, "omge": 22, "net": 1_000,
+    }  # fmt: skip
+    assert [(d["definition"], d["first_transfer"], d["tonnes"]) for d in told["rules"]["definitions"]] == [
+        ("Authorisation", "Authorization", 100), ("Issuance", "Issuance", 100),
+        ("Use or Cancellation", "Use or cancellation", 50),
+    ]  # fmt: skip
     assert rows["KOR01"] == NOTHING | {
         "registry": "KOR01", "held": FIRST_MOVED - 500, "moved_in": FIRST_MOVED, "moved_out": 500
     }  # fmt: skip

@@ -28,8 +28,8 @@ from tests.faults.courses import (
     wake_it,
 )
 
-ISSUE = members.issuance("MMR", "MMR-MORE", gross=100)
-MANY = [members.issuance("GHA", "GHA-MORE", gross=100 + nr) for nr in range(20)]
+ISSUE = members.issuance("MMR", "MMR-MORE", net=100)
+MANY = [members.issuance("GHA", "GHA-MORE", net=100 + nr) for nr in range(20)]
 ACCOUNT = {"party": "MMR", "account": "100-7"}
 CANCELLED = {"party": "MMR", "account": members.OWN, "to_account": "300-1", "quantity": 1}
 STATED = {"party": "MMR", "activity": "PoA 10471", "says": "all"}

@@ -98,7 +98,8 @@ async def test_a_registry_with_more_positions_than_a_message_holds_is_linked(sta
     used = {"party": "MMR", "to_account": "200-1", "quantity": len(odd), "blocks": odd}
     await mechanism.post("use", **used, announce=False)
     done = await mechanism.post("activate")
-    assert (len(done["messages"]), done["receipted"]) == (2, True)
+    # Two parts of the balance, and what the authorisation of the units says.
+    assert (len(done["messages"]), done["receipted"]) == (3, True)
     assert done["positions"] >= MANY
     assert await link(stage) == ("active", 2)
     assert await stage.count("position") == done["positions"]

@@ -79,7 +79,7 @@ async def test_a_later_transfer_is_no_first_transfer_and_other_endings_are_nothi
     network: tuple[Course, International],
 ) -> None:
     course, international = network
-    [completed] = await course.complete(course.proposal(block(1, 5)))
+    [completed] = await course.complete(course.proposal(block(1, 5), purpose="OP"))
     voided = course.proposal(block(6, 9))
     await course.propose(voided)
     await course.void([str(voided["transfer"])])

@@ -108,17 +108,23 @@ class World:
         """This test's units."""
         return f"RULE{self.number}"
 
+    @property
+    def authorisation(self) -> dict[str, Any]:
+        """What this test's units are under."""
+        return {"id": f"MMR-RULE-{self.number}", "version": 1}
+
     # What happens by itself
 
     async def issue(self) -> None:
         """Let MEC01 have this test's units; their identifiers are of no other test's kind."""
         named = {"cooperative_approach": f"CA{self.number:04}"}
-        await self.stage.issue(net=UNITS, series=self.series, attributes=named)
+        await self.stage.issue(net=UNITS, series=self.series, attributes=named, authorisation=self.authorisation)
 
     async def propose(self, to: str = "KOR01", source: str = "MEC01") -> str:
         """Propose all of this test's units; the transfer, which the gateway has."""
         block = {"origin": {"registry": "MEC01", "series": self.series}, "first": 1, "last": UNITS}
-        [transfer] = await self.stage.propose(UNITS, to=to, source=source, blocks=[block])
+        asked = {"to": to, "source": source, "blocks": [block], "authorisation": self.authorisation}
+        [transfer] = await self.stage.propose(UNITS, **asked)
         await self.stage.until(lambda: self.stage.count(f"transfer WHERE id = '{transfer}'"))
         return transfer
 
@@ -269,9 +275,12 @@ class World:
             return list(await (await connection.execute(statement.encode(), parameters)).fetchall())
 
     async def books(self) -> dict[str, int]:
-        """In which registries' books this test's units are, and how many in each."""
+        """In which registries' books this test's units are, and how many in each, but for those deducted at first."""
         units = "SELECT coalesce(sum(last - first + 1), 0)::int FROM holding h JOIN series s ON s.id = h.series"
-        found = {code: (await self.look(code, f"{units} WHERE s.name = %s", self.series))[0][0] for code in CODES}
+        found = {
+            code: (await self.look(code, f"{units} WHERE s.name = %s AND account <> '320-1'", self.series))[0][0]
+            for code in CODES
+        }
         return {code: quantity for code, quantity in found.items() if quantity}
 
     async def locked(self, transfer: str) -> int:
