@@ -173,9 +173,8 @@ async def test_units_that_move_away_while_their_use_is_judged_are_not_used(cours
         used = asyncio.create_task(course.use(block(1, 10)))
         await stage.until(lambda: stage.count(WAITING))
         await credit.execute("UPDATE position SET closed_by = 1")
-        await credit.execute(
-            f"INSERT INTO position (registry, {columns}) SELECT 'KOR01', {columns} FROM position WHERE account_type = 100"
-        )
+        held = f"SELECT 'KOR01', {columns} FROM position WHERE account_type = 100"
+        await credit.execute(f"INSERT INTO position (registry, {columns}) {held}")
         await credit.execute("UPDATE claim SET released_by = 1")
     [refused] = (await used).items
     assert (refused["state"], refused["findings"][0]["code"]) == ("refused", 4004)
