@@ -4,6 +4,7 @@ The only module that knows that connectors exist. Everything is handed down as a
 else reads the environment.
 """
 
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,22 +41,28 @@ from gateway.signing.trust import Revocation
 from gateway.transfers import commands, interventions, leases, queries, view
 from gateway.transfers.relay import Relay
 
+#: Message type → what receives it. A type that is neither here nor in ``told`` is refused (1010).
+HANDLERS: dict[str, Handler] = {
+    "link.activate": links.activate,
+    **links.require_open(
+        {
+            "link.keys": rotation.announced,
+            "transfer.propose": halts.refusing(commands.propose),
+            "transfer.answer": commands.answer,
+            "transfer.released": commands.released,
+            "transfer.voided": commands.voided,
+            "transfer.credited": commands.credited,
+            "receipt": commands.receipt,
+            "refusal": commands.refusal,
+            "status.answer": commands.status_answer,
+        }
+    ),
+}
 
-def handlers(rounding: Rounding) -> dict[str, Handler]:
-    """Message type → what receives it. A type that is not here is refused (1010)."""
-    opened: dict[str, Handler] = {
-        "link.keys": rotation.announced,
-        "action.notice": partial(notices.notice, rounding=rounding),
-        "transfer.propose": halts.refusing(commands.propose),
-        "transfer.answer": commands.answer,
-        "transfer.released": commands.released,
-        "transfer.voided": commands.voided,
-        "transfer.credited": commands.credited,
-        "receipt": commands.receipt,
-        "refusal": commands.refusal,
-        "status.answer": commands.status_answer,
-    }
-    return {"link.activate": links.activate, **links.require_open(opened)}
+
+def told(rounding: Rounding) -> dict[str, Handler]:
+    """What receives notices, which are judged by how a part of a tonne is rounded."""
+    return links.require_open({"action.notice": partial(notices.notice, rounding=rounding)})
 
 
 #: What receives several small messages of one sender together.
@@ -229,7 +236,15 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     with named("database_url"):
         database = db.Database(settings.database_url)
     node = Node(settings.code, signer(settings), clock, settings.reach)
-    inbox = Inbox(database, node, key_store.keys, handlers(settings.levy_rounding), QUERIES, TOGETHER, Pace().admits)
+    inbox = Inbox(
+        database,
+        node,
+        key_store.keys,
+        ChainMap(told(settings.levy_rounding), HANDLERS),
+        QUERIES,
+        TOGETHER,
+        Pace().admits,
+    )
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
     return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
