@@ -13,7 +13,9 @@ import pytest
 from gateway.domain import wire
 from gateway.domain.authorisation_terms import MAX_LISTED, MAX_TERMS, read_terms
 from gateway.domain.authorisations import PURPOSES, Authorised, Days, Definition, Kind, Years, succession
+from gateway.domain.identifiers import parse_registry_code
 from gateway.domain.nomenclature import Metric
+from gateway.domain.notices import parse_action
 from gateway.domain.transfers import Purpose
 from gateway.errors import GatewayError
 from tests.proposing import authorised
@@ -107,6 +109,7 @@ def test_every_member_is_read() -> None:
         ("period", {"first": "2027-01-01", "last": "2026-12-31"}, 2015),
         ("use_period", {"first": "2027-01-01", "last": "2026-12-31"}, 2015),
         ("vintages", {"first": 2025, "last": 2024}, 2015), ("ndc_period", {"first": 2031, "last": 2030}, 2015),
+        ("ndc_period", {"first": 2021, "last": 9999}, 2014), ("ndc_period", {"first": 1989, "last": 2030}, 2014),
         ("kinds", [], 2015),
         ("quantity", 0, 2009), ("quantity", -1, 2009), ("quantity", 2**53, 2009),
     ],
@@ -231,6 +234,31 @@ def test_revocation_ends_what_was_never_first_transferred() -> None:
     known = versions({"affects_first_transferred": True}, {}, revoked=True)
     assert [known.ended(v) for v in (None, 1, 2)] == [True, True, False]
     assert not any(replace(known, revoked=False).ended(v) for v in (None, 1, 2))
+
+
+def told(*serials: tuple[int, int], **members: Any) -> list[int]:
+    """What stands against MEC01 telling an authorisation that units of its own are to get."""
+    origin = {"registry": "MEC01", "series": "MMR-A64"}
+    units = [{"origin": origin, "first": first, "last": last} for first, last in serials]
+    mechanism = parse_registry_code("MEC01")
+    item = {
+        "kind": "action", "type": "authorisation", "action": "01920000-0000-7000-8000-00000000000a",
+        "at": "2026-07-01T12:00:00.000Z", "registry": "MEC01", "authorisation": LEAST | members, "units": units,
+    }  # fmt: skip
+    found = parse_action(item, {mechanism: None})
+    return [f.code for f in found] if isinstance(found, tuple) else []
+
+
+def test_units_are_not_given_an_authorisation_twice_in_one_item() -> None:
+    assert told((1, 10), (11, 20)) == []
+    assert told((11, 20), (1, 11)) == [2008]
+
+
+def test_a_version_beyond_what_is_kept_is_refused_with_2001() -> None:
+    assert wire.read_authorisation({"id": "MMR-A6-1", "version": 2**31 - 1}) is not None
+    with pytest.raises(GatewayError) as caught:
+        wire.read_authorisation({"id": "MMR-A6-1", "version": 3_000_000_000})
+    assert caught.value.code == 2001
 
 
 def test_what_is_left_is_what_the_version_in_force_allows_without_what_moved() -> None:

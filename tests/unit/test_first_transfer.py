@@ -13,10 +13,11 @@ import pytest
 from gateway.domain import first_transfer, first_transfer_rules
 from gateway.domain import identifiers as ids
 from gateway.domain.actions import FirstTransfer, Towards
-from gateway.domain.authorisations import Authorisation, Definition, Years
+from gateway.domain.authorisations import Authorisation, Days, Definition, Kind, Years
 from gateway.domain.first_transfer import Way
 from gateway.domain.identifiers import AccountType
 from gateway.domain.transfers import Purpose
+from gateway.domain.units import Block
 from gateway.holdings.announced import Ruling
 from tests.announcing import AT, disposed, drawn, first_transferred, held, issued, ruled
 from tests.proposing import authorised, facts, propose, sound
@@ -55,6 +56,10 @@ def test_towards_an_ndc_it_is_the_first_international_transfer(
     under: dict[str, Any], end: tuple[ids.PartyCode, bool], subtype: FirstTransfer | None
 ) -> None:
     assert first_transfer.of_transfer(way(Purpose.NDC, end), terms(**under)) is subtype
+
+
+def test_a_partys_move_of_another_partys_units_to_its_own_registry_is_the_first_transfer() -> None:
+    assert first_transfer.of_transfer(Way(Purpose.NDC, JPN, JPN), terms()) is TO_ANOTHER
 
 
 @pytest.mark.parametrize("purposes", ["OIMP", "NDC and OIMP"])
@@ -173,6 +178,34 @@ def test_units_issued_under_an_authorisation_are_first_transferred_on_the_day_th
     assert by_authorisation.first is FirstTransfer.AUTHORISATION
     by_issuance = at_issuance(AccountType.HOLDING, definition=Definition.ISSUANCE)
     assert (when(by_issuance), by_issuance.first) == ([AT], FirstTransfer.ISSUANCE)
+
+
+@pytest.mark.parametrize(
+    ("under", "code"),
+    [
+        ({"vintages": Years(2022, 2030)}, 5105),
+        ({"period": Days(None, date(2026, 6, 30))}, 5102),  # the day before they are issued
+        ({"kinds": frozenset({Kind.ENTITIES})}, 5102),
+        ({"cooperative_approach": "CA0002"}, 5104),
+        ({"sectors": frozenset({"Waste"})}, 5106),
+    ],
+    ids=str,
+)
+def test_units_outside_the_terms_are_not_first_transferred_by_being_issued_and_draw_nothing(
+    under: dict[str, Any], code: int
+) -> None:
+    known = drawn(authorised(**OIMP | {"definition": Definition.ISSUANCE} | under))
+    ruling = ruled(issued((FRESH, AccountType.HOLDING)), [[]], known)
+    assert [f.code for f in ruling.findings] == [code]
+    assert known.by_action == {} and [a.drawn for a in known.known.values()] == [0]
+
+
+def test_units_of_a_vintage_in_the_future_are_not_issued() -> None:
+    def of(vintage: int) -> Block:
+        return replace(FRESH, attributes=replace(FRESH.attributes, vintage=vintage))
+
+    found = [ruled(issued((of(year), AccountType.HOLDING)), [[]], drawn(authorised())) for year in (AT.year, 2027)]
+    assert [[f.code for f in ruling.findings] for ruling in found] == [[], [2013]]
 
 
 def test_units_that_may_go_towards_an_ndc_are_not_first_transferred_at_issuance() -> None:

@@ -117,3 +117,28 @@ def test_deductions_are_judged_as_they_are_rounded_here() -> None:
 
 def test_only_a64ers_bear_deductions() -> None:
     assert found(OTHER, 1_000, 0, 0, kind=UnitType.MO) == []
+
+
+def shared(*shares: tuple[str, str, AccountType, int]) -> list[int]:
+    """What stands against one issuance of so many tonnes for each host, activity and type of account."""
+    [one] = sound(propose(block(1, 100, named=False))).blocks
+    parts, first = [], 1
+    for host, activity, kind, quantity in shares:
+        attributes = replace(one.attributes, first_transferring_party=host, activity=activity)
+        parts.append((replace(one, first=first, last=first + quantity - 1, attributes=attributes), kind))
+        first += quantity
+    return [f.code for f in levies.issuance_findings(issued(*parts).positions, Rounding.UP)]
+
+
+def test_units_of_two_hosts_are_levied_host_by_host() -> None:
+    kept, adaptation, omge = KINDS
+    mine = (LEAST, "A", kept, 98), (LEAST, "A", omge, 2)
+    assert shared(*mine, (OTHER, "B", kept, 93), (OTHER, "B", adaptation, 5), (OTHER, "B", omge, 2)) == []
+    assert shared(*mine, (OTHER, "B", kept, 98), (OTHER, "B", omge, 2)) == [5121]
+    assert shared((LEAST, "A", kept, 100), (OTHER, "B", kept, 91), (OTHER, "B", adaptation, 5),
+                  (OTHER, "B", omge, 4)) == [5120]  # fmt: skip
+
+
+def test_one_activitys_surplus_does_not_pay_for_another_of_its_host() -> None:
+    kept, _, omge = KINDS
+    assert shared((LEAST, "A", kept, 100), (LEAST, "B", kept, 96), (LEAST, "B", omge, 4)) == [5120]

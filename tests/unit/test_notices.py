@@ -224,6 +224,14 @@ def test_units_are_not_issued_twice_in_one_action() -> None:
     assert [f.code for f in found if isinstance(found, tuple)] == [2008]
 
 
+def test_a_vintage_that_is_no_calendar_year_is_refused_with_2013() -> None:
+    units = block(1, 100, named=False)
+    wrong = units | {"attributes": units["attributes"] | {"vintage": 3_000_000_000}}
+    position = {"kind": "position", "party": "MMR", "account": "100-1", "block": wrong}
+    found = notices.parse_position(position, ALL_PARTIES)
+    assert isinstance(found, tuple) and [f.code for f in found] == [2013]
+
+
 def test_a_value_that_our_open_lists_lack_is_kept_as_it_is_spelt_and_flagged() -> None:
     ahead = {**ATTRIBUTES, "authorisation": None, "sector": "Space mirrors", "activity_type": "Solar "}
     read = notices.parse_action(issuance(attributes=ahead), ALL_PARTIES)
