@@ -19,6 +19,7 @@ from gateway.domain.authorisation_terms import read_terms
 from gateway.domain.authorisations import Authorisation, Authorised
 from gateway.domain.callers import Sight
 from gateway.errors import invariant
+from gateway.holdings.book import THERE
 
 #: An authorisation's Party and id.
 Name: TypeAlias = tuple[str, str]
@@ -230,17 +231,23 @@ async def relied_on(tx: db.Tx, transfers: Sequence[str]) -> dict[str, dict[str, 
 async def revoked_under(tx: db.Tx, transfers: Sequence[str]) -> list[str]:
     """Which of these transfers rely on an authorisation that is revoked by now, and reaches what they move.
 
-    That is units they first transfer or draw for, and others under a version whose terms let it affect them.
+    That is units of the Party that were never first transferred, whether they have moved before or not, and others
+    under a version whose terms let it affect them.
     """
     found = await db.rows(
         tx,
-        """
+        f"""
         SELECT r.transfer_id FROM reliance r
-        JOIN authorisation_revocation x ON x.authorisation_id = r.authorisation_id
+        JOIN authorisation a ON a.id = r.authorisation_id
+        JOIN authorisation_revocation gone ON gone.authorisation_id = a.id
         JOIN authorisation_version v ON (v.authorisation_id, v.version) = (r.authorisation_id, r.version)
         WHERE r.transfer_id = ANY(CAST(:transfers AS text[])) AND r.returned_by IS NULL
-          AND (r.drawn > 0 OR r.first IS NOT NULL
-               OR coalesce(CAST(CAST(v.terms AS jsonb) ->> 'affects_first_transferred' AS boolean), false))
+          AND (coalesce(CAST(CAST(v.terms AS jsonb) ->> 'affects_first_transferred' AS boolean), false)
+               OR EXISTS (
+                 SELECT FROM claim b CROSS JOIN LATERAL ({THERE}) AS x JOIN unit_attributes u ON u.id = x.attributes_id
+                 WHERE b.transfer_id = r.transfer_id AND b.released_by IS NULL
+                   AND x.first_transferred_at IS NULL AND x.itmo_series_id IS NULL
+                   AND u.attributes ->> 'first_transferring_party' = a.party))
         """,
         {"transfers": list(transfers)},
     )

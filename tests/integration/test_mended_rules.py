@@ -19,9 +19,9 @@ from tests.authorised import terms as terms_of
 from tests.integration.test_actions import account, few, listed, transferred, used
 from tests.integration.test_post_issuance import issued as contributed
 from tests.integration.test_post_issuance import ranges
-from tests.integration.test_sandbox_play import uuid7
+from tests.integration.test_sandbox_play import text, uuid7
 from tests.played import Course, Played, block, join, levied, naming
-from tests.refusals import Verdict, counts, effects, verdicts
+from tests.refusals import Verdict, counts, effects, ineffective, refused, verdicts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RECORDED = Verdict("recorded", [])
@@ -59,6 +59,15 @@ async def holding(course: Course, reference: dict[str, Any] | None) -> dict[str,
     units = under(block(1, 98, series=uuid7()), reference)
     await issued(course, units)
     return units
+
+
+def onward() -> dict[str, Any]:
+    """What a proposal of units from Korea to Japan says otherwise, under a new transfer id."""
+    return {
+        "transfer": f"KOR01-{uuid7()}",
+        "transferring": {"registry": "KOR01", "party": "KOR", "account": "100-1"},
+        "acquiring": {"registry": "JPN01", "party": "JPN", "account": "100-1"},
+    }
 
 
 def part(units: dict[str, Any], first: int, last: int) -> dict[str, Any]:
@@ -208,6 +217,19 @@ async def test_nothing_is_committed_that_is_revoked_after_its_checks(course: Cou
     assert await course.stage.count(f"transfer_step WHERE transfer_id = '{transfer}' AND step = 'commit'") == 0
 
 
+async def test_what_moved_before_and_is_no_itmo_is_not_committed_once_it_is_revoked(
+    course: Course, japan: Played
+) -> None:
+    given = await authorised(course)
+    units = await holding(course, given)
+    await course.complete(course.proposal(units, purpose="OP", authorisation=given))
+    beyond = Course(course.stage, course.acquirer, japan)
+    transfer = await accepted(beyond, beyond.proposal(units, purpose="OP", authorisation=given, **onward()))
+    await revoke(course, given)
+    await course.turn()
+    assert await ended(beyond, transfer) == [5103]
+
+
 async def test_nothing_is_committed_that_is_reversed_after_its_checks(course: Course) -> None:
     given = await authorised(course)
     units = await holding(course, given)
@@ -240,12 +262,14 @@ async def test_units_of_a_vintage_to_come_are_not_issued(course: Course) -> None
     assert verdicts(await course.issue(late)) == [Verdict("refused", [2013])]
 
 
-async def test_a_vintage_that_is_no_calendar_year_is_refused_and_kept_nowhere(course: Course) -> None:
+async def test_a_version_or_a_vintage_beyond_what_is_kept_is_refused_and_has_no_effect(course: Course) -> None:
+    beyond = terms_of(id=f"A-{uuid7()}", version=3_000_000_000)
+    item = course.action("authorisation", authorisation=beyond)
+    await refused(course.source, *course.source.compose("action.notice", [text(item)]), 2001)
     units = block(1, 98, series=uuid7())
     late = units | {"attributes": units["attributes"] | {"vintage": 3_000_000_000}}
-    before = await counts(course.stage)
-    assert verdicts(await course.issue(late)) == [Verdict("refused", [2013])]
-    assert effects(before, await counts(course.stage)) == {}
+    item = course.action("issuance", positions=levied(late), synthetic=True)
+    assert await ineffective(course.source, "action.notice", [item]) == [Verdict("refused", [2013])]
 
 
 async def test_myanmars_units_that_korea_takes_home_from_the_mechanism_are_first_transferred(course: Course) -> None:
@@ -265,11 +289,7 @@ async def test_of_a_first_transfer_by_another_party_the_host_sees_that_and_the_o
     units = await holding(course, given)
     await course.complete(course.proposal(units, purpose="OP", authorisation=given))
     beyond = Course(course.stage, course.acquirer, japan)
-    transfer = await transferred(
-        beyond, units, names=False, authorisation=given, transfer=f"KOR01-{uuid7()}",
-        transferring={"registry": "KOR01", "party": "KOR", "account": "100-1"},
-        acquiring={"registry": "JPN01", "party": "JPN", "account": "100-1"},
-    )  # fmt: skip
+    transfer = await transferred(beyond, units, names=False, authorisation=given, **onward())
     assert await sides(course, transfer) == [
         ("JPN", "Acquisition", None, 98),
         ("KOR", "Transfer", None, 98),
