@@ -37,11 +37,12 @@ class Judged:
 
 
 async def judge(
-    tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime, *, draw: bool = False
+    tx: db.Tx, proposals: Sequence[tuple[str, Proposal]], now: datetime, *, draw: bool = False, passed: bool = False
 ) -> list[Judged]:
     """The verdict on each proposal of (its sender, what it proposes), in order; seven statements at most for all.
 
-    With ``draw`` those that pass draw on their authorisations, each on what those before it have left.
+    With ``draw`` those that pass draw on their authorisations, each on what those before it have left; with ``passed``
+    all do, because they passed before they were lost.
     """
     wanted = [Claim(str(p.transfer), block) for _, p in proposals for block in p.blocks]
     # Claims first: units whose claim is gone when it is looked for have moved when the book is read.
@@ -68,7 +69,7 @@ async def judge(
             lapsed=frozenset(parse_party(party) for party in marked.lapsed),
         )
         findings = checks.check(proposal, facts)
-        reliances = _reliances(proposal, facts) if draw and _begins(findings) else ()
+        reliances = _reliances(proposal, facts) if draw and (passed or _begins(findings)) else ()
         for one in reliances:
             before = known[one.name]
             known[one.name] = replace(before, drawn=before.drawn + one.drawn)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway import db
+from gateway.authorisations import store as authorisations
 from gateway.domain.check_codes import Finding
 from gateway.domain.identifiers import Standing, parse_transfer_id
 from gateway.domain.proposals import parse_proposal
@@ -25,6 +26,7 @@ from gateway.messages.inbox import Inbound
 from gateway.signing import compact
 from gateway.transfers import beginning, statements, store
 from gateway.transfers.evidence import Evidence, Shown
+from gateway.transfers.judge import judge
 from gateway.transfers.statements import NOT_KNOWN, Word
 from gateway.transfers.steps import Taken
 from gateway.transfers.store import Row, Step
@@ -127,6 +129,8 @@ async def _insert(
         progress, kept, named = Progress(State.ATTENTION), tuple(causes), {}
     if not await store.insert(tx, [new], word.event, progress, inbound.at):
         raise _busy()
+    [verdict] = await judge(tx, [(new.source, proposal)], inbound.at, draw=True, passed=True)
+    await authorisations.rely(tx, verdict.reliances)
     if not findings and progress.state is not State.COMPLETED:
         if await beginning.claim(tx, new.source, [proposal], inbound.at):
             raise _busy()

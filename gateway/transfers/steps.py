@@ -88,14 +88,14 @@ class _Completed:
     released_at: str
     account: Account
     credited_at: str
-    #: By the Party that authorised; nothing where this gateway had lost the transfer and took it up again.
+    #: By the Party that authorised; nothing where this gateway has lost the authorisation.
     relied: Mapping[str, Reliance]
 
     @property
     def first(self) -> FirstTransfer | None:
         """How units that had no identifiers are first transferred: as was judged when the transfer was checked.
 
-        Of one that was lost meanwhile the source's word counts.
+        Of one whose authorisation was never told the source's word counts.
         """
         if all(block.itmo is not None for block in self.proposal.blocks):
             return None

@@ -88,6 +88,7 @@ async def ends_completed(course: Course, transfer: str) -> None:
     moved = "SELECT registry, sum(last - first + 1) FROM position WHERE closed_by IS NULL"
     moved += " AND account_type <> 320 GROUP BY registry"
     assert await course.stage.rows(moved) == [("KOR01", 10)]
+    assert await course.stage.rows("SELECT drawn FROM authorisation") == [(10,)]  # once, though it was lost
 
 
 async def test_a_release_takes_up_a_lost_transfer_and_it_completes(course: Course) -> None:
