@@ -34,6 +34,7 @@ from gateway.messages import store as messages
 from gateway.messages.outbox import Draft, Node
 from gateway.signing import compact
 from gateway.transfers import naming, statements, store, viewers
+from gateway.transfers.judge import judge
 from gateway.transfers.statements import Known, Said
 from gateway.transfers.store import Change, Row, Step
 
@@ -123,6 +124,7 @@ async def take(
     carried = {step for t in taken for said in statements.SAID.get(t.after.state, ()) for step in said.carries}
     known = await store.steps(tx, [t.row.id for t in taken], sorted(carried)) if carried else {}
     await viewers.add(tx, [pair for t in taken for pair in _first_transferring(t, known)])
+    await _rely_late(tx, taken, known, now)
     if cause_entry is not None:  # before anything is said: the locks of series come before those of streams
         await _settle_book(tx, taken, known, cause_entry, now)
     sayings = list(_sayings(taken, known))
@@ -136,6 +138,16 @@ async def take(
     moved = [c for c in changes if c.row.id not in begun]
     written = await store.apply(tx, moved, now) if moved else set()
     invariant(len(written) == len(moved), "a row that was locked has changed all the same")
+
+
+async def _rely_late(tx: db.Tx, taken: Sequence[Taken], known: Known, now: datetime) -> None:
+    """Let what is released draw on its authorisation whose checks this gateway has lost, or never came to."""
+    late = [t.row for t in taken if t.event is Event.RELEASED and t.row.state is not State.COMMITTING]
+    relied = await authorisations.relied_on(tx, [row.id for row in late]) if late else {}
+    drawing = [(row.source, read_proposal(known[row.id, "propose"])) for row in late if row.id not in relied]
+    if drawing:
+        judged = await judge(tx, drawing, now, draw=True, passed=True)
+        await authorisations.rely(tx, [reliance for verdict in judged for reliance in verdict.reliances])
 
 
 def _sayings(taken: Sequence[Taken], known: Known) -> Iterable[_Saying]:
