@@ -194,7 +194,7 @@ def read_attributes(value: object, faults: Faults, units: UnitRange) -> Attribut
         name: faults.attempt(read, text(raw[name], name), units) for name, read in _ATTRIBUTE_READERS
     }
     attributes["vintage"] = whole(raw["vintage"], "vintage")
-    if not 0 < attributes["vintage"] <= LAST.year:
+    if attributes["vintage"] > LAST.year:
         faults.add(2013, "a vintage that is no calendar year", units)
     attributes |= {name: text(raw[name], name) for name in _ATTRIBUTE_TEXTS}
     attributes["authorisation"] = read_authorisation(raw["authorisation"])

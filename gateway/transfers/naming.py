@@ -92,7 +92,7 @@ async def clashing(tx: db.Tx, blocks: Sequence[Block]) -> set[int]:
 
 async def _no_first_transfers(tx: db.Tx, released: Mapping[str, tuple[Proposal, Release]]) -> list[str]:
     """The releases that give identifiers though their checks judged the transfer to be no first one."""
-    naming = [transfer for transfer, (_, release) in released.items() if release.names]
+    naming = [t for t, (p, release) in released.items() if release.names and any(b.itmo is None for b in p.blocks)]
     relied = await authorisations.relied_on(tx, naming) if naming else {}
     return [t for t, by in relied.items() if all(reliance.first is None for reliance in by.values())]
 

@@ -115,7 +115,7 @@ async def test_units_named_twice_are_an_overlap_and_not_another_transfers_claim(
     [
         ("quantity", 11, 2009), ("quantity", 0, 2009), ("quantity", -10, 2009), ("quantity", 2**53 - 1, 2009),
         ("blocks.0.attributes.vintage", 2020, 2013), ("blocks.0.attributes.vintage", -5, 2013),
-        ("blocks.0.attributes.vintage", 2**53 - 1, 2013), ("blocks.0.attributes.vintage", 2022, 4010),
+        ("blocks.0.attributes.vintage", 2100, 2013), ("blocks.0.attributes.vintage", 2022, 4010),
         ("blocks.0.attributes.activity", "PoA 1", 4010), ("acquiring.registry", "JPN01", 4002),
         ("transferring.registry", "KOR01", 4001), ("acquiring.account", "200-1", 4015),
     ],
