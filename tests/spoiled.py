@@ -186,7 +186,12 @@ async def _recorded(course: Course, international: International) -> None:
     cancelled = course.action("cancellation", **gone) | {"registry": "KOR01"}
     heard = await course.acquirer.say("action.notice", [cancelled])
     assert [item["state"] for item in heard.items] == ["recorded"]
-    await course.stage.gateway.relay.decisions.record()
+
+    async def said() -> bool:
+        await course.stage.gateway.relay.decisions.record()
+        return await course.stage.count("action_record WHERE state = 'waiting'") == 0
+
+    await course.stage.until(said)  # what is due waits for company, the longer the more is owed
     await international.receipt((await international.told())[-1], "refused", "recorded", "later", code=4010)
     own = {**block(1, 10, "KOR-OWN"), "origin": {"registry": "KOR01", "series": "KOR-OWN"}}
     own["attributes"] = own["attributes"] | {"first_transferring_party": "KOR"}
