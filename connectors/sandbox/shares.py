@@ -7,9 +7,7 @@ its text was not available, public summaries were). Other kinds of registry dedu
 
 from dataclasses import dataclass
 
-#: Day on which the lists below were in force.
-AS_OF = "2024-12-31"
-#: Least developed countries: list of the UN Committee for Development Policy, 44 countries.
+#: Least developed countries: list of the UN Committee for Development Policy as of December 2024, 44 countries.
 _LEAST_DEVELOPED = (
     "AFG AGO BDI BEN BFA BGD CAF COD COM DJI ERI ETH GIN GMB GNB HTI KHM KIR LAO LBR LSO MDG MLI MMR MOZ MRT "
     "MWI NER NPL RWA SDN SEN SLB SLE SOM SSD TCD TGO TLS TUV TZA UGA YEM ZMB"

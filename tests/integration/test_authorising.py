@@ -26,6 +26,8 @@ from tests.played import Course, block, join
 from tests.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+#: Transactions that wait for another that has locked a row; on the server of these tests there are no others.
+LOCKED = "pg_locks WHERE NOT granted AND locktype = 'transactionid'"
 
 OPERATOR = ROLES[Role.OPERATOR]
 BURMESE = Caller("burmese-operator", True, Sight("MMR01", "MMR"), OPERATOR)
@@ -353,7 +355,7 @@ async def test_who_waited_for_an_authorisation_judges_by_what_was_told_meanwhile
     first = asyncio.create_task(stage.run(telling))
     await begun.wait()
     waiting = asyncio.create_task(stage.run(lambda tx: store.known(tx, [name], alone=True)))
-    await asyncio.sleep(0.3)
+    await stage.until(lambda: stage.count(LOCKED))
     assert not waiting.done()
     let_on.set()
     await first
@@ -383,7 +385,7 @@ async def test_of_two_proposals_decided_on_at_once_the_second_has_what_the_first
     first = asyncio.create_task(stage.run(lambda tx: judging(tx, 0, waits=True)))
     await begun.wait()
     second = asyncio.create_task(stage.run(lambda tx: judging(tx, 1, waits=False)))
-    await asyncio.sleep(0.3)
+    await stage.until(lambda: stage.count(LOCKED))
     assert not second.done()
     let_on.set()
     assert (await first, await second) == ([], [5107])
