@@ -11,8 +11,8 @@ deadlock or serialisation failure is repeated a bounded number of times before i
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Generic, NewType, TypeVar
 
@@ -34,6 +34,8 @@ ReadTx = NewType("ReadTx", AsyncConnection)
 POOL_SIZE = 20
 #: How long work waits for one of them before its caller is asked to come again: well within a sender's patience.
 POOL_WAIT_SECONDS = 10.0
+#: How long a process that ends waits for what still uses a connection: no statement of ours takes longer.
+CLOSE_SECONDS = 10.0
 #: After how long PostgreSQL ends a transaction that does nothing: far longer than anything between two statements
 #: takes, well below the relay's lease, so that a process that was stopped holds up nobody and writes nothing late.
 IDLE_MS = 15_000
@@ -84,6 +86,9 @@ class Database:
             pool_pre_ping=False,
             isolation_level="READ COMMITTED",
         )
+        self._in_use = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[ReadTx]:
@@ -132,29 +137,47 @@ class Database:
         writes that it sleeps, looks once more whether anything is due, and only then waits: what is committed
         before it looks it finds, and whoever commits later finds that it sleeps.
         """
-        with suppress(DBAPIError):  # a bell that is not heard costs one nap, never work
+        with suppress(GatewayError):  # a bell that is not heard costs one nap, never work
             await self._notify()
 
     async def _notify(self) -> None:
-        async with self._engine.connect() as connection:
+        async with self._connected() as connection:
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
             crash.passing("ring.before-commit")
             await alone.execute(text(_RING))
             crash.passing("ring.after-commit")
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once nothing uses one any more.
+
+        One that is given back to a pool that was closed meanwhile would stay open until it is collected as garbage.
+        What does not end in ``CLOSE_SECONDS`` is given up.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._unused.wait(), CLOSE_SECONDS)
         await self._engine.dispose()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._engine.connect() as connection:
-                yield connection
+            with self._counted():
+                async with self._engine.connect() as connection:
+                    yield connection
         except PoolTimeoutError as error:
             raise GatewayError(Kind.UNAVAILABLE, "all connections to the database are in use", code=9003) from error
         except DBAPIError as error:
             raise _translated(error) from error
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_use += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._in_use -= 1
+            if not self._in_use:
+                self._unused.set()
 
 
 async def execute(tx: Tx, statement: str, parameters: Parameters | None = None) -> CursorResult[Any]:

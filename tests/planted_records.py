@@ -110,7 +110,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "a record changed after it was said": (
         ["UPDATE action_record SET item = item || ' ' WHERE state = 'sent'"],
-        {"record messages"}, "it says 3 records that are not kept of it",
+        {"record messages"}, "records that are not kept of it",
     ),
     "a record that nobody sends": (
         ["DELETE FROM owed WHERE peer = 'INT01'"],

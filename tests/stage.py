@@ -9,7 +9,7 @@ import json
 import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,6 +39,8 @@ from tests.bearer import Bearer, registered
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 60.0
+#: PostgreSQL itself waits five seconds each time for the sessions of a database to end.
+COPY_TRIES = 5
 
 T = TypeVar("T")
 
@@ -170,7 +172,14 @@ class Stage:
         await self._copy(f"{self.database_name}_backup", self.database_name)
 
     async def _copy(self, source: str, target: str) -> None:
-        await self.gateway.database.close()
+        """The copy of a database to which nobody may be connected: what comes in just then is let through first."""
+        for _ in range(COPY_TRIES):
+            await self.gateway.database.close()
+            with suppress(psycopg.errors.ObjectInUse):
+                return self._copied(source, target)
+        raise AssertionError(f"{source} is in use all the time")
+
+    def _copied(self, source: str, target: str) -> None:
         names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
         with psycopg.connect(self.server.dsn(), autocommit=True) as server:
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {target} WITH (FORCE)").format(**names))

@@ -37,6 +37,28 @@ async def test_work_that_finds_every_connection_in_use_is_told_to_come_again(sta
     await full.close()
 
 
+async def test_closing_waits_for_what_is_under_way_and_leaves_no_session(stage: Stage) -> None:
+    database = db.Database(f"{stage.gateway.database.url}&application_name=closing")
+    leave, inside = asyncio.Event(), asyncio.Event()
+
+    async def stays(tx: db.Tx) -> None:
+        await db.one(tx, "SELECT 1")
+        inside.set()
+        await leave.wait()
+
+    working = asyncio.create_task(database.run(stays, "wait"))
+    await inside.wait()
+    closing = asyncio.create_task(database.close())
+    asyncio.get_running_loop().call_soon(leave.set)
+    await asyncio.gather(working, closing)
+    sessions = "pg_stat_activity WHERE application_name = 'closing'"
+    await stage.until(lambda: none(stage, sessions))
+
+
+async def none(stage: Stage, what: str) -> bool:
+    return await stage.count(what) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "idle"),
     [("-c%20work_mem%3D8MB", "15s"), ("-c%20idle_in_transaction_session_timeout%3D7s", "7s")],
