@@ -23,6 +23,7 @@ from psycopg import sql
 from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.access.tokens import Authority
+from gateway.audit.transparency import Transparency
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
@@ -30,6 +31,7 @@ from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
@@ -134,6 +136,7 @@ class Stage:
     server: embedded.Server
     database_name: str
     gateway: Gateway
+    transparency: Transparency
     clock: Clock
     link_url: str
     operator_url: str
@@ -329,13 +332,19 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         clock = Clock()
         tokens = SoftwareKey.generate()
         tokens.save(folder / "tokens.pem")
+        LogKey.generate().save(folder / "log.pem")
         settings = Settings(
             database_url=server.dsn(name, "gateway_app"),
             key_file=folder / "gateway.pem",
             token_key_file=folder / "tokens.pem",
+            log_key_file=folder / "log.pem",
             private_peers=LOOPBACK,
         )
         gateway = wiring.build(settings, clock=clock)
+        transparency = wiring.transparent(settings, gateway)
+        vkeys = [verifier.vkey for verifier in transparency.own.key.verifiers(transparency.own.origin)]
+        (folder / "GWY01.vkeys").write_text("\n".join(vkeys))
+        await transparency.start()
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
         endpoint = wiring.token_endpoint(settings, gateway)
@@ -344,13 +353,13 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         facing_operators = operator.app(
             gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
         )
-        edges = (link.app(gateway.database, gateway.inbox, gateway.node), facing_operators)
+        edges = (link.app(gateway.database, gateway.inbox, gateway.node, transparency), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
         urls = [web_server.url(sock) for sock in sockets]
-        stage = Stage(folder, server, name, gateway, clock, urls[0], urls[1], http, stack, cast)
+        stage = Stage(folder, server, name, gateway, transparency, clock, urls[0], urls[1], http, stack, cast)
         stage.api = await stage.calling(ROOT)
         yield stage
 

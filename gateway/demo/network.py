@@ -20,11 +20,12 @@ from typing import NoReturn
 import httpx
 
 from gateway import embedded, migrations
-from gateway.demo import KEY, TOKEN_KEY, linking, people, processes
+from gateway.demo import KEY, LOG_KEY, TOKEN_KEY, linking, people, processes
 from gateway.demo.members import GATEWAY, Member
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from gateway.web.client import Tokens
 
 #: In a kept folder, the name of the story it holds; and that of the one it holds where there is no such file.
@@ -170,6 +171,8 @@ def _prepare(folder: Path, server: embedded.Server) -> Own:
     for file in (folder / KEY, folder / TOKEN_KEY):
         if not file.exists():
             SoftwareKey.generate(demo=True).save(file)
+    if not (folder / LOG_KEY).exists():
+        LogKey.generate(demo=True).save(folder / LOG_KEY)
     key = SoftwareKey.load(folder / KEY)
     linking.jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
     return Own(GATEWAY, key.public_jwk())

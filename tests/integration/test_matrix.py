@@ -191,6 +191,8 @@ TABLE = {
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
+    *("keys log new", "keys log list", "keys log add", "keys log retire"),
+    *("witnesses add", "witnesses remove", "witnesses watch", "witnesses list"),
 }
 CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
 
