@@ -23,13 +23,16 @@ from psycopg import sql
 from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.access.tokens import Authority
+from gateway.audit import cosigning, witness
 from gateway.audit.transparency import Transparency
+from gateway.audit.witness_store import Watched, Witness
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.links.store import Link
 from gateway.settings import Settings
+from gateway.signing import notes
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.log_keys import LogKey
 from gateway.transfers import view as view
@@ -198,26 +201,46 @@ class Stage:
         answer: str = "reply",
         activate: bool = True,
         sections: Sequence[str] = (),
+        follows: bool = False,
     ) -> Registry:
-        """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties."""
-        registry = await self._start(code, kind, party, answer, sections)
+        """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties.
+
+        One that ``follows`` looks whether the gateway's log keeps its promises, cosigns it, and has its own cosigned.
+        """
+        registry = await self._start(code, kind, party, answer, sections, follows)
         keys = (await self.http.get(f"{registry.url}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
         made = Link(code, kind, registry.url, "requested", 24, tuple(books))
         await self.run(lambda tx: deciding.establish(tx, self.gateway.node, made, books, keys["keys"]))
+        if follows:
+            await self._witness(registry, kind)
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry
         return registry
 
-    async def _start(self, code: str, kind: str, party: str, answer: str, sections: Sequence[str]) -> Registry:
+    async def _witness(self, registry: Registry, kind: str) -> None:
+        """Let each cosign the other's log, where it has one."""
+        [key] = notes.read_keys((await self.http.get(f"{registry.url}/witness/keys")).text)
+        now, witness_of = self.clock(), Witness(key.name, key.vkey, registry.code)
+        await self.run(lambda tx: cosigning.add(tx, witness_of, now))
+        if kind == "mechanism":
+            shown = (await self.http.get(f"{registry.url}/log/keys")).json()
+            log = Watched(shown["origin"], registry.code, tuple(one["vkey"] for one in shown["keys"]))
+            await self.run(lambda tx: witness.watch(tx, log, now))
+
+    async def _start(
+        self, code: str, kind: str, party: str, answer: str, sections: Sequence[str], follows: bool
+    ) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)
         arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer]
         arguments += ["--key", str(self.folder / f"{code}.pem"), "--gateway-url", self.link_url]
         arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
         arguments += ["--party", party] if party else []
+        arguments += ["--gateway-log-keys", str(self.folder / "GWY01.vkeys")] if follows else []
+        arguments += ["--witness"] if follows and kind == "mechanism" else []
         arguments += [argument for one in sections for argument in ("--section", one)]
         for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01", "SRV01"):
             if other != code:
