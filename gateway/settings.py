@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
+from gateway.audit import own_keys
 from gateway.domain.addresses import Reach, is_loopback
 from gateway.domain.levies import Rounding
 from gateway.errors import GatewayError, Kind
@@ -91,12 +92,12 @@ class Settings(BaseModel):
     @property
     def log_name(self) -> str:
         """The origin of the log, which is the name of its keys."""
-        return self.log_origin or f"{self.code.lower()}.article6-gateway.invalid/log"
+        return self.log_origin or own_keys.origin_of(self.code)
 
     @property
     def witness_name(self) -> str:
         """The name under which other logs are cosigned."""
-        return f"{self.log_name.removesuffix('/log')}/witness"
+        return own_keys.witness_of(self.log_name)
 
     @property
     def issuer_name(self) -> str:

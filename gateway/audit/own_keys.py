@@ -20,6 +20,16 @@ from gateway.signing.log_keys import LogKey
 MAX_KEYS = 4
 
 
+def origin_of(code: str) -> str:
+    """What the log of a gateway is called that was given no name of its own; nothing is reached under it."""
+    return f"{code.lower()}.article6-gateway.invalid/log"
+
+
+def witness_of(origin: str) -> str:
+    """The name of a log's keeper as a witness."""
+    return f"{origin.removesuffix('/log')}/witness"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Under which names and with which keys this gateway keeps its log and witnesses those of others."""
