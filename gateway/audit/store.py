@@ -246,6 +246,17 @@ async def entries(tx: db.Tx | db.ReadTx, first: int, number: int) -> list[bytes]
     return [bytes(row.leaf) for row in found]
 
 
+async def leaf_hashes(tx: db.Tx | db.ReadTx, first: int, number: int) -> list[bytes]:
+    """The hashes of the leaves from index ``first`` on, ``number`` of them or as many as follow without a gap."""
+    found = await db.rows(
+        tx,
+        "SELECT l.leaf_index, e.leaf_hash FROM log_leaf l JOIN log_entry e ON e.id = l.entry_id"
+        " WHERE l.leaf_index >= :first AND l.leaf_index < :end ORDER BY l.leaf_index",
+        {"first": first, "end": first + number},
+    )
+    return [bytes(row.leaf_hash) for nr, row in enumerate(found) if row.leaf_index == first + nr]
+
+
 async def keys(tx: db.Tx | db.ReadTx) -> list[LogKeys]:
     """Every key of the log, the first first."""
     found = await db.rows(tx, "SELECT id, vkeys, not_before, retired_at FROM log_key ORDER BY registered_by")
