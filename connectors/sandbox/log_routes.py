@@ -80,5 +80,6 @@ def _witness(routes: APIRouter, registry: Registry) -> None:
             return PlainTextResponse(await witnessing.add(registry, bytes(body)))
         except NotCosigned as why:
             if why.size is not None:
-                return Response(f"{why.size}\n".encode(), why.status, media_type="text/x.tlog.size")
+                # As a header: a media type of text would get a charset, which the specification does not have.
+                return Response(f"{why.size}\n", why.status, {"content-type": "text/x.tlog.size"})
             return PlainTextResponse(f"{why.detail}\n", why.status)
