@@ -67,6 +67,15 @@ def _witness(routes: APIRouter, registry: Registry) -> None:
             return Cut()
         return PlainTextResponse(f"{registry.logs.witness.verifier(notes.COSIGNATURE).vkey}\n")
 
+    @routes.get("/witness/{digest}/checkpoint")
+    async def known(digest: str) -> Response:
+        if registry.faults.down:
+            return Cut()
+        note = await registry.database.run("admin.look", lambda tx: witnessing.known(tx, digest))
+        if note is None:
+            raise HTTPException(404, "nothing of such a log was cosigned here")
+        return PlainTextResponse(note)
+
     @routes.post("/witness/add-checkpoint")
     async def add(request: Request) -> Response:
         body = bytearray()

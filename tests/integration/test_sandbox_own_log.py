@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ async def test_each_checkpoint_is_cosigned_with_a_proof_from_the_last_one(
             assert playedlog.read(note, vkey) == (size, playedlog.root(all_leaves[:size]))
             assert proof == (playedlog.proof(all_leaves[:size], old) if old else [])
         sizes = [(old, size) for old, size, _, _ in witness.seen]
-        assert sizes[0][0] == 0 and all(b[0] == a[1] for a, b in zip(sizes, sizes[1:], strict=False))
+        assert sizes[0][0] == 0 and all(b[0] == a[1] for a, b in pairwise(sizes))
 
 
 async def test_who_is_told_another_size_proves_from_that_one(server: Any, gateway: Logging, tmp_path: Path) -> None:
