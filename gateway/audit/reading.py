@@ -20,12 +20,12 @@ from gateway.signing.notes import Verifier
 #: Before each entry of a bundle stands its length in so many bytes (C2SP tlog-tiles): no bundle and no tile is longer.
 _LENGTH_BYTES = 2
 _MAX_BUNDLE = merkle.TILE_WIDTH * (_LENGTH_BYTES + 0xFFFF)
-_MAX_TILE = merkle.TILE_WIDTH * merkle.HASH_BYTES
+MAX_TILE = merkle.TILE_WIDTH * merkle.HASH_BYTES
 #: Keys of decades: the longest, of ML-DSA-44, takes 2 KB.
 _MAX_KEYS = 1024 * 1024
 #: Checkpoints asked for at once or kept in one file, and the bytes that these can have.
 PAGE = 200
-_MAX_PAGE = PAGE * notes.MAX_NOTE
+MAX_PAGE = PAGE * notes.MAX_NOTE
 
 
 class Read(Protocol):
@@ -81,9 +81,9 @@ class Files:
 
     async def tile(self, level: int, nr: int, width: int) -> bytes | None:
         """The first hashes of a tile; of the whole one where the partial one has gone (as C2SP lets it)."""
-        found = await self._read(tile_path(level, nr, width), _MAX_TILE)
+        found = await self._read(tile_path(level, nr, width), MAX_TILE)
         if found is None and width < merkle.TILE_WIDTH:
-            found = await self._read(tile_path(level, nr, merkle.TILE_WIDTH), _MAX_TILE)
+            found = await self._read(tile_path(level, nr, merkle.TILE_WIDTH), MAX_TILE)
             return found and found[: width * merkle.HASH_BYTES]
         return found
 
@@ -100,19 +100,19 @@ class Files:
         last, page = -1, await self._asked(-1)
         if page is not None:
             while page:
-                for last, note in _listed(page):
+                for last, note in parsed(page):
                     yield last, note
                 page = await self._asked(last)
             return
         for nr in count():
-            page = await self._read(list_path(nr), _MAX_PAGE)
+            page = await self._read(list_path(nr), MAX_PAGE)
             if not page:
                 return
-            for listed in _listed(page):
+            for listed in parsed(page):
                 yield listed
 
     async def _asked(self, above: int) -> bytes | None:
-        return await self._read(f"checkpoints?from={above + 1}&limit={PAGE}", _MAX_PAGE) if self._query else None
+        return await self._read(f"checkpoints?from={above + 1}&limit={PAGE}", MAX_PAGE) if self._query else None
 
     async def narrower(self, path: Callable[[int], str], width: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """What is kept of a tile or bundle beside its first ``width``, as it was when it had less: width and bytes."""
@@ -159,8 +159,9 @@ def listed(size: int, note: str) -> bytes:
     return json.dumps({"size": size, "note": note}, separators=(",", ":")).encode() + b"\n"
 
 
-def _listed(page: bytes) -> Iterator[tuple[int, str]]:
-    if len(page) > _MAX_PAGE:
+def parsed(page: bytes) -> Iterator[tuple[int, str]]:
+    """The sizes and notes of a list of checkpoints; raises MALFORMED."""
+    if len(page) > MAX_PAGE:
         raise _none("a list of checkpoints is too long")
     for line in page.splitlines():
         said = _json(line)

@@ -37,6 +37,7 @@ _COMMANDS = {
     "approvals": "approvals:app",
     "halt": "halt:halt",
     "doctor": "doctor:doctor",
+    "log": "log:app",
     "checks": "checks:checks",
     "nomenclature": "nomenclature:nomenclature",
 }

@@ -190,6 +190,7 @@ TABLE = {
 #: Commands that ask no API: what they work on is this machine's.
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
+    *("log verify", "log export", "log key"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
 }
 CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
