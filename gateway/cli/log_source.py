@@ -1,8 +1,8 @@
 """Where a log is verified from: a web server, a folder, or this gateway's own database.
 
-From a server only what is asked for is read, and no more of it than there can be; redirects are not followed. What is
-not there is an answer, a server that gives none is asked again a few times. Fails with UNAVAILABLE, and with MALFORMED
-for an address that is none.
+From a server only what is asked for is read, and no more of it than there can be. A redirect is not followed: like a
+page for people, it means that nothing is there. A server that gives no answer is asked again a few times. Fails with
+UNAVAILABLE, and with MALFORMED for an address that is none.
 """
 
 import asyncio
@@ -20,9 +20,7 @@ from gateway.errors import GatewayError, Kind
 TIMEOUT_SECONDS = 30.0
 #: How often an answer is asked for, with a pause before each time but the first.
 TRIES, PAUSE_SECONDS = 4, 0.5
-#: A server that says so has not got it; 410 is what a log that is pruned says.
-_NOT_THERE = {404, 410}
-_COME_AGAIN = {429, 500, 502, 503, 504}
+_COME_AGAIN = {408, 429}
 
 
 def is_address(where: str) -> bool:
@@ -60,15 +58,19 @@ class _Server:
             try:
                 async with self._client.stream("GET", f"{self._base}/{path}") as answer:
                     if answer.status_code == 200:
-                        return await _body(answer, most)
-                    if answer.status_code in _NOT_THERE:
+                        return None if _for_people(answer) else await _body(answer, most)
+                    if 300 <= answer.status_code < 500 and answer.status_code not in _COME_AGAIN:
                         return None
                     why = f"status {answer.status_code}"
-                    if answer.status_code not in _COME_AGAIN:
-                        break
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 why = f"{type(error).__name__}: {error}"
         raise GatewayError(Kind.UNAVAILABLE, f"{self._base}/{path}: {why}")
+
+
+def _for_people(answer: httpx.Response) -> bool:
+    """A listing of a folder, say."""
+    kind: str = answer.headers.get("content-type", "")
+    return kind.startswith("text/html")
 
 
 async def _body(answer: httpx.Response, most: int) -> bytes:
