@@ -224,10 +224,10 @@ class _Walk:
                 async for size, note in listed:
                     if size <= last:
                         raise Wrong("checkpoints", f"size {size} is listed after size {last}")
+                    last, found = size, self._earlier_one(size, note)
                     if size > self._head.size:
-                        return
-                    last = size
-                    if (found := self._earlier_one(size, note)) is not None:
+                        return  # the log has grown meanwhile
+                    if found is not None:
                         yield found
         except GatewayError as error:
             if error.kind is not Kind.MALFORMED:
