@@ -6,6 +6,7 @@ it can be verified, spoiled, and shown to programs of others.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -71,6 +72,12 @@ class MadeLog:
     def _published(self, head: Checkpoint, at: datetime) -> Published:
         lines = tuple(signer.sign(head.text, at) for signer in self._signers)
         return Published(head.size, Note(head.text, lines).whole, at)
+
+    def first(self, number: int) -> "MadeLog":
+        """The same log when it had published so many checkpoints."""
+        earlier = copy(self)
+        earlier.rows = self.rows[:number]
+        return earlier
 
     @property
     def vkeys(self) -> list[str]:

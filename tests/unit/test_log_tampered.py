@@ -22,8 +22,9 @@ SMALL, LARGE = [100, 300, 600], [70, 256, 65_600, 66_000]
 
 def made(folder: Path, sizes: list[int]) -> Path:
     """A folder that was exported to after each checkpoint."""
+    log = MadeLog(sizes)
     for number in range(1, len(sizes) + 1):
-        asyncio.run(exporting.export(MadeLog(sizes[:number]), folder))
+        asyncio.run(exporting.export(log.first(number), folder))
     return folder
 
 

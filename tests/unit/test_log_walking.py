@@ -146,7 +146,7 @@ async def test_a_log_that_is_wrong_everywhere_is_not_looked_at_to_the_end(tmp_pa
         (b"[" * 100_000, "checkpoints: not JSON"),
         (b"[]\n", "checkpoints: a line of a list of checkpoints has no size and note"),
         (b'{"size": true, "note": ""}\n', "checkpoints: a line of a list of checkpoints has no size and note"),
-        (b'{"size": 1, "note": "a\\u0001\\n\\nb\\n"}\n', "checkpoint of size 1: a signed note has no control characters"),
+        (b'{"size": 1, "note": "a\\n\\nb\\n"}\n', "checkpoint of size 1: not a signature line"),
         (b'{"size": 1, "note": "\\ud800"}\n', "checkpoint of size 1: is not UTF-8"),
         (b'{"size": -1, "note": ""}\n', "checkpoints: size -1 is listed after size -1"),
     ],
