@@ -15,7 +15,7 @@ Answer = tuple[int, dict[str, str], bytes]
 @contextmanager
 def served(folder: Path, instead: Callable[[str], Answer | None] = lambda path: None) -> Iterator[str]:
     """The address of the folder; every path that is asked for goes through ``instead`` first."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder), instead=instead)) as server:
+    with _Server(("127.0.0.1", 0), partial(_Handler, directory=str(folder), instead=instead)) as server:
         running = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         running.start()
         try:
@@ -23,6 +23,11 @@ def served(folder: Path, instead: Callable[[str], Answer | None] = lambda path: 
         finally:
             server.shutdown()
             running.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *about: Any) -> None:
+        """Whoever asked has gone before the answer ended."""
 
 
 class _Handler(SimpleHTTPRequestHandler):

@@ -39,14 +39,24 @@ def in_folder(where: str) -> reading.Files:
 @asynccontextmanager
 async def on_server(where: str) -> AsyncIterator[reading.Files]:
     """The log below an address, such as https://gateway.example/log."""
-    parts = urlsplit(where)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    if not _is_of_a_log(where):
         raise GatewayError(Kind.MALFORMED, f"{where} is not the address of a log: http(s)://HOST/PATH")
     async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False) as client:
         yield reading.Files(_Server(client, where.rstrip("/")), query=True)
 
 
+def _is_of_a_log(where: str) -> bool:
+    try:
+        parts = urlsplit(where)
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0)
+    except ValueError:  # brackets, or a port that is no number
+        return False
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 class _Server:
+    """Reads below ``base``, over the connections of ``client``."""
+
     def __init__(self, client: httpx.AsyncClient, base: str) -> None:
         self._client, self._base = client, base
 

@@ -228,4 +228,4 @@ async def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         return most
 
     await peak(300)  # what is loaded once
-    assert await peak(100_000) < 1.5 * await peak(20_000)
+    assert await peak(60_000) < 1.5 * await peak(15_000)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gateway.audit import exporting, reading, walking
 from gateway.audit.folder import Folder
@@ -144,3 +146,19 @@ def test_where_entry_tile_and_the_tile_above_are_all_another_the_log_is_not_vali
     ):
         verdict = verified(small)
     assert {"tile/entries/001", "tile/1/000.p/2", "checkpoint"} <= {fault.place for fault in verdict.faults}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_is_served_instead_of_a_file_ends_in_a_verdict(small: Path, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(["checkpoint", "checkpoints/001", *files(small, "tile")]))
+    kept = (small / path).read_bytes()
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(kept))] * 2)))
+    served = data.draw(st.sampled_from([kept[:start], b""])) + data.draw(st.binary(max_size=40)) + kept[end:]
+
+    async def read(asked: str, most: int) -> bytes | None:
+        return served[: most + 1] if asked == path else await Folder(small).read(asked, most)
+
+    verdict = asyncio.run(walking.verify(reading.Files(read, widths=Folder(small).widths), MadeLog([]).verifiers))
+    assert verdict.valid == (served == kept) or path == "checkpoints/001", verdict.faults
+    assert all(fault.place.startswith("checkpoint" if path[0] == "c" else path) for fault in verdict.faults)
