@@ -66,6 +66,23 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
             return Unknown(f"{type(error).__name__}: {error}"[:300])
 
+    async def exchange(self, method: str, url: str, body: bytes | None = None) -> httpx.Response | Unknown:
+        """Exchange what is no message of the protocol: the whole response, its content read, or why there is none."""
+        try:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                self._http.stream(method, url, content=body) as response,
+            ):
+                content = await _read(response)
+        except TimeoutError:
+            return Unknown(f"time-out: the exchange was not over after {self._timeout_seconds:g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+            return Unknown(f"{type(error).__name__}: {error}"[:300])
+        if content is None:
+            return Unknown("the answer is larger than any that is read")
+        kind = {"content-type": response.headers.get("content-type", "")}
+        return httpx.Response(response.status_code, headers=kind, content=content)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()

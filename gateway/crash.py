@@ -26,6 +26,7 @@ SERVING = (
     *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
     *("start", "request", "end", "ring"),
     *("token-key", "token", "access"),
+    *("log-keys", "witness"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
 WORKING = (
@@ -33,12 +34,14 @@ WORKING = (
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
+    *("integrate", "publish", "cosign"),
 )
 #: What single commands commit, and ``gateway serve`` when it is asked over HTTP.
 COMMANDS = (
     *("links.register", "halt", "migrate"),
     *_named("approvals", "request approve decline"),
     *_named("keys", "announce retire revoke"),
+    *_named("log", "add-key retire-key add-witness remove-witness watch"),
 )
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(

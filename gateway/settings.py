@@ -12,15 +12,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import crash
+from gateway.audit import own_keys
 from gateway.domain.addresses import Reach, is_loopback
 from gateway.domain.levies import Rounding
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 
 PREFIX = "GATEWAY_"
 #: How alike (0 to 1) an unknown variable and a setting are when the one is taken for the other, misspelt.
@@ -54,6 +57,14 @@ class Settings(BaseModel):
     token_key_file: Path | None = None
     #: The same as text.
     token_key: str | None = Field(default=None, repr=False)
+    #: The keys of the log (as ``key_file``; made by ``gateway keys log new``); ``serve`` and ``worker`` need them.
+    log_key_file: Path | None = None
+    #: The same as text.
+    log_key: str | None = Field(default=None, repr=False)
+    #: What the log is called, for ever: an address without scheme, by C2SP. Default: from the code.
+    log_origin: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9./-]{0,199}$")
+    #: How many witnesses must have signed a checkpoint for it to count as witnessed.
+    witness_quorum: int = Field(default=1, ge=1, le=16)
     #: Who gives the tokens, as they name it: an https address without query, or a URN. Default: from the code.
     issuer: str | None = Field(default=None, pattern=r"^(https://[^\s?#]*[^\s?#/]|urn:[a-z0-9-]+:\S+)$")
     #: The keys are a demo's, and so is all else: served on this machine only.
@@ -77,6 +88,16 @@ class Settings(BaseModel):
     def _private(cls, value: str) -> str:
         Reach.of(value)
         return value
+
+    @property
+    def log_name(self) -> str:
+        """The origin of the log, which is the name of its keys."""
+        return self.log_origin or own_keys.origin_of(self.code)
+
+    @property
+    def witness_name(self) -> str:
+        """The name under which other logs are cosigned."""
+        return own_keys.witness_of(self.log_name)
 
     @property
     def issuer_name(self) -> str:
@@ -142,6 +163,17 @@ def token_signer(settings: Settings) -> SoftwareKey:
     return key
 
 
+def log_signer(settings: Settings) -> LogKey:
+    """The keys that checkpoints are signed with; raises MALFORMED when there are none."""
+    if settings.log_key is not None:
+        with named("log_key"):
+            return _serious(LogKey.from_environment(settings.log_key), settings)
+    with named("log_key_file"):
+        if settings.log_key_file is not None:
+            return _serious(LogKey.load(settings.log_key_file), settings)
+        raise GatewayError(Kind.MALFORMED, "keys are needed to sign the log with; 'gateway keys log new' makes them")
+
+
 def _key(settings: Settings, text: str | None, file: Path | None, setting: str, signed: str) -> SoftwareKey:
     """The key that is given as text or as a file, never one that was made because there was none."""
     if text is not None:
@@ -154,7 +186,10 @@ def _key(settings: Settings, text: str | None, file: Path | None, setting: str, 
         raise GatewayError(Kind.MALFORMED, detail)
 
 
-def _serious(key: SoftwareKey, settings: Settings) -> SoftwareKey:
+AnyKey = TypeVar("AnyKey", SoftwareKey, LogKey)
+
+
+def _serious(key: AnyKey, settings: Settings) -> AnyKey:
     """The key; raises UNTRUSTED for a demo's outside of it."""
     if key.demo and not settings.demo:
         raise GatewayError(Kind.UNTRUSTED, "a demo's key signs for synthetic units only; 'gateway keys new' makes one")

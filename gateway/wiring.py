@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import connectors
+from connectors.c2sp import Other
 from connectors.http import Client
 from gateway import db
 from gateway.access import commands as people
@@ -18,7 +19,16 @@ from gateway.access import store as access
 from gateway.access.callers import Registered
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
+from gateway.alarms import store as alarms
+from gateway.alarms.store import Alarm
 from gateway.approvals.commands import Executor, Executors, Parameters
+from gateway.audit import transparency
+from gateway.audit.cosigning import Cosigning, Reply
+from gateway.audit.own_keys import Identity
+from gateway.audit.proofs import Tiles
+from gateway.audit.sequencing import Sequencer
+from gateway.audit.transparency import Transparency
+from gateway.audit.witness_store import Watched
 from gateway.authorisations import commands as authorisations
 from gateway.authorisations import notices
 from gateway.domain import moments
@@ -32,11 +42,11 @@ from gateway.keys import commands as keys
 from gateway.links import changing, key_store, rotation
 from gateway.links import commands as links
 from gateway.links import store as linked
-from gateway.links.lifecycle import Step
+from gateway.links.lifecycle import State, Step
 from gateway.links.pace import Pace
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
-from gateway.settings import Settings, named, signer, token_signer
+from gateway.settings import Settings, log_signer, named, signer, token_signer
 from gateway.signing.trust import Revocation
 from gateway.transfers import commands, interventions, leases, queries, view
 from gateway.transfers.relay import Relay
@@ -219,6 +229,11 @@ class Registries:
             self._known[address] = make(code, row.url, self._client)
         return self._known[address]
 
+    @property
+    def other(self) -> Other:
+        """Other logs and witnesses."""
+        return Other(self._client)
+
     async def close(self) -> None:
         """Close every connection."""
         for registry in self._known.values():
@@ -254,3 +269,33 @@ def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:
     """What gives tokens in this process; raises MALFORMED when there is no key to sign them with."""
     authority = Authority(settings.issuer_name, token_signer(settings))
     return Endpoint(gateway.database, gateway.node, authority)
+
+
+def identity(settings: Settings) -> Identity:
+    """Under which names and with which keys the log is kept; raises MALFORMED when there are no keys."""
+    return Identity(settings.log_name, settings.witness_name, log_signer(settings))
+
+
+def transparent(settings: Settings, gateway: Gateway) -> Transparency:
+    """What a process does for the log; raises MALFORMED when there are no keys to sign it with."""
+    own, other, clock = identity(settings), gateway.registries.other, gateway.node.clock
+
+    async def post(url: str, body: bytes) -> Reply:
+        return Reply(*await other.post(url, body))
+
+    def tiles_of(log: Watched, size: int) -> Tiles:
+        return other.tiles(log.at, lambda level, nr: transparency.written(level, nr, size))
+
+    async def told(tx: db.Tx, link: str, entry_id: int, detail: str) -> None:
+        await _distrust(tx, link, entry_id, detail, clock())
+
+    sequencer = Sequencer(gateway.database, own.origin, own.key, clock)
+    return Transparency(gateway.database, own, clock, sequencer, Cosigning(gateway.database, post), tiles_of, told)
+
+
+async def _distrust(tx: db.Tx, link: str, entry_id: int, detail: str, now: datetime) -> None:
+    """Begin nothing more with a registry whose log has two histories, until two persons say otherwise."""
+    await linked.lock(tx, link)
+    if await linked.state(tx, link) == State.ACTIVE:
+        await linked.move(tx, link, [State.ACTIVE], State.SUSPENDED, entry_id)
+    await alarms.sound(tx, [Alarm(link, "log", 3002, detail, entry_id)], now)

@@ -1,6 +1,6 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
-from tests import planted_authorisations, planted_keys, planted_records
+from tests import planted_authorisations, planted_keys, planted_records, planted_tree
 
 LIVE = "closed_by IS NULL"
 
@@ -305,7 +305,7 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     ),
     "a receipt that promises another entry": (
         ["UPDATE log_entry SET leaf_hash = sha256(leaf_hash) WHERE kind = 'link.activate'"],
-        {"log", "receipts"}, "the entry it promises is not that of the message it answers",
+        {"log", "receipts", "tree"}, "the entry it promises is not that of the message it answers",
     ),
     "a verdict forgotten": (
         ["UPDATE replay_key SET answer = NULL WHERE sender = 'KOR01'"],
@@ -383,4 +383,5 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     **planted_keys.FAULTS,
     **planted_records.FAULTS,
     **planted_authorisations.FAULTS,
+    **planted_tree.FAULTS,
 }  # fmt: skip

@@ -93,6 +93,7 @@ async def made(server: embedded.Server, folder: Path) -> Original:
         transfers = await _played(course)
         await _recorded(course, international)
         await _surroundings(stage)
+        await stage.transparency.turn()
         own = Own.of(stage.gateway.node)
     return Original(server, stage.database_name, own, transfers)
 

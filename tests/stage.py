@@ -23,13 +23,18 @@ from psycopg import sql
 from gateway import db, embedded, migrations, wiring
 from gateway import worker as relay_worker
 from gateway.access.tokens import Authority
+from gateway.audit import cosigning, witness
+from gateway.audit.transparency import Transparency
+from gateway.audit.witness_store import Watched, Witness
 from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.links.store import Link
 from gateway.settings import Settings
+from gateway.signing import notes
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
@@ -134,6 +139,7 @@ class Stage:
     server: embedded.Server
     database_name: str
     gateway: Gateway
+    transparency: Transparency
     clock: Clock
     link_url: str
     operator_url: str
@@ -195,26 +201,46 @@ class Stage:
         answer: str = "reply",
         activate: bool = True,
         sections: Sequence[str] = (),
+        follows: bool = False,
     ) -> Registry:
-        """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties."""
-        registry = await self._start(code, kind, party, answer, sections)
+        """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties.
+
+        One that ``follows`` looks whether the gateway's log keeps its promises, cosigns it, and has its own cosigned.
+        """
+        registry = await self._start(code, kind, party, answer, sections, follows)
         keys = (await self.http.get(f"{registry.url}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
         made = Link(code, kind, registry.url, "requested", 24, tuple(books))
         await self.run(lambda tx: deciding.establish(tx, self.gateway.node, made, books, keys["keys"]))
+        if follows:
+            await self._witness(registry, kind)
         if activate:
             assert (await registry.post("activate"))["receipted"]
         self.registries[code] = registry
         return registry
 
-    async def _start(self, code: str, kind: str, party: str, answer: str, sections: Sequence[str]) -> Registry:
+    async def _witness(self, registry: Registry, kind: str) -> None:
+        """Let each cosign the other's log, where it has one."""
+        [key] = notes.read_keys((await self.http.get(f"{registry.url}/witness/keys")).text)
+        now, witness_of = self.clock(), Witness(key.name, key.vkey, registry.code)
+        await self.run(lambda tx: cosigning.add(tx, witness_of, now))
+        if kind == "mechanism":
+            shown = (await self.http.get(f"{registry.url}/log/keys")).json()
+            log = Watched(shown["origin"], registry.code, tuple(one["vkey"] for one in shown["keys"]))
+            await self.run(lambda tx: witness.watch(tx, log, now))
+
+    async def _start(
+        self, code: str, kind: str, party: str, answer: str, sections: Sequence[str], follows: bool
+    ) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)
         arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer]
         arguments += ["--key", str(self.folder / f"{code}.pem"), "--gateway-url", self.link_url]
         arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
         arguments += ["--party", party] if party else []
+        arguments += ["--gateway-log-keys", str(self.folder / "GWY01.vkeys")] if follows else []
+        arguments += ["--witness"] if follows and kind == "mechanism" else []
         arguments += [argument for one in sections for argument in ("--section", one)]
         for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01", "SRV01"):
             if other != code:
@@ -329,13 +355,19 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         clock = Clock()
         tokens = SoftwareKey.generate()
         tokens.save(folder / "tokens.pem")
+        LogKey.generate().save(folder / "log.pem")
         settings = Settings(
             database_url=server.dsn(name, "gateway_app"),
             key_file=folder / "gateway.pem",
             token_key_file=folder / "tokens.pem",
+            log_key_file=folder / "log.pem",
             private_peers=LOOPBACK,
         )
         gateway = wiring.build(settings, clock=clock)
+        transparency = wiring.transparent(settings, gateway)
+        vkeys = [verifier.vkey for verifier in transparency.own.key.verifiers(transparency.own.origin)]
+        (folder / "GWY01.vkeys").write_text("\n".join(vkeys))
+        await transparency.start()
         stack.push_async_callback(gateway.close)
         sockets = [web_server.listen("127.0.0.1:0") for _ in range(2)]
         endpoint = wiring.token_endpoint(settings, gateway)
@@ -344,13 +376,13 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         facing_operators = operator.app(
             gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
         )
-        edges = (link.app(gateway.database, gateway.inbox, gateway.node), facing_operators)
+        edges = (link.app(gateway.database, gateway.inbox, gateway.node, transparency), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
         urls = [web_server.url(sock) for sock in sockets]
-        stage = Stage(folder, server, name, gateway, clock, urls[0], urls[1], http, stack, cast)
+        stage = Stage(folder, server, name, gateway, transparency, clock, urls[0], urls[1], http, stack, cast)
         stage.api = await stage.calling(ROOT)
         yield stage
 

@@ -4,7 +4,9 @@ Reading order: ``registry`` (what one process holds, sections included), ``inbox
 ``acquirer`` (the two state tables), ``books`` (the units), ``issuing`` and ``actions`` (what happens to them here),
 ``records`` and ``naming`` (what is recorded of them, apart), ``post`` and ``sender`` (what leaves), ``status`` and
 ``hearing`` (what is asked, and what the answer leads to), ``retelling`` (what is said again), ``admin`` (the
-operator's side, unauthenticated and for a loopback address only). How a registry is disturbed comes last:
+operator's side, unauthenticated and for a loopback address only). Logs come after that: ``promises`` and ``following``
+(whether the gateway publishes what it must), ``witnessing`` (its checkpoints, cosigned), ``own_log`` and ``feeding``
+(the log of the mechanism registry), on ``merkle``, ``tiles`` and ``notes``. How a registry is disturbed comes last:
 ``disturbing`` (the operator's side of it), ``crash``, ``faults`` and ``arrivals``, ``lies``, ``backup`` and
 ``restoring``.
 

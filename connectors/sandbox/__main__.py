@@ -18,11 +18,12 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from . import shapes
+from . import log_keys, shapes
 from .app import build
 from .database import Database
 from .keys import Trust
-from .registry import Registry
+from .logs import Logs
+from .registry import KEEPS_LOG, Registry
 from .units import section_of
 
 
@@ -62,6 +63,15 @@ def _options() -> argparse.Namespace:
         help="JWK set FILE, or a URL: fetched once from GATEWAY/keys at activation",
     )
     parser.add_argument("--peer", action="append", default=[], metavar="CODE=FILE", help="JWK set of a registry")
+    parser.add_argument(
+        "--gateway-log-keys",
+        type=Path,
+        metavar="FILE",
+        help="vkeys of the gateway's log, one a line: it is followed and witnessed",
+    )
+    parser.add_argument(
+        "--witness", action="store_true", help="feed the log this registry keeps (mechanism) to the gateway's witness"
+    )
     parser.add_argument("--answer", choices=["reply", "message"], default="reply")
     options = parser.parse_args()
     if options.kind == "party" and not options.party:
@@ -70,6 +80,8 @@ def _options() -> argparse.Namespace:
         parser.error("the international registry, and nothing else, has sections: --section")
     if options.kind == "international" and options.party:
         parser.error("the Parties of the international registry are those of its sections")
+    if options.witness and options.kind not in KEEPS_LOG:
+        parser.error("only the mechanism registry keeps a log to feed: --witness")
     if not all(map(shapes.is_party, options.section)):
         parser.error("a section is named by a Party code of three letters")
     return options
@@ -88,8 +100,19 @@ def _registry(options: argparse.Namespace) -> Registry:
         at_once=options.answer == "reply",
         trust=Trust(options.code, options.key, files),
         database=Database(options.database),
+        logs=_logs(options),
         sections={section_of(party): party for party in options.section},
         international=options.code if options.kind == "international" else options.international,
+    )
+
+
+def _logs(options: argparse.Namespace) -> Logs:
+    keys = options.gateway_log_keys
+    return Logs(
+        witness=log_keys.own("witness", options.code, options.key),
+        own=log_keys.own("log", options.code, options.key) if options.kind in KEEPS_LOG else None,
+        pinned=log_keys.Pinned(options.gateway_code, keys) if keys else None,
+        fed=options.witness,
     )
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
-from . import admin, arrivals, backup, books, disturbing, faults, rotating
+from . import admin, arrivals, backup, books, disturbing, faults, log_admin, log_routes, own_log, rotating
 from .arrivals import Cut, problem
 from .backup import NotServing
 from .database import Tx
@@ -37,6 +37,8 @@ def build(registry: Registry) -> FastAPI:
     )
     app.include_router(admin.router(registry, sender))
     app.include_router(disturbing.router(registry, sender, background))
+    app.include_router(log_admin.router(registry, sender))
+    app.include_router(log_routes.router(registry))
 
     @app.post("/messages")
     async def messages(request: Request) -> Response:
@@ -74,6 +76,8 @@ async def _open(tx: Tx, registry: Registry) -> None:
         registry.trust.renew()  # it died between the restore and this
     await rotating.go_on(tx, registry)
     await rotating.take_up(tx, registry)
+    if registry.logs.own is not None:
+        await own_log.begin(tx)
     for party in [*([registry.party] if registry.party else []), *registry.sections.values()]:
         await books.ensure_accounts(tx, [(party, "100-1", "holding"), (party, books.PENDING_ACCOUNT, "pending")])
 

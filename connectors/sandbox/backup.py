@@ -2,8 +2,9 @@
 
 A backup is a copy of every table in a schema of its own, taken in one snapshot; a restore puts it back in one
 transaction. A restore that is known leaves a mark (R15): until the registry has asked the gateway, nothing is
-served and nothing is sent. The mark is a row, so it survives a crash, and every message that comes in reads it in
-the transaction of its effect. A restore that goes unnoticed leaves none.
+served and nothing is sent. Logs are apart (``log_schema``): they never fall back. The mark is a row, so it survives
+a crash, and every message that comes in reads it in the transaction of its effect. A restore that goes unnoticed
+leaves none.
 """
 
 from . import clock

@@ -48,8 +48,17 @@ COMMITS = (
     "admin.backup",
     "admin.restore",
     "admin.synchronise",
+    "log.look",
+    "log.follow",
+    "log.entries",
+    "log.checkpoint",
+    "log.proof",
+    "log.fed",
+    "witness.checkpoint",
 )
-#: What leaves this process: messages by their type, and the one question for the gateway's keys.
+#: What leaves this process and is no message: questions for the gateway's keys and its log, and what its witness gets.
+UNSIGNED_SENDS = ("send.keys", "send.log.checkpoint", "send.log.tile", "send.witness.checkpoint")
+#: What leaves this process: messages by their type, and the rest.
 SENDS = (
     "send.link.activate",
     "send.link.keys",
@@ -60,7 +69,7 @@ SENDS = (
     "send.transfer.voided",
     "send.transfer.credited",
     "send.status.query",
-    "send.keys",
+    *UNSIGNED_SENDS,
 )
 POINTS = tuple(
     sorted(

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from .crash import CrashPoints
+from .log_schema import LOG_SCHEMA
 from .schema import SCHEMA, SCHEMA_LOCK
 
 #: Connections of one registry; several registries share one small server.
@@ -103,6 +104,7 @@ class Database:
 async def _make_schema(tx: Tx) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(%s)", SCHEMA_LOCK)
     await tx.connection.execute(SCHEMA)
+    await tx.connection.execute(LOG_SCHEMA)
 
 
 def columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:

@@ -19,7 +19,7 @@ from .registry import Registry
 from .sender import Sender
 
 #: Message types that leave this registry by themselves.
-SENT = {name.removeprefix("send.") for name in crash.SENDS} - {"keys"}
+SENT = {name.removeprefix("send.") for name in crash.SENDS if name not in crash.UNSIGNED_SENDS}
 #: Longest delay.
 MAX_SECONDS = 600.0
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 
-from . import accepting, backup, status
+from . import accepting, backup, log_duties, status
 from .registry import Registry
 from .sender import NoAnswer, Sender
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Background:
-    """What a registry does beside answering: sending, deciding, asking."""
+    """What a registry does beside answering: sending, deciding, asking; and what its logs need."""
 
     def __init__(self, registry: Registry, sender: Sender) -> None:
         self._registry, self._sender = registry, sender
@@ -29,7 +29,9 @@ class Background:
         """Begin, unless the registry was restored and has not asked yet (R15)."""
         await self.end()
         if await self._registry.database.run("duties.begin", backup.restored) is None:
-            work = (self._sender.run(), run(self._registry, self._sender))
+            work = [self._sender.run(), run(self._registry, self._sender)]
+            if self._registry.logs.busy:
+                work.append(log_duties.run(self._registry, self._sender))
             self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
 
     async def end(self) -> None:

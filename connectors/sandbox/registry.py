@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from .database import Database
 from .faults import Faults
 from .keys import OwnKey, Trust
+from .logs import Logs
 from .units import Declined, section_of
 
 #: Kinds of registry in which units are issued.
 ISSUING = {"mechanism", "international", "services"}
 #: Kinds that keep books of every Party: they track, and therefore name, the units of all of them.
 OF_EVERYBODY = {"mechanism", "services"}
+#: Kinds that keep a log of their own that anybody can verify.
+KEEPS_LOG = {"mechanism"}
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Registry:
     at_once: bool
     trust: Trust
     database: Database
+    logs: Logs
     #: Registry code of each section kept here → its Party.
     sections: Mapping[str, str] = field(default_factory=dict)
     #: Link code of the international registry, which speaks for all sections.

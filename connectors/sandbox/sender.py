@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import clock, envelope, faults, rotating, strictjson
+from . import clock, envelope, faults, promises, rotating, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -131,6 +131,28 @@ class Sender:
         except (httpx.HTTPError, Malformed) as error:
             raise NoAnswer(str(error)) from error
 
+    async def fetch(self, name: str, path: str, limit: int) -> bytes:
+        """Get what the gateway serves to everyone, at most ``limit`` bytes; raises ``NoAnswer``."""
+        response = await self._ask(name, "GET", path, limit)
+        if response.status_code != 200:
+            raise NoAnswer(f"{response.status_code} for {path}")
+        return response.content
+
+    async def submit(self, name: str, path: str, body: bytes, limit: int) -> tuple[int, bytes]:
+        """Send what proves itself, and give the status and the answer, whatever it is; raises ``NoAnswer``."""
+        response = await self._ask(name, "POST", path, limit, content=body)
+        return response.status_code, response.content
+
+    async def _ask(self, name: str, method: str, path: str, limit: int, **members: Any) -> httpx.Response:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                response = await self._exchange(name, method, path, **members)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise NoAnswer(str(error) or type(error).__name__) from error
+        if len(response.content) > limit:
+            raise NoAnswer(f"more than {limit} bytes from {path}")
+        return response
+
     async def _exchange(self, name: str, method: str, path: str, **members: Any) -> httpx.Response:
         if self._registry.faults.down:
             raise NoAnswer("a fault that was set: down")
@@ -144,7 +166,8 @@ class Sender:
         """Write what came back, start what is due; gives the seconds until the next message is due."""
         # Taken in one step: a message is either on its way or has a result, so none is started twice.
         results, busy = list(self._results), list(self._flying)
-        due, pause = await self._registry.database.run("outbox.turn", lambda tx: _due(tx, results, busy))
+        following = self._registry.logs.pinned is not None
+        due, pause = await self._registry.database.run("outbox.turn", lambda tx: _due(tx, results, busy, following))
         del self._results[: len(results)]
         if any(result.type == "link.keys" and result.answer is not None for result in results):
             await self._registry.database.run("admin.look", lambda tx: rotating.go_on(tx, self._registry))
@@ -173,12 +196,15 @@ def _settled(answer: Message) -> bool:
     return not any(item.value["state"] == "later" for item in answer.own)
 
 
-async def _due(tx: Tx, results: list[_Result], busy: list[str]) -> tuple[list[Row], float]:
-    """Write what came back; gives what to send now.
+async def _due(tx: Tx, results: list[_Result], busy: list[str], following: bool) -> tuple[list[Row], float]:
+    """Write what came back, with what it promises where the gateway's log is followed; gives what to send now.
 
     A part of an opening balance waits for the parts before it, a notice for all that ``leads`` before it.
     """
     await _write(tx, results)
+    for result in results if following else ():
+        if result.answer is not None:
+            await promises.remember(tx, result.answer, result.texts)
     due = await tx.rows(
         "SELECT id::text AS id, type, content_type, body, attempts FROM sent WHERE owed AND next_at <= now()"
         " AND (expires_at IS NULL OR expires_at > %s) AND NOT id = ANY(%s::uuid[])"

@@ -97,7 +97,7 @@ class Files:
 
     async def checkpoints(self) -> AsyncGenerator[tuple[int, str], None]:
         """Size and note of every checkpoint that the log lists, smallest first; raises MALFORMED."""
-        last, page = -1, await self._asked(-1)
+        last, page = 0, await self._asked(0)  # of no entries a server lists none
         if page is not None:
             while page:
                 for last, note in parsed(page):
@@ -112,7 +112,7 @@ class Files:
                 yield listed
 
     async def _asked(self, above: int) -> bytes | None:
-        return await self._read(f"checkpoints?from={above + 1}&limit={PAGE}", MAX_PAGE) if self._query else None
+        return await self._read(f"checkpoints?above={above}&limit={PAGE}", MAX_PAGE) if self._query else None
 
     async def narrower(self, path: Callable[[int], str], width: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """What is kept of a tile or bundle beside its first ``width``, as it was when it had less: width and bytes."""

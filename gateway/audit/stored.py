@@ -38,16 +38,16 @@ class Stored:
         """The keys with their times, as the log serves them."""
         async with self._database.reading() as tx:
             rows = await store.keys(tx)
-        origin = Verifier.read(rows[-1].vkey).name if rows else None
         listed = [
             {
-                "vkey": row.vkey,
+                "vkey": vkey,
                 "not_before": row.not_before.isoformat(),
-                "not_after": row.not_after and row.not_after.isoformat(),
+                "not_after": row.retired_at and row.retired_at.isoformat(),
             }
             for row in rows
+            for vkey in row.vkeys
         ]
-        return {"origin": origin, "keys": listed}
+        return {"origin": Verifier.read(rows[0].vkeys[0]).name if rows else None, "keys": listed}
 
     async def keys(self) -> bytes:
         """The same in bytes."""

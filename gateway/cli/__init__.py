@@ -36,6 +36,7 @@ _COMMANDS = {
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",
     "halt": "halt:halt",
+    "witnesses": "witnesses:app",
     "doctor": "doctor:doctor",
     "log": "log:app",
     "checks": "checks:checks",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from gateway.demo import KEY, TOKEN_KEY
+from gateway.demo import KEY, LOG_KEY, TOKEN_KEY
 from gateway.errors import GatewayError, Kind
 
 if TYPE_CHECKING:  # what makes a key only, or shows help, does not wait for these
@@ -86,6 +86,7 @@ def _kept(folder: Path, server: "embedded.Server") -> "Settings":
         key_file=folder / KEY,
         demo=True,
         token_key_file=folder / TOKEN_KEY,
+        log_key_file=folder / LOG_KEY,
         link_listen="127.0.0.1:0",
         operator_listen="127.0.0.1:0",
         private_peers=LOOPBACK,

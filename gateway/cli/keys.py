@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from gateway.cli import token_keys
+from gateway.cli import log_keys, token_keys
 from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import ANY_KEY_ID, AsJson, Keep, chosen, on_database, plain_console
 from gateway.signing.keys import ALGORITHMS, ED25519, SoftwareKey
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 app = typer.Typer(help="The gateway's signing keys.", no_args_is_help=True)
 app.add_typer(token_keys.app, name="token")
+app.add_typer(log_keys.app, name="log")
 
 Kid = Annotated[str, typer.Argument(help="Id of the key.")]
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.keep import Keep, chosen
 from gateway.errors import GatewayError, Kind
-from gateway.settings import Settings, named, token_signer
+from gateway.settings import Settings, log_signer, named, token_signer
 
 if TYPE_CHECKING:
+    from gateway.audit.transparency import Transparency
     from gateway.wiring import Gateway
 
 
@@ -25,6 +26,7 @@ def serve(keep: Keep = None) -> None:
         from gateway.web import link, operator, server
 
         token_signer(settings)  # or the start ends here
+        log_signer(settings)
         with named("link_listen"):
             facing_registries = server.listen(settings.link_listen)
         with named("operator_listen"):
@@ -33,10 +35,11 @@ def serve(keep: Keep = None) -> None:
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             endpoint = wiring.token_endpoint(settings, gateway)
+            transparency = await _transparent(settings, gateway)
             with named("token_key" if settings.token_key is not None else "token_key_file"):
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
-            for_registries = link.app(gateway.database, gateway.inbox, gateway.node)
+            for_registries = link.app(gateway.database, gateway.inbox, gateway.node, transparency)
             for_operators = operator.app(
                 gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
             )
@@ -46,11 +49,29 @@ def serve(keep: Keep = None) -> None:
 
 
 def worker(keep: Keep = None) -> None:
-    """Relay transfers until told to stop; any number of workers may run."""
+    """Relay transfers and keep the log until told to stop; any number of workers may run."""
     with chosen(keep) as settings:
         from gateway import worker as relay_worker
 
-        _until_told(settings, lambda g, stop: relay_worker.run(g.relay, g.database, stop))
+        log_signer(settings)  # or the start ends here
+
+        async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
+            transparency = await _transparent(settings, gateway)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(relay_worker.run(gateway.relay, gateway.database, stop))
+                group.create_task(transparency.run(stop))
+
+        _until_told(settings, run)
+
+
+async def _transparent(settings: Settings, gateway: "Gateway") -> "Transparency":
+    """The log's part of this process, which may sign it from now on."""
+    from gateway import wiring
+
+    transparency = wiring.transparent(settings, gateway)
+    with named("log_key" if settings.log_key is not None else "log_key_file"):
+        await transparency.start()
+    return transparency
 
 
 def migrate(keep: Keep = None) -> None:

@@ -8,3 +8,5 @@ sandboxes; their serials, accounts and authorisations are synthetic, and whateve
 KEY = "gateway.pem"
 #: And the one that it signs access tokens with.
 TOKEN_KEY = "tokens.pem"  # noqa: S105 - the name of a file
+#: And those of its transparency log.
+LOG_KEY = "log.pem"

@@ -11,6 +11,8 @@ import httpx
 
 from gateway import db
 from gateway.approvals.commands import Act
+from gateway.audit import cosigning, witness, witness_store
+from gateway.audit.witness_store import Watched, Witness
 from gateway.demo import KEY, people
 from gateway.demo.members import GATEWAY, Member
 from gateway.domain.addresses import LOOPBACK, Reach
@@ -20,12 +22,18 @@ from gateway.links import changing, commands, store
 from gateway.links.lifecycle import State, Step
 from gateway.links.store import Link
 from gateway.messages.outbox import Node
+from gateway.signing import notes
 from gateway.signing.keys import SoftwareKey
 
 
 def jwks(folder: Path, code: str) -> Path:
     """Where the public keys of a system lie, pinned by all others."""
     return folder / f"{code}.jwks.json"
+
+
+def vkeys(folder: Path, code: str, what: str) -> Path:
+    """Where the C2SP keys lie with which a system signs its ``log``, or as a ``witness`` those of others."""
+    return folder / f"{code}.{what}.vkeys"
 
 
 def establish(http: httpx.Client, folder: Path, members: Sequence[Member], urls: Mapping[str, str], dsn: str) -> None:
@@ -37,6 +45,11 @@ def establish(http: httpx.Client, folder: Path, members: Sequence[Member], urls:
     def pin(member: Member) -> None:
         keys = http.get(f"{urls[member.code]}/keys").raise_for_status().json()
         jwks(folder, member.code).write_text(json.dumps(keys))
+        cosigner = http.get(f"{urls[member.code]}/witness/keys").raise_for_status().text
+        vkeys(folder, member.code, "witness").write_text(cosigner)
+        if member.keeps_log:
+            shown = http.get(f"{urls[member.code]}/log/keys").raise_for_status().json()
+            vkeys(folder, member.code, "log").write_text("".join(f"{one['vkey']}\n" for one in shown["keys"]))
 
     def activate(code: str) -> None:
         answer = http.post(f"{urls[code]}/admin/activate").raise_for_status().json()
@@ -70,9 +83,23 @@ async def _register(folder: Path, members: Sequence[Member], urls: Mapping[str, 
             await commands.register(tx, node, link, member.registries, keys)
             tested = await changing.step_wanted(tx, member.code, Step.TEST)
             await people.decide(tx, node, Act("link.test", None, tested))
+        await _witness(tx, folder, members, node.clock())
         return {link.code: link.state for link in await store.links(tx, EVERYTHING)}
 
     try:
         return await database.run(work, "links.register")
     finally:
         await database.close()
+
+
+async def _witness(tx: db.Tx, folder: Path, members: Sequence[Member], now: datetime) -> None:
+    """Let every registry cosign the gateway's log, and the gateway the logs of those that keep one."""
+    asked = {one.name for one in await witness_store.witnesses(tx)}
+    watched = {one.link for one in await witness_store.watched(tx)}
+    for member in members:
+        [key] = notes.read_keys(vkeys(folder, member.code, "witness").read_text())
+        if key.name not in asked:
+            await cosigning.add(tx, Witness(key.name, key.vkey, member.code), now)
+        if member.keeps_log and member.code not in watched:
+            keys = notes.read_keys(vkeys(folder, member.code, "log").read_text())
+            await witness.watch(tx, Watched(keys[0].name, member.code, tuple(key.vkey for key in keys)), now)

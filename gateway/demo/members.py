@@ -22,6 +22,11 @@ class Member:
     answer: str = "reply"
 
     @property
+    def keeps_log(self) -> bool:
+        """Whether the registry keeps a transparency log of its own: the mechanism registry does."""
+        return self.kind == "mechanism"
+
+    @property
     def registries(self) -> dict[str, str | None]:
         """The books behind the link, each with its Party; the mechanism registry keeps those of every Party."""
         if self.sections:

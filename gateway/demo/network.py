@@ -20,11 +20,13 @@ from typing import NoReturn
 import httpx
 
 from gateway import embedded, migrations
-from gateway.demo import KEY, TOKEN_KEY, linking, people, processes
+from gateway.audit import own_keys
+from gateway.demo import KEY, LOG_KEY, TOKEN_KEY, linking, people, processes
 from gateway.demo.members import GATEWAY, Member
 from gateway.doctor.scene import Own
 from gateway.errors import GatewayError, Kind
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from gateway.web.client import Tokens
 
 #: In a kept folder, the name of the story it holds; and that of the one it holds where there is no such file.
@@ -170,8 +172,12 @@ def _prepare(folder: Path, server: embedded.Server) -> Own:
     for file in (folder / KEY, folder / TOKEN_KEY):
         if not file.exists():
             SoftwareKey.generate(demo=True).save(file)
+    if not (folder / LOG_KEY).exists():
+        LogKey.generate(demo=True).save(folder / LOG_KEY)
     key = SoftwareKey.load(folder / KEY)
     linking.jwks(folder, GATEWAY).write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+    verifiers = LogKey.load(folder / LOG_KEY).verifiers(own_keys.origin_of(GATEWAY))
+    linking.vkeys(folder, GATEWAY, "log").write_text("".join(f"{one.vkey}\n" for one in verifiers))
     return Own(GATEWAY, key.public_jwk())
 
 
@@ -190,7 +196,10 @@ def _registry(
         "connectors.sandbox", member.kind, "--code", member.code, "--database", server.dsn(code, code),
         "--key", str(folder / f"{member.code}.pem"), "--gateway-url", link_url, "--gateway-code", GATEWAY,
         "--gateway-keys", str(linking.jwks(folder, GATEWAY)), "--answer", member.answer,
+        "--gateway-log-keys", str(linking.vkeys(folder, GATEWAY, "log")),
     ]  # fmt: skip
+    if member.keeps_log:
+        arguments.append("--witness")
     if member.party:
         arguments += ["--party", member.party]
     for party in member.sections:

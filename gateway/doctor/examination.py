@@ -28,6 +28,7 @@ from gateway.doctor import (
     scene,
     store,
     transfers,
+    tree,
     viewers,
 )
 from gateway.doctor.report import Remark, Report, Result
@@ -71,6 +72,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: store.viewers(tx), (viewers.viewers,)),
     Walk(letters.letters, (letters.messages, letters.own_keys, letters.statements, letters.receipts)),
     Walk(lambda tx, _: store.entries(tx), (records.log,)),
+    Walk(tree.trees, (tree.tree,)),
     Walk(keys.keys, (keys.keys_as_logged,)),
     Walk(lambda tx, _: store.replay_keys(tx), (records.replay_keys,)),
     Walk(lambda tx, _: store.streams(tx), (records.streams,)),

@@ -8,9 +8,6 @@ shows private material. Fails with ``GatewayError``: NOT_FOUND, UNTRUSTED (file 
 key), CONFLICT (file exists).
 """
 
-import os
-import secrets
-import stat
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -21,6 +18,7 @@ from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 
 from gateway.errors import GatewayError, Kind
+from gateway.signing import key_files
 
 ED25519 = "Ed25519"
 ES256 = "ES256"
@@ -28,7 +26,6 @@ ALGORITHMS = (ED25519, ES256)
 REGISTRY = JWSRegistry(algorithms=ALGORITHMS)  # joserfc's algorithms, cut down to ours
 #: Before the PEM of a key that signs for synthetic units only; PEM readers pass over what comes before it.
 DEMO_MARK = b"# Made by 'gateway demo': signs for synthetic units only.\n"
-_MAX_PEM = 16 * 1024  # bytes; a PKCS#8 P-256 key is below 300
 
 
 class Signer(Protocol):
@@ -86,15 +83,7 @@ class SoftwareKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the key from the PEM file ``path``; refuses one that its group or others may touch."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise GatewayError(Kind.NOT_FOUND, f"key file {path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)  # of what was opened: the name may point elsewhere by now
-            if not stat.S_ISREG(status.st_mode) or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise GatewayError(Kind.UNTRUSTED, f"key file {path}: must be a regular file with mode 0600")
-            return cls._from_pem(file.read(_MAX_PEM), f"key file {path}")
+        return cls._from_pem(key_files.read(path), f"key file {path}")
 
     @classmethod
     def from_environment(cls, text: str) -> Self:
@@ -115,27 +104,8 @@ class SoftwareKey:
         raise GatewayError(Kind.MALFORMED, f"{source}: neither an Ed25519 nor a P-256 key")
 
     def save(self, path: Path) -> None:
-        """Write PEM PKCS#8 to ``path`` with mode 0600; raises CONFLICT when anything is there already.
-
-        Written beside the target and linked into place: ``link`` refuses an existing name, ``rename`` would
-        not.
-        """
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write((DEMO_MARK if self.demo else b"") + self._key.as_pem(private=True))
-                    file.flush()
-                    os.fsync(descriptor)
-                os.link(beside, path)
-            finally:
-                os.unlink(beside)
-            _sync_folder(path.parent)
-        except FileExistsError:
-            raise GatewayError(Kind.CONFLICT, f"key file {path}: exists and is never overwritten") from None
-        except OSError as error:
-            raise GatewayError(Kind.UNAVAILABLE, f"key file {path}: {error.strerror}") from None
+        """Write PEM PKCS#8 to ``path`` with mode 0600; raises CONFLICT when anything is there already."""
+        key_files.write(path, (DEMO_MARK if self.demo else b"") + self._key.as_pem(private=True))
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64-byte signature of ``data``."""
@@ -147,11 +117,3 @@ class SoftwareKey:
         members = ("kty", "crv", "x") if self.alg == ED25519 else ("kty", "crv", "x", "y")
         shown = {name: str(public[name]) for name in members}
         return shown | {"alg": self.alg, "kid": self.kid, "use": "sig"}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What registries call: ``POST /messages`` with a signed message, ``GET /keys`` for ours.
+"""What registries call: ``POST /messages`` with a signed message, ``GET /keys`` for ours; and the public log (``log``).
 
 The body is read within the protocol's limit, refused while it is still arriving when it grows beyond it, and
 handed to the inbox as it came. A sender takes up only the memory of what it has sent, and that not for long, so
@@ -14,12 +14,13 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway import db
+from gateway.audit.transparency import Transparency
 from gateway.errors import GatewayError, Kind
 from gateway.keys import commands as own_keys
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
-from gateway.web import problems
+from gateway.web import log, problems
 from gateway.web.guard import Guard
 
 #: Messages being applied at once in one process; more are asked to come again (9003).
@@ -36,11 +37,24 @@ KEYS_SECONDS = 1.0
 
 
 def app(
-    database: db.Database, inbox: Inbox, node: Node, *, read_seconds: float = READ_SECONDS, read_bytes: int = READ_BYTES
+    database: db.Database,
+    inbox: Inbox,
+    node: Node,
+    transparency: Transparency | None = None,
+    *,
+    read_seconds: float = READ_SECONDS,
+    read_bytes: int = READ_BYTES,
 ) -> FastAPI:
-    """The application that faces registries; it reads bodies within the two bounds (seconds each, bytes together)."""
+    """The application that faces registries, and everybody who reads the log, where ``transparency`` is given.
+
+    It reads bodies within the two bounds (seconds each, bytes together).
+    """
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
-    application.include_router(_routes(database, inbox, node, _Reading(read_seconds, read_bytes)))
+    reading = _Reading(read_seconds, read_bytes)
+    application.include_router(_routes(database, inbox, node, reading))
+    if transparency is not None:
+        application.include_router(log.published(database, transparency.own))
+        application.include_router(log.witness(database, transparency.own, transparency.cosign, reading.body))
     problems.install(application)
     application.add_middleware(Guard)
     return application

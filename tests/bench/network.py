@@ -26,6 +26,7 @@ from gateway.demo.processes import Child
 from gateway.domain.addresses import LOOPBACK
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from tests.bearer import Bearer, introduced, persons
 from tests.bench.program import WATCH
 from tests.faults.processes import free_port
@@ -221,6 +222,7 @@ def _prepare(network: Network) -> None:
     link, operator = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     network.urls |= {"link": f"http://{link}", "operator": f"http://{operator}"}
     SoftwareKey.generate().save(folder / "tokens.pem")
+    LogKey.generate().save(folder / "log.pem")
     url, key_file, token_key_file = server.dsn("gateway", "gateway_app"), folder / "gateway.pem", folder / "tokens.pem"
     known = Settings(database_url=url, key_file=key_file, token_key_file=token_key_file)
     network.bearer = asyncio.run(introduced(known, ROOT, *persons("one", "two")))
@@ -228,6 +230,7 @@ def _prepare(network: Network) -> None:
         "GATEWAY_DATABASE_URL": url,
         "GATEWAY_KEY_FILE": str(key_file),
         "GATEWAY_TOKEN_KEY_FILE": str(token_key_file),
+        "GATEWAY_LOG_KEY_FILE": str(folder / "log.pem"),
         "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         "GATEWAY_LINK_LISTEN": link,
         "GATEWAY_OPERATOR_LISTEN": operator,

@@ -23,6 +23,7 @@ from gateway import embedded, migrations
 from gateway.domain.addresses import LOOPBACK
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from tests.bearer import introduced, persons
 from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
 
@@ -54,11 +55,13 @@ def prepared(folder: Path, server: embedded.Server) -> dict[str, str]:
     migrations.grant_app(server.dsn("gateway"), server.password("gateway_app"))
     for name in ("key.pem", "tokens.pem"):
         SoftwareKey.generate().save(folder / name)
+    LogKey.generate().save(folder / "log.pem")
     return {
         "GATEWAY_DATABASE_URL": server.dsn("gateway", "gateway_app"),
         "GATEWAY_OWNER_DATABASE_URL": server.dsn("gateway", "gateway_owner"),
         "GATEWAY_KEY_FILE": str(folder / "key.pem"),
         "GATEWAY_TOKEN_KEY_FILE": str(folder / "tokens.pem"),
+        "GATEWAY_LOG_KEY_FILE": str(folder / "log.pem"),
         "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         "GATEWAY_LINK_LISTEN": ANYWHERE,
         "GATEWAY_OPERATOR_LISTEN": ANYWHERE,

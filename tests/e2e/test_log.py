@@ -21,7 +21,7 @@ from tests.serving import Answer, served
 
 #: All that a server is ever asked for.
 ASKED = re.compile(
-    r"/(checkpoint|keys|checkpoints\?from=[0-9]+&limit=200|checkpoints/(x[0-9]{3}/)*[0-9]{3}"
+    r"/(checkpoint|keys|checkpoints\?above=[0-9]+&limit=200|checkpoints/(x[0-9]{3}/)*[0-9]{3}"
     r"|tile/([0-9]|entries)/(x[0-9]{3}/)*[0-9]{3}(\.p/[0-9]{1,3})?)"
 )
 
@@ -29,7 +29,7 @@ ASKED = re.compile(
 @pytest.fixture(scope="module")
 def log() -> MadeLog:
     """More checkpoints than are asked for at once."""
-    return MadeLog([*range(0, 450), 600])
+    return MadeLog([*range(1, 451), 600])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_folder_a_plain_server_and_one_that_lists_checkpoints_give_the_same(fo
         query = parse_qs(urlsplit(path).query)
         if not query:
             return None
-        rows = [row for row in log.rows if row.size >= int(query["from"][0])][: int(query["limit"][0])]
+        rows = [row for row in log.rows if row.size > int(query["above"][0])][: int(query["limit"][0])]
         pages.append(len(rows))
         body = b"".join(reading.listed(row.size, row.note) for row in rows)
         return 200, {"content-type": "application/x-ndjson"}, body
@@ -152,7 +152,7 @@ HOSTILE: dict[str, tuple[Callable[[str], Answer | None], str]] = {
         "checkpoints",
     ),
     "notes that are paths": (
-        lambda path: (200, {}, json.dumps({"size": 5, "note": EVIL}).encode()) if "?from=0" in path else None,
+        lambda path: (200, {}, json.dumps({"size": 5, "note": EVIL}).encode()) if "?above=0" in path else None,
         "checkpoint of size 5",
     ),
     "a list without an end": (

@@ -24,6 +24,7 @@ from gateway.domain.addresses import LOOPBACK
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from tests import deciding
 from tests import stage as staging
 from tests.bearer import Bearer, introduced, persons
@@ -126,6 +127,7 @@ class Network:
             database_url=self.postgres.server.dsn(self.database, "gateway_app"),
             key_file=self.folder / "gateway.pem",
             token_key_file=self.folder / "tokens.pem",
+            log_key_file=self.folder / "log.pem",
         )
 
     async def propose(self, *quantities: int, together: bool = False, **changes: Any) -> list[str]:
@@ -270,6 +272,7 @@ async def opened(
         key = SoftwareKey.generate()
         key.save(folder / "gateway.pem")
         SoftwareKey.generate().save(folder / "tokens.pem")
+        LogKey.generate().save(folder / "log.pem")
         _jwks(folder, "GWY01").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
         for nr in range(serves):
             _add_gateway(network, f"serve{nr + 1 if nr else ''}", "serve")
@@ -310,6 +313,7 @@ def _add_gateway(network: Network, name: str, command: str) -> None:
         "GATEWAY_DATABASE_URL": network.postgres.server.dsn(network.database, "gateway_app"),
         "GATEWAY_KEY_FILE": str(network.folder / "gateway.pem"),
         "GATEWAY_TOKEN_KEY_FILE": str(network.folder / "tokens.pem"),
+        "GATEWAY_LOG_KEY_FILE": str(network.folder / "log.pem"),
         "GATEWAY_PRIVATE_PEERS": LOOPBACK,
         CLOCK: str(network.folder / "clock"),
     }

@@ -42,6 +42,9 @@ APPEND_ONLY = {
     "authorisation_revocation",
     "host_statement",
     "drawing",
+    "log_leaf",
+    "log_checkpoint",
+    "log_cosignature",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -59,6 +62,12 @@ KEPT = {
     "principal": {"revoked_by"},
     "principal_key": {"revoked_by"},
     "token_key": {"revoked_by"},
+    "log_tile": {"width", "hashes"},
+    "log_head": {"size", "root", "swept"},
+    "log_key": {"retired_at", "retired_by"},
+    "log_witness": {"removed_by"},
+    "witnessed_log": {"size", "root", "note"},
+    "split_view": {"proven"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
         *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
@@ -109,6 +118,13 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " INSERT INTO drawing SELECT (SELECT min(id) FROM action), id, 1, 1 FROM authorisation"
     )
     await course.void([f"MEC01-{uuid7()}"])  # overtakes its proposal
+    await stage.transparency.turn()
+    await stage.rows(
+        "INSERT INTO log_witness VALUES ('planted', 'MEC01', NULL, 'x', 1);"
+        " INSERT INTO log_cosignature SELECT size, 'planted', now(), 'x' FROM log_checkpoint;"
+        " INSERT INTO witnessed_log VALUES ('planted', 'MEC01', '{x}', 5, sha256('x'), 'x', 1);"
+        " INSERT INTO split_view VALUES ('planted', 5, sha256('y'), 'y', 'x', now(), NULL, 1)"
+    )
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
     yield stage
@@ -171,7 +187,8 @@ async def test_serving_role_may_read_and_add_and_little_else(stage: Stage) -> No
     ):
         granted.setdefault(privilege, set()).add(table)
     tables = APPEND_ONLY | CHANGED.keys()
-    assert granted == {"SELECT": tables | FOREIGN | VIEWS, "INSERT": tables, "DELETE": set(PASSING)}
+    written = tables - {"log_head"}  # its one row is made with it
+    assert granted == {"SELECT": tables | FOREIGN | VIEWS, "INSERT": written, "DELETE": set(PASSING)}
 
 
 async def test_what_was_written_cannot_be_changed_or_removed(played: Stage) -> None:
@@ -298,3 +315,21 @@ async def test_serving_role_cannot_change_another_column(played: Stage) -> None:
     for table in sorted(CHANGED.keys() - {"worker"}):
         fixed = next(name for name in await writable(played, table) if name not in CHANGED[table])
         assert (table, await refusal(played, APP, f"UPDATE {table} SET {fixed} = {fixed}")) == (table, NO_PRIVILEGE)
+
+
+async def test_a_tile_grows_at_its_end_and_the_tree_forward_only(played: Stage) -> None:
+    for statement in (
+        "UPDATE log_tile SET hashes = hashes",
+        "UPDATE log_tile SET width = width + 1, hashes = sha256('x') || hashes",
+        "UPDATE log_head SET size = size - 1",
+        "UPDATE log_head SET root = sha256('x')",
+        "UPDATE log_head SET swept = swept - 1",
+        "UPDATE witnessed_log SET size = 4",
+        "UPDATE witnessed_log SET root = sha256('z')",
+    ):
+        for role in (APP, OWNER):
+            assert (statement, await refusal(played, role, statement)) == (statement, RESTRICTED)
+    assert await refusal(played, APP, "UPDATE log_head SET size = size + 1, root = sha256('x')") is None
+    assert await refusal(played, APP, "UPDATE split_view SET proven = true") is None
+    for role in (APP, OWNER):
+        assert await refusal(played, role, "UPDATE split_view SET proven = false") == RESTRICTED

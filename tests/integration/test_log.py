@@ -19,7 +19,7 @@ PAST = "2026-01-01T00:00:00.000Z"
 #: Entries of what no message says: links are registered, callers and token keys made known.
 UNSAID = {
     *("link.registered", "link.testing", "approval.requested", "approval.approved"),
-    *("access.client-added", "access.token-key-registered"),
+    *("access.client-added", "access.token-key-registered", "log-key.registered"),
 }
 
 

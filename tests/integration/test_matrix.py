@@ -192,6 +192,8 @@ LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
     *("log verify", "log export", "log key"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
+    *("keys log new", "keys log list", "keys log add", "keys log retire"),
+    *("witnesses add", "witnesses remove", "witnesses watch", "witnesses list"),
 }
 CELLS = [(name, kind, bound) for name in TABLE for kind in (*Role, *Scope) for bound in BOUND]
 
