@@ -38,6 +38,7 @@ _COMMANDS = {
     "halt": "halt:halt",
     "witnesses": "witnesses:app",
     "doctor": "doctor:doctor",
+    "log": "log:app",
     "checks": "checks:checks",
     "nomenclature": "nomenclature:nomenclature",
 }

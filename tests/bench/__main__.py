@@ -21,6 +21,7 @@ from tests.bench import (
     figures,
     gate,
     judging,
+    log_verify,
     memory,
     network,
     positions,
@@ -67,6 +68,8 @@ def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Calla
         yield lambda folder: judging.measured(folder, wanted.runs)
     if {"e", "p"} & set(wanted.only):
         yield lambda folder: tree.measured(folder, wanted.runs, wanted.entries, wanted.leaves, "".join(wanted.only))
+    if "v" in wanted.only:
+        yield lambda folder: log_verify.measured(folder, wanted.runs, wanted.leaves)
     if wanted.memory:
         yield lambda folder: _on(folder, lambda running: memory.measured(running, wanted.memory))
     if wanted.slow_peer:
@@ -84,14 +87,14 @@ def _on(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", help="which figures (a,b,c,e,h,j,k,p), for example a,c")
+    parser.add_argument("--only", help="which figures (a,b,c,e,h,j,k,p,v), for example a,c")
     parser.add_argument("--runs", type=int, help="runs of each figure (5)")
     parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
     parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
     parser.add_argument("--seconds", type=int, help="length of a pgbench run (30)")
     parser.add_argument("--positions", help="sizes of the book of (h) (1000000), for example 100000,1000000")
     parser.add_argument("--entries", type=int, default=100_000, help="entries of a run of (e) (100,000)")
-    parser.add_argument("--leaves", type=int, default=1_000_000, help="leaves of the tree of (p) (1,000,000)")
+    parser.add_argument("--leaves", type=int, default=1_000_000, help="leaves of the tree of (p), of the log of (v)")
     parser.add_argument("--memory", action="store_true", help=f"whether memory stays flat, over {memory.TRANSFERS:,}")
     parser.add_argument("--slow-peer", action="store_true", help="what the others manage beside a slow peer")
     parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
@@ -103,7 +106,7 @@ def _options() -> argparse.Namespace:
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
     if wanted.only is None:
-        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,e,h,j,k,p"
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,e,h,j,k,p,v"
     wanted.only = wanted.only.split(",")
     if wanted.memory:
         wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS

@@ -190,6 +190,7 @@ TABLE = {
 #: Commands that ask no API: what they work on is this machine's.
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
+    *("log verify", "log export", "log key"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
     *("keys log new", "keys log list", "keys log add", "keys log retire"),
     *("witnesses add", "witnesses remove", "witnesses watch", "witnesses list"),
