@@ -36,6 +36,7 @@ _COMMANDS = {
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",
     "halt": "halt:halt",
+    "evidence": "evidence:app",
     "doctor": "doctor:doctor",
     "checks": "checks:checks",
     "nomenclature": "nomenclature:nomenclature",
