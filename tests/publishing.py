@@ -68,7 +68,8 @@ class Press:
         now = datetime.now(UTC)
         note = made.text + "\n" + "".join(key.line(made.text, now) + "\n" for key in self.log)
         await self.stage.rows(
-            f"INSERT INTO log_checkpoint (size, note, at) VALUES ({made.size}, $n${note}$n$, now()) ON CONFLICT DO NOTHING"
+            "INSERT INTO log_checkpoint (size, note, at) "
+            f"VALUES ({made.size}, $n${note}$n$, now()) ON CONFLICT DO NOTHING"
         )
         if witnessed:
             line = self.witness.line(made.text, now)

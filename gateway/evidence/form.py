@@ -66,9 +66,10 @@ class Log(Strict):
     keys: list[VerifierKey] = Field(
         min_length=1,
         max_length=MAX_KEYS,
-        description="The log's keys, as C2SP verifier keys: type 01 (Ed25519 over the text) and type 06 (ML-DSA-44 "
-        "cosignature). Their name is the log's origin. Compare them with what you know from elsewhere: until then they "
-        "are the bundle's own word.",
+        description="The log's keys, as C2SP verifier keys: name + '+' + the id in hex + '+' + base64 of a byte for "
+        "the type and the key; the id is the first 4 bytes of SHA-256(name || LF || type || key). Type 01 (Ed25519 "
+        "over the text) and type 06 (ML-DSA-44 cosignature). Their name is the log's origin. Compare them with what "
+        "you know from elsewhere: until then they are the bundle's own word.",
     )
     witnesses: list[VerifierKey] = Field(
         max_length=MAX_KEYS, description="The keys of those who have cosigned: type 04, c2sp.org/tlog-cosignature."
@@ -114,7 +115,10 @@ class Message(Strict):
 
     entry: Index = Field(description="The entry (by ``index``) that records it.")
     jws: str = Field(
-        description="The compact JWS (RFC 7515) as it was received or sent; its payload is that of openapi/link.yaml."
+        description="The compact JWS (RFC 7515) as it was received or sent. Its payload is a JSON object: ``id``, "
+        "``type``, ``from``, ``to``, ``sent_at``, ``in_reply_to`` (``id`` and ``sha256`` of what it answers), "
+        "``leaf`` (the promise of a receipt), ``items`` (base64url of the SHA-256 of each item's text), ``body`` with "
+        "``evidence`` (the JWS of earlier messages), as in openapi/link.yaml."
     )
 
 
@@ -168,9 +172,9 @@ class Bundle(Strict):
     items: list[str] = Field(
         min_length=1,
         max_length=MAX_ENTRIES,
-        description="The exact texts of the items that are about this transfer. The SHA-256 (base64url) of each stands "
-        "in ``items`` of at least one payload. The other hashes there are of other transfers, which are nobody else's "
-        "business.",
+        description="The exact texts of the items that are about this transfer. The SHA-256 (base64url) of each "
+        "stands in ``items`` of at least one payload. The other hashes there are of other transfers, which are nobody "
+        "else's business.",
     )
     entries: list[Entry] = Field(
         min_length=1, max_length=MAX_ENTRIES, description="The entries behind messages and keys, by ``index``."

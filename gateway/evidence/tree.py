@@ -66,13 +66,19 @@ def _pinned(case: Case) -> Iterator[Fault]:
 
 
 def consistency(case: Case) -> Iterator[Fault]:
-    """Every earlier tree begins the newest."""
+    """Every earlier tree begins the newest, and they are there in their order."""
     newest = case.checkpoints[0].checkpoint
+    last = -1
     for nr, (seen, earlier) in enumerate(zip(case.checkpoints[1:], case.bundle.log.earlier, strict=True)):
         proof = [_hash(text) for text in earlier.consistency]
         old = seen.checkpoint
-        if not old.size < newest.size or not merkle.consistent(old.size, newest.size, proof, old.root, newest.root):
-            yield Fault(place("log", "earlier", nr, "consistency"), "its tree does not begin the checkpoint's")
+        if not last < old.size < newest.size or not merkle.consistent(
+            old.size, newest.size, proof, old.root, newest.root
+        ):
+            yield Fault(
+                place("log", "earlier", nr, "consistency"), "its tree does not begin the checkpoint's, or is not next"
+            )
+        last = old.size
 
 
 def leaves(case: Case) -> Iterator[Fault]:

@@ -1,17 +1,11 @@
 """The evidence of a transfer that was really relayed: what is in it, what it proves, and to whom it is shown."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from gateway import embedded
-from gateway.domain.callers import Caller, Scope, Sight
-from gateway.evidence.said import Pins
 from gateway.evidence.verify import verify
-from tests import stage as staging
 from tests.publishing import Press
 from tests.stage import Stage
 
