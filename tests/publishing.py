@@ -1,5 +1,6 @@
 """A log's keys, a witness, and what puts the entries of a stage's gateway into a published, cosigned tree at once."""
 
+import base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -78,3 +79,8 @@ class Press:
                 f"VALUES ({made.size}, '{self.witness.name}', now(), $n${line}$n$) ON CONFLICT DO NOTHING"
             )
         return made
+
+
+def b64(data: bytes) -> str:
+    """Base64 with padding, as C2SP writes hashes."""
+    return base64.b64encode(data).decode()

@@ -1,6 +1,7 @@
 """Checks of items and answers: that everything shown is of this transfer, and who has confirmed what to whom."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from gateway.evidence.form import place
 from gateway.evidence.said import Case, Fault, Said
@@ -12,14 +13,14 @@ from gateway.signing.messages import ANSWER_TYPES
 def items(case: Case) -> Iterator[Fault]:
     """Every item shown is about this transfer, or a receipt for one that is."""
     known = {item.sha256: item for said in case.said for item in said.items}
-    asked = {str(i.value["request"]) for i in known.values() if i.kind == "propose" and "request" in i.value}
+    asked = [i.value["request"] for i in known.values() if i.kind == "propose" and "request" in i.value]
     for nr, text in enumerate(case.bundle.items):
         item = known.get(compact.digest(text))
-        if item is not None and not _is_of(item, case.bundle.transfer, asked, set(known)):
+        if item is not None and not _is_of(item, case.bundle.transfer, asked, list(known)):
             yield Fault(place("items", nr), "it is about another transfer")
 
 
-def _is_of(item: Item, transfer: str, asked: set[str], known: set[str]) -> bool:
+def _is_of(item: Item, transfer: str, asked: list[Any], known: list[str]) -> bool:
     if "transfer" in item.value:
         return bool(item.value["transfer"] == transfer)
     if item.kind == "request":
@@ -60,6 +61,6 @@ def _differences(case: Case, said: Said, answered: Said) -> Iterator[str]:
     ours = said.statement.sender == case.bundle.gateway and said.type in ANSWER_TYPES
     if ours and said.statement.leaf != compact.encode(answered.logged.leaf_hash):
         yield "it promises another leaf than that of the message it answers"
-    hashes = {item.sha256 for item in answered.items}
+    hashes = [item.sha256 for item in answered.items]  # no set: what is looked for may be any JSON
     if any(item.kind == "receipt" and item.value.get("item") not in hashes for item in said.items):
         yield "it is a receipt for an item that is not here"

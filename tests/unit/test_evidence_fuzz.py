@@ -1,7 +1,7 @@
 """Whatever a file holds, verifying it ends with a report: no crash, bounded work, never "valid" for what is damaged.
 
-Hypothesis changes a real bundle: its bytes, its parts (taken out, doubled, exchanged, replaced by any JSON), its size and
-its depth. ``FAULTS=long`` tries many more.
+Hypothesis changes a real bundle: its bytes, its parts (taken out, doubled, exchanged, replaced by any JSON), its size
+and its depth. ``FAULTS=long`` tries many more.
 """
 
 import copy
