@@ -37,6 +37,7 @@ _COMMANDS = {
     "approvals": "approvals:app",
     "halt": "halt:halt",
     "witnesses": "witnesses:app",
+    "evidence": "evidence:app",
     "doctor": "doctor:doctor",
     "log": "log:app",
     "checks": "checks:checks",

@@ -57,7 +57,7 @@ def listing(
 @asking
 def show(where: Where, transfer: str, as_json: AsJson = False) -> None:
     """Show one transfer: state, codes, messages, the next action and why it waits."""
-    course = ask(where, "GET", f"{_PATH}/{_segment(transfer)}")
+    course = ask(where, "GET", f"{_PATH}/{segment(transfer)}")
     if as_json:
         print(json.dumps(course))
         return
@@ -95,14 +95,14 @@ def end(
     reason: Annotated[str, typer.Option(help="Why; the source and the acquirer are told.")],
 ) -> None:
     """End a transfer that has no commit yet. It is final when its source has confirmed that the units stay."""
-    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/end", json={"reason": reason})))
+    print(json.dumps(ask(where, "POST", f"{_PATH}/{segment(transfer)}/end", json={"reason": reason})))
 
 
 @app.command("resume")
 @asking
 def resume(where: Where, transfer: str) -> None:
     """Ask that a transfer in attention asks again; it does when another person approves that."""
-    print(json.dumps(ask(where, "POST", f"{_PATH}/{_segment(transfer)}/resume")))
+    print(json.dumps(ask(where, "POST", f"{_PATH}/{segment(transfer)}/resume")))
 
 
 def _address(option: str, text: str) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _address(option: str, text: str) -> dict[str, str]:
     return dict(zip(("registry", "party", "account"), parts, strict=True))
 
 
-def _segment(transfer: str) -> str:
+def segment(transfer: str) -> str:
     """An id as part of a path: what is none of ours must not name another path."""
     try:
         return str(parse_transfer_id(transfer))

@@ -7,7 +7,7 @@ from gateway import db
 from gateway.doctor.report import Remark, finding
 from gateway.doctor.scene import Scene
 from gateway.domain.callers import EVERYTHING
-from gateway.keys import store, tracing
+from gateway.keys import entries, store
 from gateway.links import key_store
 from gateway.links import store as links
 from gateway.signing.trust import PeerKey
@@ -26,13 +26,13 @@ async def keys(tx: db.ReadTx, scene: Scene) -> AsyncIterator[Listed]:
     events = await store.events(tx)
     codes = [link.code for link in await links.links(tx, EVERYTHING)]
     for key in await key_store.keys(tx, codes):
-        yield Listed(key, tracing.key_of(events, key.owner, key.kid, ours=False))
+        yield Listed(key, entries.key_of(events, key.owner, key.kid, ours=False))
     for own in await store.keys(tx):
         row = PeerKey.from_jwk(
             scene.code, own.jwk, not_before=own.not_before, not_after=own.retired_at,
             revoked_at=own.revoked_at, revoked_reason=own.revoked_reason,
         )  # fmt: skip
-        yield Listed(row, tracing.key_of(events, scene.code, row.kid, ours=True))
+        yield Listed(row, entries.key_of(events, scene.code, row.kid, ours=True))
 
 
 def keys_as_logged(key: Listed, _scene: Scene) -> Iterable[Remark]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.callers import EVERYTHING, Sight
+from gateway.keys.entries import Event
 from gateway.signing.trust import PeerKey, Revocation
 
 
@@ -45,15 +46,6 @@ class Told:
     state: str
     receipted_at: datetime | None
     waiting: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An entry of the log about keys: what it says, and when."""
-
-    kind: str
-    at: datetime
-    record: Mapping[str, Any]
 
 
 async def keys(tx: db.Tx | db.ReadTx) -> list[OwnKey]:

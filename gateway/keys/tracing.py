@@ -6,17 +6,16 @@ Nothing else is read, so the answer is the same to whoever is shown these entrie
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from gateway import db
 from gateway.domain.callers import EVERYTHING, Sight
 from gateway.errors import GatewayError, Kind
 from gateway.keys import store
-from gateway.keys.store import Event
+from gateway.keys.entries import Event, key_of
 from gateway.signing import trust
 from gateway.signing.messages import is_message_id
-from gateway.signing.trust import PeerKey, Revocation
+from gateway.signing.trust import Revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +68,3 @@ def _trace(message: Event, events: Sequence[Event], code: str, message_id: str) 
         message_id, sender, message.kind, message.at, kid, key.not_before, key.not_after, key.revoked_reason, since,
         judged.value if judged else None,
     )  # fmt: skip
-
-
-def key_of(events: Sequence[Event], owner: str, kid: str, *, ours: bool) -> PeerKey | None:
-    """A key as the entries show it (without its JWK: the id is its thumbprint); nothing when none registers it."""
-    window: dict[str, Any] = {}
-    for event in events:
-        record = event.record
-        if ours != event.kind.startswith("own-key.") or (not ours and record.get("link") != owner):
-            continue
-        match event.kind:
-            case "link.registered" if kid in record["keys"]:
-                window = {"not_before": event.at}
-            case "key.registered" if kid in record["keys"]:
-                window = {"not_before": _moment(record["not_before"]), "not_after": _moment(record["not_after"])}
-            case "own-key.registered" if record["key"] == kid:
-                window = {"not_before": _moment(record["not_before"])}
-            case "key.ended" | "key.reopened" | "own-key.retired" if record["key"] == kid:
-                window["not_after"] = _moment(record["not_after"])
-            case "key.revoked" | "own-key.revoked" if record["key"] == kid:
-                window |= _revocation(event)
-    return PeerKey(owner, kid, "", {}, **window) if "not_before" in window else None
-
-
-def _revocation(event: Event) -> dict[str, Any]:
-    reason, since = Revocation(event.record["reason"]), _moment(event.record["since"])
-    compromised = reason is Revocation.COMPROMISED
-    return {
-        "revoked_reason": reason,
-        "revoked_at": event.at if compromised else since,
-        "compromised_since": since if compromised else None,
-    }
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None

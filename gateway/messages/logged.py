@@ -1,4 +1,8 @@
-"""What the log says of messages that came: which, from whom, under which key; items by hash, transfers not at all."""
+"""What the log says of messages that came: which, from whom, under which key; items by hash, transfers not at all.
+
+``sha256`` is that of the bytes received, ``jws`` that of the signed text alone: whoever is shown a message with a part
+of its items can hold the second against it, and not the first.
+"""
 
 from datetime import datetime
 
@@ -20,6 +24,7 @@ def received(message: VerifiedMessage, now: datetime) -> log.Draft:
         "peer": message.sender,
         "message": message.id,
         "sha256": message.sha256,
+        "jws": message.jws_sha256,
         "key": message.kid,
         "sent_at": format_time(message.sent_at),
         "items": [item.sha256 for item in message.items],

@@ -147,6 +147,7 @@ def _entry(node: Node, draft: Draft, message: SignedMessage, now: datetime) -> l
         "peer": draft.peer,
         "message": message.id,
         "sha256": message.sha256,
+        "jws": message.jws_sha256,
         "key": node.signer.kid,
         "items": [compact.digest(text) for text in draft.items],
     }

@@ -37,6 +37,11 @@ class Signer(Protocol):
         ...
 
     @property
+    def demo(self) -> bool:
+        """Whether it signs for synthetic units only."""
+        ...
+
+    @property
     def alg(self) -> str:
         """JOSE name of the algorithm."""
         ...

@@ -4,9 +4,9 @@ Every operation but those for everyone declares its scope by ``needs``, which al
 A request without a good token is answered 401, one whose caller lacks the scope 403 with 8001.
 """
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import OAuth2, SecurityScopes
 
@@ -52,3 +52,14 @@ async def _caller(request: Request, wanted: SecurityScopes, header: str | None =
 def needs(scope: Scope) -> Any:
     """The dependency that gives the caller, who has ``scope``."""
     return Security(_caller, scopes=[scope.value])
+
+
+def needs_one(*scopes: Scope) -> Any:
+    """The dependency that gives the caller, who has one of ``scopes``; what each opens is the route's to say."""
+
+    async def caller(found: Annotated[Caller, Security(_caller, scopes=[])]) -> Caller:
+        if not found.scopes & set(scopes):
+            raise GatewayError(Kind.FORBIDDEN, f"this needs one of the scopes {', '.join(scopes)}", code=8001)
+        return found
+
+    return Depends(caller)

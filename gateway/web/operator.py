@@ -30,6 +30,7 @@ from gateway.web import principals, problems, schemas, tokens
 from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
 from gateway.web.authorising import authorising
+from gateway.web.evidence import evidence
 from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
 from gateway.web.keys import keys
@@ -45,9 +46,11 @@ def app(
     callers: Callers,
     executors: Executors,
     endpoint: Endpoint | None = None,
+    *,
+    quorum: int = 1,
 ) -> FastAPI:
     """The application that faces operators: ``callers`` tells who they are, ``executors`` does what two approve, and
-    ``endpoint`` gives tokens.
+    ``endpoint`` gives tokens. ``quorum`` witnesses make a checkpoint of evidence witnessed.
     """
     four_eyes = FourEyes(database, node, executors)
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
@@ -64,6 +67,7 @@ def app(
         _books(database, inbox),
         reporting(database, node),
         keys(database, node),
+        evidence(database, node, quorum),
         principals.routes(database, node, four_eyes),
     ):
         application.include_router(router, prefix="/api/v1")

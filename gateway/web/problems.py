@@ -43,7 +43,7 @@ REFUSALS = {
     403: "The caller lacks the scope, or there is nothing here that it may see or act on (8001).",
     404: "There is no such thing; said to callers bound to all only.",
     408: "The request took too long to arrive.",
-    409: "Not in this state, or not any more.",
+    409: "Not in this state, or not any more; not yet, where there is a Retry-After.",
     413: "The request is too large.",
     422: "A value is not of its schema, or is refused by a check.",
     429: "Too many requests; Retry-After says when to come again.",
@@ -59,7 +59,8 @@ def problem(error: GatewayError) -> JSONResponse:
         log.error("invariant-broken", detail=error.detail)
         return document(500, "Internal fault", "an internal rule does not hold; nothing was changed", 9999)
     after = error.context.get("retry_after_seconds", RETRY_AFTER_SECONDS)
-    headers = {"retry-after": str(after)} if error.kind is Kind.UNAVAILABLE else {}
+    passing = error.kind is Kind.UNAVAILABLE or "retry_after_seconds" in error.context
+    headers = {"retry-after": str(after)} if passing else {}
     if "challenge" in error.context:
         headers["www-authenticate"] = error.context["challenge"]
     reason = error.context.get("fault")

@@ -41,6 +41,7 @@ CREATE TRIGGER log_head_only_moves_on BEFORE UPDATE ON log_head FOR EACH ROW
 """
 
 CHECKPOINTS = """
+CREATE INDEX message_answering ON message (in_reply_to) WHERE in_reply_to IS NOT NULL;
 CREATE TABLE log_key (
   id text PRIMARY KEY,
   vkeys text[] NOT NULL,

@@ -1,0 +1,137 @@
+"""Checks of a bundle against the log's tree: signed checkpoints, their consistency, the leaves in them, and when."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from hashlib import sha256
+
+from gateway.audit import merkle
+from gateway.errors import GatewayError
+from gateway.evidence.form import place
+from gateway.evidence.said import Case, Fault, Seen, read_entries, read_notes
+from gateway.signing import compact, notes
+from gateway.signing.messages import format_time
+from gateway.signing.notes import COSIGNATURE, Verifier
+
+
+def checkpoints(case: Case) -> Iterator[Fault]:
+    """Every checkpoint is signed by the log, and by nobody the bundle does not name."""
+    faults = list(read_notes(case))
+    yield from faults
+    if faults:
+        return
+    logs, witnesses = ([Verifier.read(v) for v in vkeys] for vkeys in (case.bundle.log.keys, case.bundle.log.witnesses))
+    origins = {seen.checkpoint.origin for seen in case.checkpoints}
+    for nr, key in enumerate(logs):
+        if key.kind == COSIGNATURE or {key.name} != origins:
+            yield Fault(place("log", "keys", nr), "it is not a key of the log that the checkpoints are of")
+    for nr, key in enumerate(witnesses):
+        if key.kind != COSIGNATURE:
+            yield Fault(place("log", "witnesses", nr), "it is not a witness's key")
+    signers = {signed.by for seen in case.checkpoints for signed in seen.signed}
+    for name, keys in (("keys", logs), ("witnesses", witnesses)):
+        for nr, key in enumerate(keys):
+            if key not in signers or keys.index(key) != nr:
+                yield Fault(place("log", name, nr), "it has signed no checkpoint here, or is named twice")
+    for seen, text in zip(case.checkpoints, _texts(case), strict=True):
+        lines = notes.read(text).lines
+        if len(lines) != len({signed.by for signed in seen.signed}):
+            yield Fault(seen.place, "a signature line is of a key that the bundle does not name, or stands there twice")
+        if not any(signed.by in logs for signed in seen.signed):
+            yield Fault(seen.place, "the log has not signed it")
+    yield from _pinned(case)
+
+
+def _texts(case: Case) -> list[str]:
+    return [case.bundle.log.checkpoint, *(earlier.note for earlier in case.bundle.log.earlier)]
+
+
+def _pinned(case: Case) -> Iterator[Fault]:
+    """The newest checkpoint under the keys that the verifier knows, or else the bundle's own."""
+    where, note, pins = place("log", "checkpoint"), notes.read(case.bundle.log.checkpoint), case.pins
+    logs, own = ([Verifier.read(v) for v in vkeys] for vkeys in (case.bundle.log.keys, case.bundle.log.witnesses))
+    known = pins.witnesses or tuple(own)
+    try:
+        names = {one.by.name for one in note.signed_by(pins.keys)} if pins.keys else set()
+        cosigned = sorted({one.by.name for one in note.signed_by([*logs, *known]) if one.by in known})
+    except GatewayError as error:
+        yield Fault(where, f"under the keys you gave: {error.detail}")
+        return
+    if pins.keys and names != {case.checkpoints[0].checkpoint.origin}:
+        yield Fault(where, "the keys you gave are another log's")
+    if len(cosigned) < pins.quorum:
+        yield Fault(where, f"{len(cosigned)} known witnesses have cosigned it, and {pins.quorum} are asked for")
+    keys = "under keys you gave" if pins.keys else "keys are the bundle's own word: pin them with --log-key"
+    those = "you named" if pins.witnesses else "the bundle names"
+    case.remarks["checkpoints"] = f"{keys}; cosigned by {', '.join(cosigned) or 'none'} of the witnesses {those}"
+
+
+def consistency(case: Case) -> Iterator[Fault]:
+    """Every earlier tree begins the newest, and they are there in their order."""
+    newest = case.checkpoints[0].checkpoint
+    last = -1
+    for nr, (seen, earlier) in enumerate(zip(case.checkpoints[1:], case.bundle.log.earlier, strict=True)):
+        proof = [_hash(text) for text in earlier.consistency]
+        old = seen.checkpoint
+        if not last < old.size < newest.size or not merkle.consistent(
+            old.size, newest.size, proof, old.root, newest.root
+        ):
+            yield Fault(
+                place("log", "earlier", nr, "consistency"), "its tree does not begin the checkpoint's, or is not next"
+            )
+        last = old.size
+
+
+def leaves(case: Case) -> Iterator[Fault]:
+    """Every leaf commits to its record under its salt."""
+    yield from read_entries(case)
+    for logged in case.logged.values():
+        entry = logged.entry
+        salted = compact.decode(entry.salt) + entry.record.encode()
+        if compact.encode(sha256(salted).digest()) != logged.commitment:
+            yield Fault(logged.place, "its leaf does not stand for this record and salt")
+
+
+def inclusion(case: Case) -> Iterator[Fault]:
+    """Every leaf is in the newest tree."""
+    newest = case.checkpoints[0].checkpoint
+    for logged in case.logged.values():
+        index, proof = logged.entry.index, [_hash(text) for text in logged.entry.proof]
+        if not merkle.included(logged.leaf_hash, index, newest.size, proof, newest.root):
+            yield Fault(f"{logged.place}.proof", f"it does not lead from the leaf to the tree of {newest.size}")
+
+
+def witnesses(case: Case) -> Iterator[Fault]:
+    """Every witnessed time is the earliest of a quorum's cosignatures."""
+    if case.bundle.log.quorum == 0 and case.bundle.log.witnesses:
+        yield Fault(place("log", "quorum"), "a quorum of none witnesses nothing")
+    times = witnessed(case.checkpoints, case.bundle.log.quorum)
+    for logged in case.logged.values():
+        if logged.entry.witnessed_at != earliest(times, logged.entry.index):
+            yield Fault(f"{logged.place}.witnessed_at", "it is not the earliest time that the cosignatures here give")
+    for nr, seen in enumerate(case.checkpoints[1:]):
+        if seen.checkpoint.size not in times:
+            yield Fault(place("log", "earlier", nr, "note"), "it is not witnessed, and shows nothing")
+
+
+def witnessed(seen: Sequence[Seen], quorum: int) -> dict[int, datetime]:
+    """When each checkpoint had ``quorum`` cosignatures, by its size; those that have fewer are left out."""
+    found = {}
+    for one in seen:
+        first: dict[str, datetime] = {}
+        for signed in one.signed:
+            if signed.by.kind == COSIGNATURE and signed.at is not None:
+                first[signed.by.name] = min(signed.at, first.get(signed.by.name, signed.at))
+        times = sorted(first.values())
+        if 0 < quorum <= len(times):
+            found[one.checkpoint.size] = times[quorum - 1]
+    return found
+
+
+def earliest(times: dict[int, datetime], index: int) -> str | None:
+    """The earliest time at which a tree that holds the leaf ``index`` was witnessed, as a bundle writes it."""
+    found = [at for size, at in times.items() if size > index]
+    return format_time(min(found)) if found else None
+
+
+def _hash(text: str) -> bytes:
+    return notes.unbase64(text) or b""
