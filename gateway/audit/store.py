@@ -57,7 +57,7 @@ async def head(tx: db.Tx | db.ReadTx) -> Head:
     return Head(row.size, bytes(row.root), row.swept)
 
 
-async def waiting(tx: db.Tx, after: int, limit: int) -> list[tuple[int, bytes]]:
+async def waiting(tx: db.Tx | db.ReadTx, after: int, limit: int) -> list[tuple[int, bytes]]:
     """Entries without a leaf, oldest ids first: id and leaf hash. All of them have ids above ``after``."""
     found = await db.rows(
         tx,

@@ -41,7 +41,13 @@ def serve(keep: Keep = None) -> None:
             print(json.dumps(addresses), flush=True)
             for_registries = link.app(gateway.database, gateway.inbox, gateway.node, transparency)
             for_operators = operator.app(
-                gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
+                gateway.database,
+                gateway.node,
+                gateway.inbox,
+                gateway.callers,
+                wiring.EXECUTORS,
+                endpoint,
+                quorum=settings.witness_quorum,
             )
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.demo.plan import Move
+from gateway.demo.proving import Proof
 from gateway.demo.records import Records
 from gateway.demo.rights import Try
 from gateway.demo.rules import Rules
@@ -56,6 +57,8 @@ class Result:
     nowhere: int = 0
     #: Who tried to see and do what, and what came of it.
     tries: tuple[Try, ...] = ()
+    #: What was verified of the log and of a transfer's evidence; None for a story that shows nothing of them.
+    proof: Proof | None = None
     #: What the doctor found of the gateway's database at the end.
     doctor: Report | None = None
 
@@ -85,7 +88,8 @@ class Result:
         healthy = self.doctor is not None and self.doctor.fits
         tried = all(one.as_it_should for one in self.tries)
         ruled = self.rules is None or self.rules.as_they_should
-        ended = self.settled and tried and ruled and all(way.as_it_should for way in self.ways)
+        proven = self.proof is None or self.proof.as_it_should
+        ended = self.settled and tried and ruled and proven and all(way.as_it_should for way in self.ways)
         return self.conservation == "holds" and ended and healthy
 
 

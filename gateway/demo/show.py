@@ -13,6 +13,7 @@ from rich.table import Table
 from gateway.demo import people
 from gateway.demo.network import Network
 from gateway.demo.outcome import Result, Way
+from gateway.demo.proving import Proof
 from gateway.demo.rules import Rules
 
 _COLUMNS = ("issued", "held", "in_transit", "used", "cancelled", "moved_in", "moved_out")
@@ -38,6 +39,7 @@ def as_dict(result: Result, note: str) -> dict[str, Any]:
         },
         "rules": dataclasses.asdict(result.rules) if result.rules else None,
         "access": [dataclasses.asdict(one) for one in result.tries],
+        "log": dataclasses.asdict(result.proof) if result.proof else None,
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": _used(result),
         "seconds": round(result.seconds, 2),
@@ -63,6 +65,8 @@ def tables(console: Console, result: Result, note: str) -> None:
             f"trouble: the answer that {result.nowhere:,} t were debited was lost and the worker killed (SIGKILL) "
             "before they were credited; started again, it resolved this by itself"
         )
+    if result.proof is not None:
+        console.print(_proof(result.proof))
     if result.doctor is not None:
         fits = "everything fits" if result.doctor.fits else "something does not fit"
         console.print(f"doctor: {fits} ({len(result.doctor.results)} checks of the whole database)")
@@ -119,6 +123,21 @@ def _rules(rules: Rules) -> Table:
     for d in rules.definitions:
         recorded = d.first_transfer if d.as_it_should else f"[red]{d.first_transfer}[/red]"
         shown.add_row(d.definition, recorded, f"{d.tonnes:,}", d.moved_as)
+    return shown
+
+
+def _proof(proof: Proof) -> Table:
+    shown = Table(title="What nobody has to believe the gateway", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("what was verified")
+    shown.add_column("outcome", no_wrap=True)
+    promises = f"{proof.promises_kept} kept, {proof.promises_open} open, {proof.promises_broken} broken"
+    evidence = "valid" if proof.evidence_valid else "[red]not valid[/red]"
+    log = "valid" if proof.valid else "[red]not valid[/red]"
+    shown.add_row(f"log: {proof.entries} entries, {proof.checkpoints + 1} checkpoints", log)
+    shown.add_row("its last checkpoint, cosigned by registries", f"{proof.witnesses} of {proof.witnesses}")
+    shown.add_row("promises in receipts, looked up by registries", promises)
+    shown.add_row("MEC01's own log, cosigned by the gateway", f"{proof.cosigned} entries")
+    shown.add_row(f"evidence of one transfer, offline: {proof.evidence_checks} checks", evidence)
     return shown
 
 
