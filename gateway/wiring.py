@@ -290,7 +290,8 @@ def transparent(settings: Settings, gateway: Gateway) -> Transparency:
         await _distrust(tx, link, entry_id, detail, clock())
 
     sequencer = Sequencer(gateway.database, own.origin, own.key, clock)
-    return Transparency(gateway.database, own, clock, sequencer, Cosigning(gateway.database, post), tiles_of, told)
+    cosigning = Cosigning(gateway.database, own.origin, post, other.get)
+    return Transparency(gateway.database, own, clock, sequencer, cosigning, tiles_of, told)
 
 
 async def _distrust(tx: db.Tx, link: str, entry_id: int, detail: str, now: datetime) -> None:

@@ -30,8 +30,7 @@ class Background:
         await self.end()
         if await self._registry.database.run("duties.begin", backup.restored) is None:
             work = [self._sender.run(), run(self._registry, self._sender)]
-            if self._registry.logs.busy:
-                work.append(log_duties.run(self._registry, self._sender))
+            work += log_duties.work(self._registry, self._sender)
             self._tasks = [asyncio.create_task(coroutine) for coroutine in work]
 
     async def end(self) -> None:

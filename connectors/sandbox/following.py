@@ -60,6 +60,7 @@ async def look(registry: Registry, sender: Sender, pinned: Pinned) -> None:
     logs = registry.logs
     async with logs.looking:
         logs.problem = ""
+        begun = clock.present()
         try:
             await _look(registry, sender, pinned)
         except Forked as fork:
@@ -71,7 +72,7 @@ async def look(registry: Registry, sender: Sender, pinned: Pinned) -> None:
             logs.problem = f"no key of the log {unknown} is pinned"
         except (NoAnswer, Unproven, Malformed) as error:
             logs.problem = str(error)
-        await registry.database.run("log.follow", lambda tx: promises.judge(tx, logs.problem))
+        await registry.database.run("log.follow", lambda tx: promises.judge(tx, begun, logs.problem))
 
 
 async def note_fork(tx: Tx, known: str, shown: str) -> None:

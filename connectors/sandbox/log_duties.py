@@ -6,9 +6,12 @@ again, and nothing else in the registry waits for it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from . import feeding, following, own_log, promises
+from .log_keys import Pinned
+from .notes import Signer
 from .registry import Registry
 from .sender import NoAnswer, Sender
 
@@ -18,11 +21,15 @@ ROUND_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-async def run(registry: Registry, sender: Sender) -> None:
-    """Work until cancelled; the gateway's slowness in one part does not hold the other one up."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_again(lambda: _own(registry, sender)))
-        group.create_task(_again(lambda: _look(registry, sender)))
+def work(registry: Registry, sender: Sender) -> list[Coroutine[Any, Any, None]]:
+    """Give what is to run until cancelled: a task each, so that slowness in one does not hold the other one up."""
+    own, pinned = registry.logs.own, registry.logs.pinned
+    found = []
+    if own is not None:
+        found.append(_again(lambda: _own(registry, sender, own)))
+    if pinned is not None:
+        found.append(_again(lambda: _look(registry, sender, pinned)))
+    return found
 
 
 async def _again(round_of: Callable[[], Awaitable[None]]) -> None:
@@ -36,14 +43,12 @@ async def _again(round_of: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(ROUND_SECONDS)
 
 
-async def _own(registry: Registry, sender: Sender) -> None:
-    if registry.logs.own is not None:
-        await own_log.publish(registry, registry.logs.own)
-        if registry.logs.fed:
-            await feeding.feed(registry, sender, registry.logs.own)
+async def _own(registry: Registry, sender: Sender, signer: Signer) -> None:
+    await own_log.publish(registry, signer)
+    if registry.logs.fed:
+        await feeding.feed(registry, sender, signer)
 
 
-async def _look(registry: Registry, sender: Sender) -> None:
-    pinned = registry.logs.pinned
-    if pinned is not None and await registry.database.run("log.look", promises.are_open):
+async def _look(registry: Registry, sender: Sender, pinned: Pinned) -> None:
+    if await registry.database.run("log.look", promises.are_open):
         await following.look(registry, sender, pinned)

@@ -67,6 +67,15 @@ def _witness(routes: APIRouter, registry: Registry) -> None:
             return Cut()
         return PlainTextResponse(f"{registry.logs.witness.verifier(notes.COSIGNATURE).vkey}\n")
 
+    @routes.get("/witness/{digest}/checkpoint")
+    async def known(digest: str) -> Response:
+        if registry.faults.down:
+            return Cut()
+        note = await registry.database.run("admin.look", lambda tx: witnessing.known(tx, digest))
+        if note is None:
+            raise HTTPException(404, "nothing of such a log was cosigned here")
+        return PlainTextResponse(note)
+
     @routes.post("/witness/add-checkpoint")
     async def add(request: Request) -> Response:
         body = bytearray()
@@ -80,5 +89,6 @@ def _witness(routes: APIRouter, registry: Registry) -> None:
             return PlainTextResponse(await witnessing.add(registry, bytes(body)))
         except NotCosigned as why:
             if why.size is not None:
-                return Response(f"{why.size}\n".encode(), why.status, media_type="text/x.tlog.size")
+                # As a header: a media type of text would get a charset, which the specification does not have.
+                return Response(f"{why.size}\n", why.status, {"content-type": "text/x.tlog.size"})
             return PlainTextResponse(f"{why.detail}\n", why.status)

@@ -32,8 +32,3 @@ class Logs:
     #: One look, and one feeding, at a time.
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is anything to do beside answering."""
-        return self.own is not None or self.pinned is not None

@@ -7,7 +7,7 @@ gateway that shows no log, or none that can be proven, breaks its promises too: 
 """
 
 import base64
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import clock, transfers
@@ -42,10 +42,10 @@ async def are_open(tx: Tx) -> bool:
     return await tx.one("SELECT FROM log.promise WHERE state = 'open' LIMIT 1") is not None
 
 
-async def judge(tx: Tx, seen_instead: str) -> None:
-    """Note which leaves are in the tree by now; what is overdue without is broken.
+async def judge(tx: Tx, begun: datetime, seen_instead: str) -> None:
+    """Note which leaves are in the tree; what was overdue when the look for it had ``begun`` is broken without.
 
-    ``seen_instead`` says why the last look brought no tree, empty where it did.
+    ``seen_instead`` says why that look brought no tree, empty where it did.
     """
     now = clock.present()
     await tx.execute(
@@ -63,7 +63,7 @@ async def judge(tx: Tx, seen_instead: str) -> None:
         " RETURNING answer::text AS answer",
         now,
         why,
-        now - PROMISED,
+        begun - PROMISED,
     )
     for row in broken:
         await transfers.alarm(tx, "", BROKEN, f"the leaf promised in {row['answer']} is not published")

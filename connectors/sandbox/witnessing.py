@@ -50,6 +50,15 @@ async def add(registry: Registry, body: bytes) -> str:
     return answer
 
 
+async def known(tx: Tx, digest: str) -> str | None:
+    """The checkpoint last cosigned of the log whose origin has this SHA-256, in hex."""
+    row = await tx.one(
+        "SELECT note FROM log.witnessed WHERE encode(sha256(convert_to(origin, 'UTF8')), 'hex') = %s AND size > 0",
+        digest,
+    )
+    return str(row["note"]) if row else None
+
+
 def _read(registry: Registry, body: bytes) -> Request:
     if len(body) > MAX_BYTES:
         raise NotCosigned(400, f"more than {MAX_BYTES} bytes")

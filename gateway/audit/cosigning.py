@@ -1,9 +1,9 @@
 """Asks witnesses to cosign our checkpoints: the client's side of C2SP tlog-witness.
 
 Each witness is asked for the newest checkpoint it has not cosigned, with the proof from the one before; a slow or
-silent one holds up nobody. A line is kept only if it verifies under the witness's key. A witness that has cosigned a
-larger tree than ours says that our database is older than our log: nothing is published any more by this process,
-because it would be a second view; people have to look.
+silent one holds up nobody. A line is kept only if it verifies under the witness's key. A witness that shows a larger
+tree than ours, signed by keys of ours, proves that our database is older than our log: nothing is published any more by
+this process, because it would be a second view; people have to look. Its word alone stops nothing.
 """
 
 import asyncio
@@ -11,12 +11,14 @@ import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import structlog
 
 from gateway import db
 from gateway.audit import log, proofs, store
 from gateway.audit import witness_store as rows
+from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.store import Published
 from gateway.audit.witness_store import Witness
 from gateway.errors import GatewayError, Kind
@@ -40,14 +42,18 @@ class Reply:
 
 #: Posts bytes to an address; raises UNAVAILABLE when there is no answer.
 Post = Callable[[str, bytes], Awaitable[Reply]]
+#: What is at an address, or nothing; raises UNAVAILABLE when there is no answer.
+Get = Callable[[str], Awaitable[bytes | None]]
 
 
 class Cosigning:
-    """Asks, witness by witness; ``behind`` once a witness knows a larger tree than we do."""
+    """Asks, witness by witness; ``behind`` once a witness has shown a larger tree of ours than we have."""
 
-    def __init__(self, database: db.Database, post: Post) -> None:
+    def __init__(self, database: db.Database, origin: str, post: Post, get: Get) -> None:
         self._db = database
+        self._origin = origin
         self._post = post
+        self._get = get
         self._asking: dict[str, asyncio.Task[None]] = {}
         self.behind = False
 
@@ -69,7 +75,7 @@ class Cosigning:
         try:
             reply = await self._submit(witness, newest, witness.size)
             if reply.status == 409:
-                reply = await self._submit(witness, newest, self._told(witness, newest, reply))
+                reply = await self._submit(witness, newest, await self._told(witness, newest, reply))
             if reply.status != 200:
                 raise GatewayError(Kind.REJECTED, f"status {reply.status}: {reply.body[:200]!r}")
             await self._keep(witness, newest, reply)
@@ -83,16 +89,27 @@ class Cosigning:
         text = "\n".join(lines) + "\n" + notes.read(newest.note).whole
         return await self._post(f"{witness.at}/add-checkpoint", text.encode())
 
-    def _told(self, witness: Witness, newest: Published, reply: Reply) -> int:
+    async def _told(self, witness: Witness, newest: Published, reply: Reply) -> int:
         """The size a witness knows, where it is one of ours."""
         said = reply.body.strip()
         if reply.content_type != "text/x.tlog.size" or not said.isdigit() or len(said) > 19:
             raise GatewayError(Kind.UNTRUSTED, "it does not say which size it knows")
         if int(said) > newest.size:
-            self.behind = True
-            journal.error("log-is-behind", witness=witness.name, known=int(said), ours=newest.size)
-            raise GatewayError(Kind.CONFLICT, "it knows a larger tree than we do")
+            await self._look(witness, newest)
+            raise GatewayError(Kind.CONFLICT, f"it says that it knows {int(said)} leaves, of {newest.size}")
         return int(said)
+
+    async def _look(self, witness: Witness, newest: Published) -> None:
+        """Let a witness show the larger tree that it says it has cosigned; raises as reading what it shows does."""
+        shown = await self._get(f"{witness.at}/{sha256(self._origin.encode()).hexdigest()}/checkpoint")
+        note = notes.read((shown or b"")[:MAX_ANSWER].decode())
+        async with self._db.reading() as tx:
+            ours = [Verifier.read(vkey) for key in await store.keys(tx) for vkey in key.vkeys]
+        note.signed_by(ours)
+        known = Checkpoint.read(note.text)
+        if known.origin == self._origin and known.size > newest.size:
+            self.behind = True
+            journal.error("log-is-behind", witness=witness.name, known=known.size, ours=newest.size, note=note.text)
 
     async def _keep(self, witness: Witness, newest: Published, reply: Reply) -> None:
         note = notes.read(newest.note)

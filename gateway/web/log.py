@@ -96,7 +96,8 @@ def witness(
             if error.kind is Kind.UNAVAILABLE:
                 raise
             if "size" in error.context:
-                return Response(f"{error.context['size']}\n", 409, media_type="text/x.tlog.size")
+                # As a header: a media type of text would get a charset, which the specification does not have.
+                return Response(f"{error.context['size']}\n", 409, {"content-type": "text/x.tlog.size"})
             status = 403 if error.kind is Kind.UNTRUSTED else STATUS[error.kind]
             return Response(f"{error.detail}\n", status, media_type=_TEXT)
 

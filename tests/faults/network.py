@@ -12,23 +12,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psycopg
 
-from gateway import wiring
+from gateway.audit import own_keys
 from gateway.domain.addresses import LOOPBACK
-from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.log_keys import LogKey
-from tests import deciding
 from tests import stage as staging
 from tests.bearer import Bearer, introduced, persons
-from tests.faults import members
+from tests.faults import linking, members
 from tests.faults.members import MEMBERS, REGISTRIES, SECTIONS, SOURCES, USUAL
 from tests.faults.postgres import Postgres
 from tests.faults.processes import STOP_SECONDS, Part, free_port
@@ -272,8 +269,11 @@ async def opened(
         key = SoftwareKey.generate()
         key.save(folder / "gateway.pem")
         SoftwareKey.generate().save(folder / "tokens.pem")
-        LogKey.generate().save(folder / "log.pem")
-        _jwks(folder, "GWY01").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
+        log_key = LogKey.generate()
+        log_key.save(folder / "log.pem")
+        vkeys = [one.vkey for one in log_key.verifiers(own_keys.origin_of("GWY01"))]
+        (folder / "GWY01.vkeys").write_text("\n".join(vkeys))
+        linking.jwks_file(folder, "GWY01").write_text(json.dumps({"keys": [{**key.public_jwk(), "use": "sig"}]}))
         for nr in range(serves):
             _add_gateway(network, f"serve{nr + 1 if nr else ''}", "serve")
         for nr in range(workers):
@@ -282,7 +282,7 @@ async def opened(
             _add_registry(network, code, answers[code], "serve2" if nr % 2 and serves > 1 else "serve")
         await asyncio.gather(*(network.start(name) for name in network.parts))
         network.bearer = await introduced(network.settings, ROOT, *persons(*PERSONS), clock=network.now)
-        await _link(network, *REGISTRIES)
+        await linking.link(network, *REGISTRIES)
         await _stock(network)
         yield network
 
@@ -291,7 +291,7 @@ async def join(network: Network, code: str) -> None:
     """Another registry, which holds nothing."""
     _add_registry(network, code, MEMBERS[code].answer, "serve")
     await network.start(code)
-    await _link(network, code)
+    await linking.link(network, code)
 
 
 async def _stock(network: Network) -> None:
@@ -329,30 +329,15 @@ def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     arguments = ["tests.faults.registry", member.kind, "--code", code, "--database", server.dsn(books, books)]
     arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
-    arguments += ["--gateway-keys", str(_jwks(folder, "GWY01")), "--answer", answer, "--listen", address]
+    arguments += ["--gateway-keys", str(linking.jwks_file(folder, "GWY01")), "--answer", answer, "--listen", address]
     arguments += ["--party", member.party] if member.party else []
+    arguments += ["--gateway-log-keys", str(folder / "GWY01.vkeys")] if code in linking.FOLLOWING else []
+    arguments += ["--witness"] if code in linking.FOLLOWING and member.kind == "mechanism" else []
     for party in SECTIONS if member.kind == "international" else ():
         arguments += ["--section", party]
     for other in MEMBERS:
-        arguments += ["--peer", f"{other}={_jwks(folder, other)}"] if other != code else []
+        arguments += ["--peer", f"{other}={linking.jwks_file(folder, other)}"] if other != code else []
     network.parts[code] = Part(code, arguments, folder / f"{code}.log", address=address)
-
-
-async def _link(network: Network, *codes: str) -> None:
-    """Pin the registries' keys, register them (as ``gateway links add`` does), and let each activate its link."""
-    gateway = wiring.build(network.settings)
-    for code in codes:
-        keys = await network.http.get(f"{network.parts[code].url}/keys")
-        _jwks(network.folder, code).write_text(keys.text)
-        kind, party = MEMBERS[code].kind, MEMBERS[code].party
-        sections = {members.section(one): one for one in SECTIONS} if kind == "international" else {}
-        books: dict[str, str | None] = {**sections} or {code: party or None}
-        link, jwks = Link(code, kind, network.parts[code].url, "requested", 24, tuple(books)), keys.json()["keys"]
-        registering = partial(deciding.establish, node=gateway.node, link=link, parties=books, jwks=jwks)
-        await gateway.database.run(registering, "links.register")
-    await gateway.close()
-    made = await asyncio.gather(*(network.admin(code, "POST", "activate") for code in codes))
-    assert all(one["receipted"] for one in made), made
 
 
 async def run(network: Network, *arguments: str, armed: str = "", **settings: str) -> tuple[int, str]:
@@ -385,7 +370,3 @@ async def told(network: Network, *arguments: str) -> dict[str, Any]:
 
 def _log(network: Network, arguments: Sequence[str]) -> Path:
     return network.folder / f"{'-'.join(arguments[:3])}.log".replace("/", "")
-
-
-def _jwks(folder: Path, code: str) -> Path:
-    return folder / f"{code}.jwks"

@@ -15,6 +15,7 @@ import pytest
 
 from gateway import crash
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.log_keys import LogKey
 from tests.faults import network as networks
 from tests.faults import rotation
 from tests.faults.agreement import healthy
@@ -36,6 +37,14 @@ class Command:
     again: int = 0
 
 
+#: What another log and another witness are called.
+NAME = "another.example"
+
+
+def _cosigner(keys: Path) -> str:
+    return LogKey.load(keys.with_suffix(".log")).witness(NAME).vkey
+
+
 COMMANDS = {
     # First, while every registry answers: what a link is told of a key is owed until it does.
     "keys.announce": Command(
@@ -51,6 +60,29 @@ COMMANDS = {
     "keys.revoke": Command(
         lambda keys, _: ("keys", "revoke", rotation.kid(keys.with_suffix(".pem")), "--reason=superseded"),
         "own_key WHERE revoked_at IS NOT NULL",
+        again=2,
+    ),
+    "log.add-key": Command(
+        lambda keys, _: ("keys", "log", "add", str(keys.with_suffix(".log"))), "(SELECT FROM log_key OFFSET 1) AS k", 2
+    ),
+    "log.retire-key": Command(
+        lambda keys, _: ("keys", "log", "retire", LogKey.load(keys.with_suffix(".log")).id),
+        "log_key WHERE retired_at IS NOT NULL",
+        again=2,
+    ),
+    "log.add-witness": Command(
+        lambda keys, _: ("witnesses", "add", _cosigner(keys), "--url=https://witness.example"),
+        f"log_witness WHERE name = '{NAME}'",
+        again=2,
+    ),
+    "log.remove-witness": Command(
+        lambda *_: ("witnesses", "remove", "kor01.sandbox.invalid/witness"),
+        "log_witness WHERE removed_by IS NOT NULL",
+        again=2,
+    ),
+    "log.watch": Command(
+        lambda keys, _: ("witnesses", "watch", "KOR01", LogKey.load(keys.with_suffix(".log")).verifiers(NAME)[0].vkey),
+        f"witnessed_log WHERE origin = '{NAME}'",
         again=2,
     ),
     "links.register": Command(
@@ -80,6 +112,10 @@ COMMANDS = {
 async def test_a_command_that_dies_has_done_all_or_nothing(network: Network, name: str, tmp_path: Path) -> None:
     command, keys, waiting = COMMANDS[name], tmp_path / "keys.jwks", {}
     keys.write_text(json.dumps(play.Party("KOR01").jwks()))
+    LogKey.generate().save(keys.with_suffix(".log"))
+    if name == "log.retire-key":
+        ended, said = await networks.run(network, "keys", "log", "add", str(keys.with_suffix(".log")))
+        assert ended == 0, said
     if name.startswith("keys."):
         SoftwareKey.generate().save(keys.with_suffix(".pem"))
     if name in ("keys.retire", "keys.revoke"):

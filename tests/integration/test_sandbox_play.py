@@ -299,18 +299,23 @@ def server() -> Iterator[embedded.Server]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    played = Gateway()
-    app = FastAPI()
+    async with serving(Gateway(), FastAPI()) as played:
+        yield played
+
+
+@asynccontextmanager
+async def serving(played: Gateway, app: FastAPI) -> AsyncIterator[Gateway]:
+    """Let a played gateway be reached, with whatever else ``app`` serves."""
     app.post("/messages")(played.receive)
-    serving = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    task = asyncio.create_task(serving.serve())
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    task = asyncio.create_task(server.serve())
     for _ in range(1000):
-        if serving.started:
+        if server.started:
             break
         await asyncio.sleep(0.005)
-    played.url = f"http://127.0.0.1:{serving.servers[0].sockets[0].getsockname()[1]}"
+    played.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield played
-    serving.should_exit = True
+    server.should_exit = True
     await task
 
 
@@ -327,6 +332,7 @@ async def registry(
     beside: tuple[str, ...] = (),
     sections: tuple[str, ...] = (),
     database: str | None = None,
+    more: tuple[str, ...] = (),
 ) -> AsyncIterator[Sandbox]:
     """Run one registry on a new database (or on ``database``, left by an earlier one).
 
@@ -345,7 +351,7 @@ async def registry(
     for other in beside:
         arguments += ["--peer", f"{other}={folder / other}.jwks"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "connectors.sandbox", *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        sys.executable, "-m", "connectors.sandbox", *arguments, *more, stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     assert process.stdout is not None
     url = json.loads(await process.stdout.readline())["url"]

@@ -5,10 +5,12 @@ import base64
 import os
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from gateway import db
 from gateway.audit import cosigning, merkle, sequencing, witness
+from gateway.audit import log as log_entries
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.merkle import Growth
 from gateway.audit.witness_store import Watched, Witness
@@ -282,6 +284,40 @@ async def test_an_entry_left_out_of_the_log_is_found_by_the_registry_it_was_prom
 async def broken(registry: Registry) -> bool:
     await registry.post("follow")
     return bool((await registry.get("promises"))["counts"]["broken"])
+
+
+async def test_a_witness_that_knows_a_larger_tree_stops_the_publishing(stage: Stage) -> None:
+    """As after a restore of an older database: what KOR01 has cosigned is not in it."""
+    korea = await stage.link("KOR01", "party", "KOR", follows=True)
+    own = stage.transparency.own
+    later = Checkpoint(own.origin, 1_000, os.urandom(32)).text
+    note = notes.Note(later, tuple(own.key.sign(own.origin, later, stage.clock()))).whole
+    brought = await stage.http.post(f"{korea.url}/witness/add-checkpoint", content=f"old 0\n\n{note}")
+    assert brought.status_code == 200, brought.text
+    await stage.transparency.turn()
+    await stage.transparency.cosigning.finish()
+    assert stage.transparency.cosigning.behind
+    published = await stage.count("log_checkpoint")
+    await stage.run(lambda tx: log_entries.append(tx, [log_entries.draft("test", stage.clock(), {})]))
+    await stage.transparency.turn()
+    assert await stage.count("log_checkpoint") == published
+    assert await stage.count("log_cosignature") == 0
+
+
+async def test_a_witness_that_only_says_it_knows_a_larger_tree_stops_nothing(stage: Stage) -> None:
+    """Anybody can say a number: what KOR01 would have to show is signed by nobody of ours."""
+    korea, stranger = await stage.link("KOR01", "party", "KOR", follows=True), LogKey.generate()
+    origin, name = stage.transparency.own.origin, f"kor01_{stage.database_name}"
+    text = Checkpoint(origin, 1_000, os.urandom(32)).text
+    note = notes.Note(text, tuple(stranger.sign(origin, text, stage.clock()))).whole
+    with psycopg.connect(stage.server.dsn(name), autocommit=True) as books:
+        said = "INSERT INTO log.witnessed (origin, size, root, note) VALUES (%s, 1000, sha256('x'), %s)"
+        books.execute(said, (origin, note))
+    await stage.transparency.turn()
+    await stage.transparency.cosigning.finish()
+    assert not stage.transparency.cosigning.behind
+    assert await stage.count("log_checkpoint") == 1 and await stage.count("log_cosignature") == 0
+    assert (await korea.get("log"))["witnessed"][0]["size"] == 1_000
 
 
 @pytest.mark.parametrize("lie", ["fork", "rewrite"])
