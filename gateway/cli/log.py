@@ -73,10 +73,11 @@ def export(
 
 @app.command("key")
 def keys(
-    as_json: Annotated[bool, typer.Option("--json", help="Those that sign no more as well, with their times.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Those that sign no more as well: for the whole past.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All with their times, as the log serves them.")] = False,
     keep: Keep = None,
 ) -> None:
-    """Print the keys that sign the log's checkpoints, as C2SP programs are told of them."""
+    """Print the keys that sign the log's checkpoints, one a line, as C2SP programs are told of them."""
     from gateway.audit.stored import Stored
 
     with chosen(keep) as settings:
@@ -85,7 +86,7 @@ def keys(
         print(json.dumps(found))
         return
     for row in found["keys"]:
-        if row["not_after"] is None:
+        if every or row["not_after"] is None:
             print(row["vkey"])
 
 
@@ -140,11 +141,12 @@ def _print(console: Console, verdict: Verdict, *, own_word: bool) -> None:
             at = f", {signed.at:%Y-%m-%d %H:%M:%S} UTC" if signed.at else ""
             console.print(f"signed by {signed.by.name} ({KINDS[signed.by.kind]}{at})", soft_wrap=True)
         looked = f"{verdict.entries:,} entries hashed again, {verdict.tiles:,} tiles rebuilt"
-        console.print(f"{looked}, {verdict.checkpoints:,} checkpoints held against the tree")
+        console.print(f"{looked}, {verdict.checkpoints:,} checkpoints held against the tree", soft_wrap=True)
     for fault in verdict.faults:
         console.print(str(fault), soft_wrap=True)
     if own_word:
-        console.print("the keys are the log's own word: --key verifies under keys that you have from elsewhere")
+        word = "the keys are the log's own word: --key verifies under keys that you have from elsewhere"
+        console.print(word, soft_wrap=True)
     console.print("the log is what it says" if verdict.valid else "the log is NOT what it says")
 
 

@@ -176,6 +176,27 @@ async def test_a_spoiled_log_is_not_exported(kept: Kept, tmp_path: Path) -> None
     assert (await of_folder(tmp_path, kept.keys)).entries == 300
 
 
+async def test_a_past_that_earlier_keys_signed_is_verified_under_all_keys_and_not_under_the_last_alone(
+    kept: Kept,
+) -> None:
+    origin, last = kept.keys[0].name, LogKey.generate()
+    own = Identity(origin, own_keys.witness_of(origin), last)
+    await kept.grow(300)
+    await kept.database.run(lambda tx: own_keys.add(tx, own, now()), "log-keys")
+    async with kept.database.reading() as tx:
+        [first, _] = await store.keys(tx)
+    await kept.database.run(lambda tx: own_keys.retire(tx, first.id, now()), "log-keys")
+    kept.sequencer = Sequencer(kept.database, origin, last, now)
+    await kept.grow(600)
+    stored = Stored(kept.database)
+    every = reading.keys(await stored.keys())
+    assert len(every) == 4 and (await walking.verify(stored, every)).valid
+    verdict = await walking.verify(stored, last.verifiers(origin))
+    assert [str(fault) for fault in verdict.faults] == ["checkpoint of size 300: no known key has signed this note"]
+    verdict = await walking.verify(stored, kept.keys)
+    assert [str(fault) for fault in verdict.faults] == ["checkpoint: no known key has signed this note"]
+
+
 async def command(stage: Stage, *words: str | Path) -> tuple[int, Any]:
     """What a command says that works on the stage's database."""
     where = {"GATEWAY_DATABASE_URL": stage.server.dsn(stage.database_name, "gateway_app")}
@@ -198,7 +219,7 @@ async def test_the_log_of_real_transfers_is_verified_exported_and_its_keys_are_t
         size = await stage.count("log_leaf")
         assert code == 0 and json.loads(said)["size"] == size == await stage.count("log_entry")
     _, keys = await command(stage, "key")
-    assert keys == (stage.folder / "GWY01.vkeys").read_text() + "\n"
+    assert keys == (stage.folder / "GWY01.vkeys").read_text() + "\n" == (await command(stage, "key", "--all"))[1]
     (tmp_path / "keys").write_text(keys)
     await served(f"{stage.link_url}/log", size)
     for where in ([], [folder], [f"{stage.link_url}/log"]):
