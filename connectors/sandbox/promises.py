@@ -7,7 +7,7 @@ gateway that shows no log, or none that can be proven, breaks its promises too: 
 """
 
 import base64
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import clock, transfers
@@ -16,6 +16,8 @@ from .envelope import Message
 
 #: How long the gateway may take: the promise of every receipt (openapi/link.yaml).
 PROMISED = timedelta(seconds=60)
+#: Since when this process could have looked.
+_STARTED = datetime.now(UTC)
 #: Code of a broken promise: what should be in the history is missing.
 BROKEN = 8005
 #: Rows of each state that are shown, the latest first.
@@ -45,6 +47,7 @@ async def are_open(tx: Tx) -> bool:
 async def judge(tx: Tx, begun: datetime, seen_instead: str) -> None:
     """Note which leaves are in the tree; what was overdue when the look for it had ``begun`` is broken without.
 
+    Nothing is in this process's first minute: who was away may have been away together with whom they wait for.
     ``seen_instead`` says why that look brought no tree, empty where it did.
     """
     now = clock.present()
@@ -58,6 +61,8 @@ async def judge(tx: Tx, begun: datetime, seen_instead: str) -> None:
     )
     head = await tx.one("SELECT coalesce(max(size), 0) AS size FROM log.followed_head")
     why = f"not in the tree of {head['size'] if head else 0} leaves" + (f": {seen_instead}" if seen_instead else "")
+    if begun - PROMISED < _STARTED:
+        return
     broken = await tx.rows(
         "UPDATE log.promise SET state = 'broken', judged_at = %s, why = %s WHERE state = 'open' AND received_at < %s"
         " RETURNING answer::text AS answer",
