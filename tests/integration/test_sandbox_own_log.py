@@ -4,6 +4,7 @@ Its checkpoints, tiles and proofs are held against code of the tests alone (``te
 played here; its witness answers what a test wants.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -21,7 +22,6 @@ from tests import playedlog
 from tests.integration import test_sandbox_log, test_sandbox_play
 from tests.integration.test_sandbox_log import Logging, until
 from tests.integration.test_sandbox_play import ROOT, Sandbox, registry, uuid7
-from tests.integration.test_sandbox_source import issue
 
 server, gateway = test_sandbox_play.server, test_sandbox_log.gateway
 
@@ -38,8 +38,8 @@ async def served(mechanism: Sandbox, path: str, status: int = 200) -> Any:
 async def key(mechanism: Sandbox) -> str:
     told = (await served(mechanism, "keys")).json()
     assert told["origin"] == ORIGIN
-    ((vkey,),) = [[one["vkey"] for one in told["keys"]]]
-    return str(vkey)
+    (one,) = told["keys"]
+    return str(one["vkey"])
 
 
 async def head(mechanism: Sandbox) -> tuple[int, bytes]:
@@ -75,11 +75,18 @@ async def leaves(mechanism: Sandbox) -> list[bytes]:
 
 
 async def move(mechanism: Sandbox, times: int) -> None:
-    """Write so many lines into the journal: units are used."""
+    """Write so many lines into the journal: units are cancelled."""
+    wish = {"party": "MMR", "account": "100-1", "to_account": "300-1", "quantity": 1, "announce": False}
     for _ in range(times):
-        wish = {"party": "MMR", "account": "100-1", "to_account": "200-1", "quantity": 1, "announce": False}
-        wish |= {"using_party": "MMR"}
-        await mechanism.admin("POST", "/cancel", wish | {"to_account": "300-1"} | {}, 201)
+        await mechanism.admin("POST", "/cancel", wish, 201)
+
+
+async def begin(mechanism: Sandbox) -> None:
+    """Write two lines into the journal: an issuance without deductions, and a cancellation."""
+    wanted = {"activity": "PoA 10471", "party": "MMR", "gross": 100, "vintage": 2021, "series": "MMR-A64"}
+    wanted |= {"omge_percent": 0, "sop_percent": 0, "announce": False}
+    await mechanism.admin("POST", "/issue", wanted, 201)
+    await move(mechanism, 1)
 
 
 async def test_every_line_of_the_journal_is_an_entry_that_shows_nothing_but_its_kind(
@@ -89,7 +96,7 @@ async def test_every_line_of_the_journal_is_an_entry_that_shows_nothing_but_its_
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", database=database) as mechanism:
         await grown(mechanism, 0)
         assert await head(mechanism) == (0, hashlib.sha256(b"").digest())
-        await issue(mechanism)
+        await begin(mechanism)
         await grown(mechanism, 2)
         assert len(await leaves(mechanism)) == 2
         with psycopg.connect(server.dsn(database, database)) as connection:
@@ -136,11 +143,11 @@ async def test_only_the_mechanism_registry_keeps_a_log(server: Any, gateway: Log
         for path in ("checkpoint", "keys", "tile/0/000"):
             await served(korea, path, 404)
         await korea.admin("POST", "/log/fork", status=409)
-    process = await test_sandbox_log.asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "connectors.sandbox", "party", "--code", "KOR01", "--party", "KOR", "--witness"),
         *("--database", "unused", "--key", "unused", "--gateway-url", "http://127.0.0.1:9", "--gateway-keys", "unused"),
         cwd=ROOT,
-        stderr=test_sandbox_log.asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     _, said = await process.communicate()
     assert process.returncode == 2 and b"--witness" in said
@@ -152,7 +159,7 @@ async def test_a_death_while_the_log_grows_leaves_no_gap_and_no_fork(
 ) -> None:
     members: dict[str, Any] = {"database": f"sandbox_{uuid7().replace('-', '')}"}
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", **members) as mechanism:
-        await issue(mechanism)
+        await begin(mechanism)
         await grown(mechanism, 2)
         before, known = await leaves(mechanism), await key(mechanism)
     for moment in ("before", "after"):
@@ -168,13 +175,13 @@ async def test_a_death_while_the_log_grows_leaves_no_gap_and_no_fork(
 
 async def test_a_restore_of_the_books_does_not_rewrite_the_log(server: Any, gateway: Logging, tmp_path: Path) -> None:
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
-        await issue(mechanism)
+        await begin(mechanism)
         await mechanism.admin("POST", "/backup")
         await move(mechanism, 3)
         await grown(mechanism, 5)
         before = await leaves(mechanism)
         await mechanism.admin("POST", "/restore", {"known": False})
-        assert (await mechanism.books())["cancelled"] == 1169
+        assert (await mechanism.books())["cancelled"] == 1
         await move(mechanism, 2)
         await grown(mechanism, 7)
         after = await leaves(mechanism)
@@ -216,7 +223,7 @@ async def test_each_checkpoint_is_cosigned_with_a_proof_from_the_last_one(
 ) -> None:
     gateway.witness = witness = Witness()
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
-        await issue(mechanism)
+        await begin(mechanism)
         await cosigned(mechanism, 2)
         for size in (3, 7):
             await move(mechanism, size - witness.size)
@@ -231,13 +238,15 @@ async def test_each_checkpoint_is_cosigned_with_a_proof_from_the_last_one(
 
 
 async def test_who_is_told_another_size_proves_from_that_one(server: Any, gateway: Logging, tmp_path: Path) -> None:
-    gateway.witness = witness = Witness()
+    gateway.witness = lambda body: Response(status_code=503)
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
+        await begin(mechanism)
+        await grown(mechanism, 2)
+        gateway.witness = witness = Witness()
         witness.size = 1  # as if it had cosigned that, and the answer was lost
-        await issue(mechanism)
         await cosigned(mechanism, 2)
-        (old, size, _, _), (told, again, proof, _) = witness.seen
-        assert (old, size, told, again) == (0, 2, 1, 2)
+        (first, *_), (told, size, proof, _) = witness.seen
+        assert (first, told, size) == (0, 1, 2)
         assert proof == playedlog.proof(await leaves(mechanism), 1)
         # A witness that knows a larger tree than there is: nothing is sent, and it is shown.
         witness.size = 90
@@ -252,7 +261,7 @@ async def _says(mechanism: Sandbox, what: str) -> bool:
 
 async def test_a_witness_that_answers_nonsense_is_asked_again(server: Any, gateway: Logging, tmp_path: Path) -> None:
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
-        await issue(mechanism)
+        await begin(mechanism)
         for answer, shown in (
             (Response("no signature\n"), "200 for 2 leaves from 0: no signature"),
             (Response(b"\xff\x00", 200), "200 for 2 leaves from 0: "),
@@ -274,7 +283,7 @@ async def test_a_fork_and_a_rewrite_can_be_fed_and_their_refusal_is_shown(
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
         await mechanism.admin("POST", "/log/fork", status=409)
         await mechanism.admin("POST", "/log/elsewhere", status=404)
-        await issue(mechanism)
+        await begin(mechanism)
         await cosigned(mechanism, 2)
         true, vkey = await leaves(mechanism), await key(mechanism)
         gateway.witness = lambda body: (witness(body), Response("no\n", 422))[1]
