@@ -233,12 +233,14 @@ class Ending:
         self._rest = b""
         self._last = b""
         self._lines = 0
+        self._length = 0
         self.count: int | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Some bytes of it, in order."""
+        self._length += len(chunk)
         if self._format is Format.PARQUET:
-            self._last = (self._last + chunk)[-4:]
+            self._rest = (self._rest + chunk)[-8:]
             return
         *lines, rest = (self._rest + chunk).split(b"\n")
         self._lines += len(lines)
@@ -247,11 +249,14 @@ class Ending:
 
     def require(self) -> None:
         """Raise UNAVAILABLE (9001) unless it is whole."""
-        whole = self._last == b"PAR1" if self._format is Format.PARQUET else self._counted() and not self._rest
-        if not whole:
-            raise GatewayError(
-                Kind.UNAVAILABLE, "the export was cut off: it has no end, or entries are missing", code=9001
-            )
+        if not (self._footed() if self._format is Format.PARQUET else self._counted()):
+            detail = "the export was cut off: it has no end, or entries are missing"
+            raise GatewayError(Kind.UNAVAILABLE, detail, code=9001)
+
+    def _footed(self) -> bool:
+        """Whether the last eight bytes are the length of a footer that there is room for, and the format's mark."""
+        footer = int.from_bytes(self._rest[:4], "little")
+        return self._rest[4:] == b"PAR1" and 0 < footer <= self._length - 12
 
     def _counted(self) -> bool:
         try:
@@ -262,4 +267,4 @@ class Ending:
                 self.count = int(count) if mark == "#end" else None
         except (ValueError, KeyError, TypeError, StopIteration):
             return False
-        return self.count == self._lines - 2
+        return not self._rest and self.count == self._lines - 2

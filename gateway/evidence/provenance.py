@@ -92,11 +92,10 @@ async def of(tx: db.ReadTx, sight: Sight, text: str) -> Provenance:
 async def _steps(tx: db.ReadTx, sight: Sight, unit: Unit) -> list[Step]:
     actions = await unit_store.actions(tx, sight, unit)
     transfers = await unit_store.transfers(tx, sight, unit)
-    ids = [t.id for t in transfers]
-    events = await unit_store.events(tx, ids)
-    causes = [*ids, *(f"{a.registry}/{a.action}" for a in actions)]
+    events = await unit_store.events(tx, [t.id for t in transfers])
+    claimed_by, covered_by, causes = await unit_store.causes(tx, unit)
     records = await unit_store.records(tx, sight, causes)
-    authorisations = await unit_store.authorisations(tx, sight, ids, [a.id for a in actions])
+    authorisations = await unit_store.authorisations(tx, sight, claimed_by, covered_by)
     found = [
         *map(_action, actions),
         *_relayed(transfers, events),

@@ -14,6 +14,7 @@ Raises FORBIDDEN (8001) for a transfer that is not seen or not there (NOT_FOUND 
 """
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -34,6 +35,8 @@ from gateway.signing import compact, messages
 MAX_PAGE = 500
 #: Candidates one statement reads, fewer where the words of each may have to be read; and statements of one page.
 WINDOW, WORDY_WINDOW, MAX_WINDOWS = 5_000, 200, 10
+#: A unit by its origin: a series is what ``domain.wire`` takes for one.
+_UNIT = re.compile(r"([^/]*)/([A-Za-z0-9._-]{1,64})/([0-9]{1,16})")
 #: Longest cursor that is looked at, in characters; ours have less than half.
 MAX_CURSOR = 400
 
@@ -113,12 +116,12 @@ def parse_unit(text: str) -> tuple[str, str, int] | ItmoId:
     """Read REGISTRY/SERIES/SERIAL, or an ITMO identifier; raises MALFORMED with 2006 (2010, 2011 as identifiers do)."""
     if "/" not in text:
         return parse_itmo_id(text)
-    parts = text.split("/")
-    if len(parts) != 3 or not parts[1] or not (parts[2].isascii() and parts[2].isdecimal() and len(parts[2]) <= 16):
+    parts = _UNIT.fullmatch(text)
+    if parts is None:
         raise GatewayError(Kind.MALFORMED, "a unit is REGISTRY/SERIES/SERIAL or an ITMO identifier", code=2006)
-    if not 1 <= int(parts[2]) <= MAX_SERIAL:
+    if not 1 <= int(parts[3]) <= MAX_SERIAL:
         raise GatewayError(Kind.MALFORMED, "a serial lies outside 1 to 2^53-1", code=2006)
-    return parse_registry_code(parts[0]), parts[1], int(parts[2])
+    return parse_registry_code(parts[1]), parts[2], int(parts[3])
 
 
 async def unit(tx: db.ReadTx, text: str) -> Unit | None:
@@ -144,11 +147,11 @@ async def page(tx: db.ReadTx, sight: Sight, wanted: Wanted, *, limit: int = 50, 
 
 
 async def window(
-    tx: db.ReadTx, asked: Question, edge: int | None, *, limit: int = WINDOW
+    tx: db.ReadTx, asked: Question, edge: int | None, *, limit: int | None = None
 ) -> tuple[list[Entry], int | None]:
     """The entries among the next candidates after ``edge``, and where those end: None after the last there are."""
     candidates = WINDOW if asked.code is None else WORDY_WINDOW
-    found = await store.window(tx, asked, edge, candidates=candidates, limit=limit)
+    found = await store.window(tx, asked, edge, candidates=candidates, limit=limit or candidates)
     return [_entry(row) for row in found.rows if _meets(row, asked)], found.end
 
 
@@ -178,28 +181,23 @@ async def question(
 
 async def _about(tx: db.ReadTx, sight: Sight, wanted: Wanted, asked: Question) -> Question:
     """The question about one transfer, one unit, or one transfer as far as it is about one unit."""
-    transfers, actions = [], list[Any]()
-    records: list[int] = []
-    if wanted.unit is not None:
-        of = await unit(tx, wanted.unit)
-        covering = [] if of is None else await unit_store.transfers(tx, sight, of)
-        actions = [] if of is None else list(await unit_store.actions(tx, sight, of))
-        transfers = [row.id for row in covering]
-        causes = [*transfers, *(f"{a.registry}/{a.action}" for a in actions)]
-        told = await unit_store.records(tx, sight, causes)
-        records = [entry for row in told for entry in (row.said_by, row.answered_by) if entry is not None]
+    transfers, actions, causes = [], list[Any](), list[str]()
+    of = await unit(tx, wanted.unit) if wanted.unit is not None else None
+    if of is not None:
+        transfers = [row.id for row in await unit_store.transfers(tx, sight, of)]
+        actions = list(await unit_store.actions(tx, sight, of))
+        _, _, causes = await unit_store.causes(tx, of)
     if wanted.transfer is not None:
         known = await store.seen_transfers(tx, sight, [wanted.transfer])
         if not known:
             raise sight.absent(f"there is no transfer {wanted.transfer}", 3001)
         transfers, actions = [t for t in known if wanted.unit is None or t in transfers], []
-        told = await unit_store.records(tx, sight, transfers)
-        records = [entry for row in told for entry in (row.said_by, row.answered_by) if entry is not None]
-    said = await store.entries_of_transfers(tx, transfers)
-    about = sorted({*said, *records, *(a.entry_id for a in actions)})
-    return replace(
-        asked, along=Along.ABOUT, about=tuple(about), transfers=tuple(transfers), actions=tuple(a.id for a in actions)
-    )
+        causes = transfers
+    told = await unit_store.records(tx, sight, causes)
+    about = {entry for row in told for entry in (row.said_by, row.answered_by) if entry is not None}
+    about |= {*await store.entries_of_transfers(tx, transfers), *(a.entry_id for a in actions)}
+    of_actions = tuple(a.id for a in actions)
+    return replace(asked, along=Along.ABOUT, about=tuple(sorted(about)), transfers=tuple(transfers), actions=of_actions)
 
 
 async def _along(tx: db.ReadTx, wanted: Wanted, asked: Question) -> Question:

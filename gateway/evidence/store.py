@@ -190,12 +190,14 @@ def _touching(asked: Question) -> str:
 
 _SEEN_ENTRY = f"""(
   m.peer = :own OR {_REFUSED_FROM.format("CAST(:own AS text)")} OR e.id IN (SELECT entry_id FROM seen)
-  OR EXISTS (SELECT FROM action_record n WHERE n.message_id = m.message_id AND n.section = :sight))"""
+  OR EXISTS (SELECT FROM action_record n
+             WHERE n.message_id IN (m.message_id, m.in_reply_to) AND n.section = :sight))"""
 #: What concerns a Party: the link of its registry, transfers between it and others or of its units, what is told or
 #: recorded of its units, and what is said of its authorisations.
 _OF_PARTY = """(
   m.peer = ANY(CAST(:party_links AS text[])) OR e.id IN (SELECT entry_id FROM concerned)
-  OR EXISTS (SELECT FROM action_record n WHERE n.message_id = m.message_id AND n.party = :party)
+  OR EXISTS (SELECT FROM action_record n
+             WHERE n.message_id IN (m.message_id, m.in_reply_to) AND n.party = :party)
   OR e.id IN (
     SELECT v.entry_id FROM authorisation a JOIN authorisation_version v ON v.authorisation_id = a.id
     WHERE a.party = :party

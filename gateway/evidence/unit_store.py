@@ -118,6 +118,25 @@ async def transfers(tx: db.ReadTx, sight: Sight, of: Unit) -> Sequence[Any]:
     )
 
 
+async def causes(tx: db.ReadTx, of: Unit) -> tuple[list[str], list[int], list[str]]:
+    """Ids of all transfers that ever claimed a unit, ids of all actions that cover it, and what both are recorded as.
+
+    Not to be shown: who was told of them may see that, and not them.
+    """
+    found = await db.rows(
+        tx,
+        f"""
+        SELECT b.transfer_id AS transfer, CAST(NULL AS bigint) AS action, b.transfer_id AS cause FROM ({_CLAIMS}) AS b
+        UNION ALL SELECT NULL, a.id, a.registry || '/' || a.action
+        FROM ({COVERING.format(table="action_block", where="true")}) AS b JOIN action a ON a.id = b.action_id
+        LIMIT 2 * :most
+        """,
+        {"series": of.series_id, "serial": of.serial, "most": MAX_COVERING},
+    )
+    transfer_ids = [r.transfer for r in found if r.transfer is not None]
+    return transfer_ids, [r.action for r in found if r.action is not None], [r.cause for r in found]
+
+
 async def events(tx: db.ReadTx, transfer_ids: Sequence[str]) -> Sequence[Any]:
     """What became of transfers, step by step, with the release and the credit as they were signed."""
     return await db.rows(
