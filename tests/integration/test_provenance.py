@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 
 from gateway import embedded
+from gateway.evidence.unit_store import COVERING
 from tests import recorded
 from tests import stage as staging
 from tests.integration.test_sandbox_play import uuid7
@@ -135,3 +137,22 @@ async def test_what_is_no_known_unit_is_refused(
 ) -> None:
     answer = await begun[0].stage.api.get("/api/v1/audit/provenance", params={"unit": unit})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "index"),
+    [("claim", "b.released_by IS NOT NULL", "claim_covering"), ("action_block", "true", "action_block_covering")],
+)
+async def test_what_covers_a_unit_is_asked_in_the_words_of_its_index(
+    begun: tuple[Course, International], table: str, where: str, index: str
+) -> None:
+    asked = COVERING.format(table=table, where=where)
+    for name, value in (("series", "1"), ("serial", "5"), ("most", "10")):
+        asked = asked.replace(f":{name}", value)
+    stage = begun[0].stage
+    async with await psycopg.AsyncConnection.connect(stage.server.dsn(stage.database_name, "gateway_owner")) as there:
+        await there.execute("SET enable_seqscan = off")
+        plan = await (await there.execute(f"EXPLAIN {asked}".encode())).fetchall()
+    told_plan = "\n".join(line for (line,) in plan)
+    assert f"on {table} b" in told_plan and f"{index} on" in told_plan, told_plan
+    assert "length(to_hex((last - first))) = length.digits" in told_plan, told_plan
