@@ -16,6 +16,7 @@ Raises as ``search`` does before the first byte; UNSUPPORTED for Parquet where p
 ``parquet``). What fails later ends the stream without its end.
 """
 
+import asyncio
 import csv
 import io
 import json
@@ -87,7 +88,7 @@ class Export:
                 entries, edge = await search.window(tx, self.asked, edge)
             count += len(entries)
             if entries:
-                yield self.writer.rows(entries)
+                yield await asyncio.to_thread(self.writer.rows, entries)  # a process that serves has others to answer
         yield self.writer.end(count, self.checkpoint)
 
 

@@ -33,8 +33,9 @@ from gateway.signing import compact, messages
 
 #: Most entries of one page.
 MAX_PAGE = 500
-#: Candidates one statement reads, fewer where the words of each may have to be read; and statements of one page.
-WINDOW, WORDY_WINDOW, MAX_WINDOWS = 5_000, 200, 10
+#: Candidates one statement reads, fewer where the words of each may have to be read; and statements of one page. What a
+#: process makes of so many entries at once delays what else it serves by some hundredths of a second.
+WINDOW, WORDY_WINDOW, MAX_WINDOWS = 2_000, 200, 25
 #: A unit by its origin: a series is what ``domain.wire`` takes for one.
 _UNIT = re.compile(r"([^/]*)/([A-Za-z0-9._-]{1,64})/([0-9]{1,16})")
 #: Longest cursor that is looked at, in characters; ours have less than half.
