@@ -35,6 +35,7 @@ _COMMANDS = {
     "records": "records:records",
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",
+    "audit": "audit:app",
     "halt": "halt:halt",
     "witnesses": "witnesses:app",
     "evidence": "evidence:app",

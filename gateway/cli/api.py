@@ -66,12 +66,17 @@ def ask(where: Where, method: str, path: str, **wanted: Any) -> Any:
     answer = _elsewhere(where, method, path, **wanted) if where.gateway else _here(where, method, path, **wanted)
     if answer.is_success:
         return answer.json() if answer.content else None
+    raise refused(answer)
+
+
+def refused(answer: "httpx.Response") -> GatewayError:
+    """What the API says against a call, which has been read."""
     try:
         said = answer.json()
     except ValueError:  # not the gateway's words: a front's, say
         said = {"detail": f"HTTP status {answer.status_code}"}
     kind = _KINDS.get(answer.status_code, Kind.REJECTED if answer.status_code < 500 else Kind.UNAVAILABLE)
-    raise GatewayError(kind, str(said.get("detail")), code=said.get("code"))
+    return GatewayError(kind, str(said.get("detail")), code=said.get("code"))
 
 
 def given(**wanted: Any) -> dict[str, Any]:
@@ -80,13 +85,24 @@ def given(**wanted: Any) -> dict[str, Any]:
 
 
 def _elsewhere(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Response":
-    if where.keep is not None or where.by is not None:
-        raise GatewayError(Kind.MALFORMED, "--gateway is another gateway than --keep or --by work on")
-    if where.client is None:
-        raise GatewayError(Kind.MALFORMED, "--gateway needs --client ID=KEYFILE")
     from gateway.cli import remote
 
-    return remote.call(str(where.gateway), where.client, method, path, **wanted)
+    return remote.call(*elsewhere(where), method, path, **wanted)
+
+
+def elsewhere(where: Where) -> tuple[str, str]:
+    """The address of the gateway that runs elsewhere and the client to ask it as; raises MALFORMED without both."""
+    if where.keep is not None or where.by is not None:
+        raise GatewayError(Kind.MALFORMED, "--gateway is another gateway than --keep or --by work on")
+    if where.gateway is None or where.client is None:
+        raise GatewayError(Kind.MALFORMED, "--gateway needs --client ID=KEYFILE")
+    return where.gateway, where.client
+
+
+def require_here(where: Where) -> None:
+    """Raise MALFORMED for options that only a gateway elsewhere is asked with."""
+    if where.client is not None:
+        raise GatewayError(Kind.MALFORMED, "--client needs --gateway URL")
 
 
 def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Response":
@@ -97,8 +113,7 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Respons
     from gateway.settings import named
     from gateway.web import operator
 
-    if where.client is not None:
-        raise GatewayError(Kind.MALFORMED, "--client needs --gateway URL")
+    require_here(where)
 
     async def served() -> "httpx.Response":
         gateway = wiring.build(settings)

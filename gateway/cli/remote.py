@@ -27,6 +27,13 @@ def call(gateway: str, client: str, method: str, path: str, **wanted: Any) -> ht
         return http.request(method, path, **wanted)
 
 
+@contextmanager
+def streamed(gateway: str, client: str, path: str, **wanted: Any) -> Iterator[httpx.Response]:
+    """An answer that is read as it comes, however long it is."""
+    with _as(client, gateway) as (http, _), http.stream("GET", path, **wanted) as answer:
+        yield answer
+
+
 def token(gateway: str, client: str, scopes: Sequence[str]) -> str:
     """A token of the gateway at ``gateway`` for ``client``; for these scopes, or for all it has."""
     with _as(client, gateway, scopes) as (http, tokens):

@@ -1,1 +1,1 @@
-"""Evidence: what is shown of the log to whoever was not there, so that they need to trust nobody."""
+"""Evidence: what the log shows to whoever was not there: searched, exported, told of a unit, and as a file."""

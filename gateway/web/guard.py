@@ -55,17 +55,20 @@ class Guard:
 
 def _bounded(receive: Receive, most: int) -> Receive:
     """The same body, as long as it is within its bounds."""
-    seen, deadline = 0, asyncio.get_running_loop().time() + READ_SECONDS
+    seen, whole, deadline = 0, False, asyncio.get_running_loop().time() + READ_SECONDS
     closing = {"connection": "close"}
 
     async def bounded() -> Message:
-        nonlocal seen
+        nonlocal seen, whole
+        if whole:  # what follows is that the caller has gone, however long the answer takes
+            return await receive()
         try:
             async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the body took too long to arrive", closing) from None
         seen += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
         if seen > most:
             raise HTTPException(413, f"a request has at most {most} bytes", closing)
         return message

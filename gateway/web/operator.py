@@ -3,7 +3,7 @@
 Whoever calls shows a token, which ``auth`` reads. Every caller sees what concerns the registry they are bound to, and
 acts for that registry; what is refused them is refused as if it were not there (8001). Nothing here moves units: a
 request asks the source registry, which alone can propose. What is watched, and where persons step in, is in
-``watching``; who may call, in ``tokens`` and ``principals``.
+``watching``; who may call, in ``tokens`` and ``principals``; what auditors call at the same address, in ``audit``.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ from gateway.requests import commands as requests
 from gateway.requests.commands import Wish
 from gateway.requests.store import Request
 from gateway.transfers import view
-from gateway.web import principals, problems, schemas, tokens
+from gateway.web import audit, principals, problems, schemas, tokens
 from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
 from gateway.web.authorising import authorising
@@ -71,6 +71,7 @@ def app(
         principals.routes(database, node, four_eyes),
     ):
         application.include_router(router, prefix="/api/v1")
+    application.include_router(audit.auditing(database), prefix=audit.PREFIX, include_in_schema=False)
     if endpoint is not None:
         application.include_router(tokens.routes(endpoint))
     problems.install(application)

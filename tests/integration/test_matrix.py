@@ -54,6 +54,7 @@ class Op:
     what: str = "{transfer}"
     #: What is sent, and the statuses of those who are let in.
     body: dict[str, Any] | None = None
+    query: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     answers: tuple[int, ...] = (200,)
     #: Whether it is persons' alone: a machine that could otherwise do it is refused.
@@ -78,6 +79,8 @@ LINKS = ("links:admin", "administrator")
 CHANGE = (*LINKS, "own all")
 APPROVALS = ("approvals:read", EVERY_ROLE)
 DECIDE = ("approvals:decide", "approver administrator", "own all")
+AUDIT = ("audit:read", "auditor")
+PROPOSALS, PROPOSED = "?type=transfer.propose", '"kind":"transfer.propose"'
 HALT = ("gateway:halt", "administrator")
 
 TABLE = {
@@ -154,6 +157,12 @@ TABLE = {
     "GET /api/v1/strangers": Op("audit:read", "auditor", "all"),
     "GET /api/v1/keys": Op("links:read", EVERY_ROLE, command="keys list"),
     "GET /api/v1/messages/{message}/key": Op("audit:read", "auditor", "own all", command="keys which"),
+    "GET /api/v1/audit/entries": Op(*AUDIT, shown=SIDES, what=PROPOSED, query=PROPOSALS, command="audit search"),
+    "GET /api/v1/audit/export": Op(*AUDIT, shown=SIDES, what=PROPOSED, query=PROPOSALS, command="audit export"),
+    "GET /api/v1/audit/provenance": Op(
+        *AUDIT, SIDES, shown=SIDES, query="?unit={unit}", command="audit provenance"
+    ),
+    "GET /api/v1/audit/openapi.json": Op(),
     "POST /token": Op(answers=(400, 429), command="token"),
     "GET /jwks": Op(),
     "GET /.well-known/oauth-authorization-server": Op(),
@@ -213,6 +222,7 @@ class Scene:
         noun = "".join(name.split("/")[3:4])
         method, path = name.replace(":path", "").format(**self.things, name=f"{noun}-1").split()
         op = TABLE[name]
+        path += op.query.format(**self.things)
         token = shown if isinstance(shown, dict) else {"authorization": shown.header}
         transport = httpx.ASGITransport(self.app)  # thousands of calls: over HTTP they would take minutes
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
@@ -245,8 +255,11 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         }
         [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
         wanted = await stage.api.post("/api/v1/links/MEC01/suspend")
+        unit = f"MEC01/{units['origin']['series']}/1"
         named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
-        yield Scene(stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43, "party": "KOR"}, callers)
+        yield Scene(
+            stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43, "party": "KOR", "unit": unit}, callers
+        )
 
 
 def application(stage: Stage) -> FastAPI:

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPENAPI = Path(__file__).parents[2] / "openapi"
 OPERATOR: dict[str, Any] = json.loads((OPENAPI / "operator.json").read_text())
+AUDIT: dict[str, Any] = json.loads((OPENAPI / "audit.json").read_text())
 LINK: dict[str, Any] = yaml.safe_load((OPENAPI / "link.yaml").read_text())
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 #: Requests for each operation, as it may be called and as it may not; more where it is given text.
@@ -91,6 +92,18 @@ async def test_operators_get_what_the_document_shows(shared: Stage, caller: Call
     assert heard.total() > EXAMPLES * len(list(operations(OPERATOR))), heard
 
 
+@pytest.mark.parametrize("caller", [ROOT, KOREAN], ids=["root", "korean"])
+async def test_auditors_get_what_the_document_shows(shared: Stage, caller: Caller) -> None:
+    asked = Asked(shared.operator_url, {"authorization": await shared.authorization(caller)})
+    heard = await asyncio.to_thread(asked.everything, AUDIT)
+    assert {400, 422} <= set(heard) and heard.total() > EXAMPLES * len(list(operations(AUDIT))), heard
+
+
+async def test_the_audit_document_is_served_to_everyone(shared: Stage) -> None:
+    answer = await shared.http.get(f"{shared.operator_url}/api/v1/audit/openapi.json")
+    assert answer.status_code == 200 and answer.json() == AUDIT
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -141,7 +154,7 @@ def _plain(member: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("authorization", [None, "Bearer", "Bearer x", "Basic cm9vdDpyb290", "bearer e30.e30.e30"])
 async def test_nothing_is_read_without_a_token(shared: Stage, authorization: str | None) -> None:
     headers = {"authorization": authorization} if authorization else {}
-    for method, path, operation in operations(OPERATOR):
+    for method, path, operation in (*operations(OPERATOR), *operations(AUDIT)):
         if "security" in operation:
             answer = await shared.http.request(method, f"{shared.operator_url}{path}", headers=headers, json={})
             assert answer.status_code == 401, (method, path, answer.text)

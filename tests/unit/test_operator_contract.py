@@ -1,6 +1,6 @@
-"""``openapi/operator.json`` is what the operator API serves.
+"""``openapi/operator.json`` and ``openapi/audit.json`` are what the operators' address serves to these and to auditors.
 
-``python -m tests.unit.test_operator_contract`` writes it anew.
+``python -m tests.unit.test_operator_contract`` writes them anew.
 """
 
 import json
@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway import wiring
 from gateway.settings import Settings
-from gateway.web import operator
+from gateway.web import audit, operator
 
-CONTRACT = Path(__file__).parents[2] / "openapi" / "operator.json"
+OPENAPI = Path(__file__).parents[2] / "openapi"
 
 
-def served() -> dict[str, Any]:
-    """The contract of the application, which is made without any database."""
+def served() -> dict[str, dict[str, Any]]:
+    """The contracts of the application, which is made without any database, by file."""
     key, token_key = (
         Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         for _ in range(2)
@@ -26,20 +26,20 @@ def served() -> dict[str, Any]:
     settings = Settings(database_url="postgresql://nobody@localhost/none", key=key, token_key=token_key)
     gateway = wiring.build(settings)
     endpoint = wiring.token_endpoint(settings, gateway)
-    return operator.app(
-        gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
-    ).openapi()
+    app = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
+    return {"operator.json": app.openapi(), "audit.json": audit.document(gateway.database)}
 
 
-async def test_the_operator_api_is_the_one_published() -> None:
-    assert json.loads(CONTRACT.read_text()) == served()
+async def test_the_apis_are_the_ones_published() -> None:
+    assert {name: json.loads((OPENAPI / name).read_text()) for name in ("operator.json", "audit.json")} == served()
 
 
-async def _written() -> str:
-    return json.dumps(served(), indent=1) + "\n"
+async def _write() -> None:
+    for name, contract in served().items():
+        (OPENAPI / name).write_text(json.dumps(contract, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     import asyncio
 
-    CONTRACT.write_text(asyncio.run(_written()))
+    asyncio.run(_write())
