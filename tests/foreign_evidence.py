@@ -336,9 +336,9 @@ class Verifier:
                 need(payload["type"] not in ("receipt", "refusal"), 11, f"message {nr}")
                 continue
             need(found[0]["record"].get("sha256", named["sha256"]) == named["sha256"], 11, f"message {nr}")
-            receipts = [item["item"] for item in message["items"].values() if item["kind"] == "receipt"]
-            need(set(receipts) <= set(found[0]["items"]), 11, f"message {nr}")
             if payload["from"] == self.bundle["gateway"] and payload["type"] in ("receipt", "refusal"):
+                receipts = [item["item"] for item in message["items"].values() if item["kind"] == "receipt"]
+                need(set(receipts) <= set(found[0]["items"]), 11, f"message {nr}")
                 need(payload["leaf"] == hashed_text(found[0]["in_log"]["hash"]), 11, f"message {nr}")
 
     def course(self) -> None:
@@ -353,24 +353,24 @@ class Verifier:
                 if kind in ("propose", "released", "voided"):
                     need((payload["from"], payload["to"]) == (source, gateway), 12, kind)
                 need(kind not in ("answer", "credited", "request", "offer") or source != payload["from"], 12, kind)
-                for member, step in ITEMS_NAMED.get(kind, []):
-                    need(lost or item[member] == self.said[step][0][2], 12, f"{kind} names {member}")
-                if kind in MESSAGES_NAMED:
-                    at = MESSAGES_NAMED[kind]
-                    named = self.said[at][0][0]
-                    need(
-                        item[at] == {"id": named["payload"]["id"], "sha256": digest(named["jws"])},
-                        12,
-                        f"{kind} names {at}",
-                    )
-                for step in CARRIED.get(kind, []):
-                    need(self.said[step][0][0]["jws"] in payload["body"]["evidence"], 12, f"{kind} carries {step}")
+                if not lost:
+                    self.founded(kind, message, item)
                 need(kind != "closed" or item["state"] == state, 12, "closed as another")
         need("commit" not in self.said or self.said["answer"][0][1]["answer"] == "accepted", 12, "not accepted")
         for kind in ORDER if not lost else ():
             indexes = [message["entry"] for message, _, _ in self.said.get(kind, [])]
             need(all(index >= last for index in indexes), 12, f"order of {kind}")
             last = max([last, *indexes])
+
+    def founded(self, kind: str, message: Json, item: Json) -> None:
+        carried = message["payload"]["body"].get("evidence", [])
+        for member, step in ITEMS_NAMED.get(kind, []):
+            need(item[member] == self.said[step][0][2], 12, f"{kind} names {member}")
+        if kind in MESSAGES_NAMED:
+            hashes = [digest(jws) for jws in (self.said[MESSAGES_NAMED[kind]][0][0]["jws"], *carried)]
+            need(item[MESSAGES_NAMED[kind]]["sha256"] in hashes, 12, f"{kind} names another")
+        for step in CARRIED.get(kind, []):
+            need(self.said[step][0][0]["jws"] in carried, 12, f"{kind} carries {step}")
 
     def conservation(self) -> None:
         item = self.said["propose"][0][1]

@@ -37,6 +37,7 @@ async def collect(
     await bundle_store.one_moment(tx)
     standing = await bundle_store.standing(tx, sight, transfer)
     letters = await bundle_store.letters(tx, transfer, standing.request)
+    invariant(bool(letters), f"nothing is kept of {transfer}")
     hashes = [compact.digest(text) for text in bundle_store.texts(letters)]
     letters += await bundle_store.answers(tx, [letter.entry_id for letter in letters], transfer, hashes)
     signers = {_signer(letter) for letter in letters}

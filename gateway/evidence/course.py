@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from gateway.domain.transfers import FINAL, State
+from gateway.errors import GatewayError
 from gateway.evidence.form import place
 from gateway.evidence.said import Case, Fault, Said
+from gateway.signing import envelope
 from gateway.signing.envelope import Item
 from gateway.signing.messages import ANSWER_TYPES
 
@@ -63,6 +65,7 @@ class Statements:
             found += [(said, i) for said in case.of_type(f"transfer.{kind}") for i in said.items if i.kind == kind]
         # That a transfer was closed here may follow an answer, and is none.
         self.all["answer"] = [a for a in self.all["answer"] if a[1].value.get("answer") != "closed-here"]
+        self.keys, self.gateway = case.keys, case.bundle.gateway
         self.shown = any(said.was_shown for said in case.said)
         self.source = case.bundle.transfer[:5]
         self.acquirer = next((o for o in map(self._other, (*TO_ACQUIRER, *BY_ACQUIRER)) if o), None)
@@ -83,7 +86,7 @@ def course(case: Case) -> Iterator[Fault]:
     """What the state says was said, by whom it had to be, each resting on what came before it."""
     found = Statements(case)
     yield from _foreign(case)
-    yield from _between(found, case.bundle.gateway)
+    yield from _between(found)
     for kind, statements in found.all.items():
         most = 2 if kind == "closed" else 1
         yield from (Fault(said.place, f"{kind} is said once more") for said, _ in statements[most:])
@@ -101,40 +104,53 @@ def _foreign(case: Case) -> Iterator[Fault]:
             yield Fault(said.place, f"a {said.type} without an item of this transfer is no part of its course")
 
 
-def _between(found: Statements, gateway: str) -> Iterator[Fault]:
+def _between(found: Statements) -> Iterator[Fault]:
     """Every statement is from whom and to whom it must be."""
     sides = {found.source, found.acquirer}
     for kind, statements in found.all.items():
         for said, _ in statements:
             pair = (said.statement.sender, said.statement.receiver)
-            by = {found.source} if kind in BY_SOURCE else {found.acquirer} if kind in BY_ACQUIRER else {gateway}
-            to = {gateway} if kind in BY_SOURCE + BY_ACQUIRER else sides
+            by = {found.source} if kind in BY_SOURCE else {found.acquirer} if kind in BY_ACQUIRER else {found.gateway}
+            to = {found.gateway} if kind in BY_SOURCE + BY_ACQUIRER else sides
             to = {found.source} if kind in TO_SOURCE else {found.acquirer} if kind in TO_ACQUIRER else to
             if pair[0] not in by or pair[1] not in to:
                 yield Fault(f"{said.place}.jws", f"a {kind} is not {pair[0]}'s to say to {pair[1]}")
 
 
 def _founded(found: Statements, kind: str, said: Said, item: Item) -> Iterator[str]:
-    """Why a statement does not rest on those it must rest on."""
+    """Why a statement does not rest on those it must rest on.
+
+    What was said before data were lost may name what was said then, and is not here.
+    """
+    if kind == "commit" and (answer := found.first("answer")) and answer[1].value.get("answer") != "accepted":
+        yield "it commits what was not accepted"
+    if found.shown:
+        return
     for member, step in ITEMS_NAMED.get(kind, {}).items():
         named = found.first(step)
-        if named is None and not found.shown:
-            yield f"the {step} that it names is not here"
-        elif named is not None and item.value.get(member) != named[1].sha256:
-            yield f"it names another {step}"
+        if named is None or item.value.get(member) != named[1].sha256:
+            yield f"it names another {step} than is here"
     if kind in MESSAGE_NAMED:
-        named = found.first(MESSAGE_NAMED[kind])
-        if named is None and not found.shown:
-            yield f"the {MESSAGE_NAMED[kind]} that it names is not here"
-        elif named is not None and item.value.get(MESSAGE_NAMED[kind]) != _reference(named[0]):
-            yield f"it names another {MESSAGE_NAMED[kind]}"
+        named, reference = found.first(MESSAGE_NAMED[kind]), item.value.get(MESSAGE_NAMED[kind])
+        if named is None or (reference != _reference(named[0]) and not _carries(found, said, reference)):
+            yield f"it names another {MESSAGE_NAMED[kind]} than is here"
     carried = CARRIED_AT_END[item.value.get("state") == State.COMPLETED] if kind == "closed" else CARRIED.get(kind, ())
     for step in carried:
         earlier = found.first(step)
         if earlier is not None and earlier[0].jws not in said.statement.evidence:
             yield f"it does not carry the {step}"
-    if kind == "commit" and (answer := found.first("answer")) and answer[1].value.get("answer") != "accepted":
-        yield "it commits what was not accepted"
+
+
+def _carries(found: Statements, said: Said, reference: object) -> bool:
+    """Whether a message shows what it names itself: the gateway's words that it has lost since, and signed anew."""
+    for jws in said.statement.evidence:
+        try:
+            carried = envelope.verify_carried(jws, {}, found.keys, at=said.statement.sent_at)
+        except GatewayError:
+            continue
+        if carried.sender == found.gateway and reference == {"id": carried.id, "sha256": carried.jws_sha256}:
+            return True
+    return False
 
 
 def _reference(said: Said) -> dict[str, str]:
@@ -190,8 +206,6 @@ def conservation(case: Case) -> Iterator[Fault]:
     for series, first, last in named:
         if not any(series == block[0] and block[1] <= first <= last <= block[2] for block in blocks):
             yield Fault(where, "the release gives identifiers to units that were not proposed")
-    for asked in (item for _, item in found.all["request"] if item.value.get("quantity") != quantity):
-        yield Fault(_place(case, asked), "another quantity was proposed than asked for")
     case.remarks["conservation"] = f"{quantity} units in {len(blocks)} blocks"
 
 

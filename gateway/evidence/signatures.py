@@ -97,16 +97,15 @@ def signatures(case: Case) -> Iterator[Fault]:
     yield from faults
     if faults:
         return
-    used = set()
+    named = {(said.statement.sender, said.kid) for said in case.said}
     for said in case.said:
         at = said.statement.sent_at if said.was_shown else said.logged.at
         try:
-            proven = envelope.verify_carried(said.jws, {}, case.keys, at=at)
-            used.add((proven.sender, proven.kid))
+            envelope.verify_carried(said.jws, {}, case.keys, at=at)
         except GatewayError as error:
             yield Fault(f"{said.place}.jws", error.detail)
     for nr, key in enumerate(case.keys):
-        if (key.owner, key.kid) not in used:
+        if (key.owner, key.kid) not in named:
             yield Fault(place("keys", nr), "it has signed no message here")
 
 

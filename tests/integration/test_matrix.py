@@ -59,6 +59,8 @@ class Op:
     answers: tuple[int, ...] = (200,)
     #: Whether it is persons' alone: a machine that could otherwise do it is refused.
     people: bool = False
+    #: Another scope that it may be called under, by whom, and whose people (as ``scope``, ``roles`` and ``bound``).
+    also: tuple[str, str, str] | None = None
     #: The command that asks for it, if there is one.
     command: str = ""
 
@@ -89,6 +91,9 @@ TABLE = {
     "GET /openapi.json": Op(),
     "GET /api/v1/transfers": Op(*READ, shown=SIDES, command="transfers list"),
     "GET /api/v1/transfers/{transfer}": Op(*READ, SIDES, shown=SIDES, command="transfers show"),
+    "GET /api/v1/transfers/{transfer}/evidence": Op(
+        "audit:read", "auditor", SIDES, also=(*READ, "own counterparty"), answers=(200, 409), command="evidence get"
+    ),
     "POST /api/v1/transfers": Op(
         *ACT, "own all", body=WISH, headers={"idempotency-key": "one"}, answers=(202,), command="transfers request"
     ),
@@ -200,6 +205,7 @@ TABLE = {
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
     *("log verify", "log export", "log key"),
+    "evidence verify",
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
     *("keys log new", "keys log list", "keys log add", "keys log retire"),
     *("witnesses add", "witnesses remove", "witnesses watch", "witnesses list"),
@@ -277,8 +283,12 @@ def caller(kind: Role | Scope, bound: str) -> Caller:
 
 def let_in(op: Op, kind: Role | Scope, bound: str) -> bool:
     """What the table says of a cell."""
-    may = kind.value in op.roles.split() if isinstance(kind, Role) else kind.value == op.scope and not op.people
-    return not op.scope or (may and bound in op.bound.split())
+    ways = [(op.scope, op.roles, op.bound), *([op.also] if op.also else [])]
+    for scope, roles, people in ways:
+        may = kind.value in roles.split() if isinstance(kind, Role) else kind.value == scope and not op.people
+        if may and bound in people.split():
+            return True
+    return not op.scope
 
 
 def judged_first(op: Op, kind: Role | Scope, bound: str) -> bool:
