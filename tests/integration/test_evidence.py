@@ -1,9 +1,11 @@
 """The evidence of transfers that were really relayed: what it proves, what it discloses, and to whom it is shown."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from gateway.evidence.verify import Report, verify
 from gateway.links import commands
 from gateway.signing.trust import Revocation
 from tests import evidence, foreign_evidence
+from tests.e2e import programs
 from tests.integration.test_sandbox_play import uuid7
 from tests.publishing import Press
 from tests.stage import AUTHORISATION, Stage
@@ -189,6 +192,28 @@ async def test_evidence_is_shown_to_its_own_people_and_to_auditors(shared: Stage
     unknown = await shared.api.get(f"/api/v1/transfers/MEC01-{uuid7()}/evidence")
     assert (unknown.status_code, unknown.json()["code"]) == (404, 3001)
     assert (await shared.api.get("/api/v1/transfers/x/evidence")).status_code in (400, 422)
+
+
+async def test_a_command_gets_the_evidence_and_waits_for_it(shared: Stage, press: Press, tmp_path: Path) -> None:
+    await shared.issue(net=8, series=uuid7())
+    transfer, file = await arrived(shared, 8), tmp_path / "evidence.json"
+    settings = {
+        "GATEWAY_DATABASE_URL": shared.server.dsn(shared.database_name, "gateway_app"),
+        "GATEWAY_KEY_FILE": shared.folder / "gateway.pem",
+        "GATEWAY_TOKEN_KEY_FILE": shared.folder / "tokens.pem",
+        "GATEWAY_PRIVATE_PEERS": "127.0.0.0/8",
+    }
+    early = await asyncio.to_thread(programs.run, "evidence", "get", transfer, **settings)
+    assert early.returncode == 2
+    assert "not in a published checkpoint yet: ask again in a second [3006]" in programs.only_line(early.stderr)
+    getting = asyncio.to_thread(programs.run, "evidence", "get", transfer, "-o", file, "--wait", **settings)
+    got, _ = await asyncio.gather(getting, press.publish())
+    assert (got.returncode, got.stdout, got.stderr) == (0, "", "")
+    assert verify(file.read_bytes()).valid
+    assert file.read_text() == (await asyncio.to_thread(programs.run, "evidence", "get", transfer, **settings)).stdout
+    bad = await asyncio.to_thread(programs.run, "evidence", "get", transfer, "-o", tmp_path / "no" / "x", **settings)
+    assert bad.returncode == 3 and programs.only_line(bad.stderr).endswith("No such file or directory")
+    assert await shared.relay([transfer]) == ["completed"]
 
 
 async def test_what_was_signed_with_a_key_that_was_stolen_before_is_not_believed(shared: Stage, press: Press) -> None:
