@@ -12,11 +12,13 @@ import pytest
 import pytest_asyncio
 
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
+from gateway.evidence import bundle_store
+from gateway.evidence.form import SYNTHETIC
 from gateway.evidence.said import Pins
 from gateway.evidence.verify import Report, verify
 from gateway.links import commands
 from gateway.signing.trust import Revocation
-from tests import evidence, foreign_evidence
+from tests import evidence, foreign_evidence, handmade
 from tests.e2e import programs
 from tests.integration.test_sandbox_play import uuid7
 from tests.publishing import Press
@@ -63,6 +65,35 @@ async def test_a_completed_transfer_is_proven_under_pinned_keys_and_witnessed(sh
         "GWY01 tells KOR01 that the transfer is completed.",
         "GWY01 tells MEC01 that the transfer is completed.",
     } <= {*told}
+
+
+async def test_what_a_demonstration_has_made_says_so(
+    shared: Stage, press: Press, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [transfer] = await evidence.relayed(press, 9)
+    monkeypatch.setattr(shared.gateway.node.signer, "demo", True)
+    report = await proven(shared, transfer)
+    assert report.bundle is not None and report.bundle.synthetic == SYNTHETIC
+
+
+async def test_a_registry_that_answers_without_end_does_not_make_evidence_too_large(
+    shared: Stage, press: Press
+) -> None:
+    [transfer] = await evidence.relayed(press, 11)
+    [(message, sha256, item)] = await shared.rows(
+        "SELECT m.message_id::text, m.sha256, s.item FROM transfer_step s JOIN message m USING (entry_id) "
+        f"WHERE s.transfer_id = '{transfer}' AND s.step = 'closed-source'"
+    )
+    party = handmade.signer(shared, "MEC01")
+    answer = {"kind": "receipt", "item": handmade.play.sha(item), "transfer": transfer, "state": "done", "findings": []}
+    named = {"id": message, "sha256": base64.urlsafe_b64encode(bytes(sha256)).decode().rstrip("=")}
+    for _ in range(8):
+        await handmade.say(shared, party, "receipt", [handmade.play.text(answer)], in_reply_to=named)
+    await press.publish()
+    report = await proven(shared, transfer)
+    assert report.bundle is not None
+    told = [line.text for line in report.bundle.timeline if line.text.startswith("MEC01 confirms")]
+    assert len(told) == bundle_store.MAX_ANSWERS
 
 
 async def test_a_rejected_and_a_withdrawn_transfer_are_proven(shared: Stage, press: Press) -> None:
