@@ -83,10 +83,11 @@ async def _log(tx: db.ReadTx, indexes: Sequence[int], quorum: int) -> Log:
     notes_kept = [_known_lines(published.note, known)]
     earlier = []
     for size, note in await bundle_store.first_witnessed(tx, indexes, quorum) if quorum else ():
-        if size < published.size:
-            notes_kept.append(_known_lines(note, known))
+        note = _known_lines(note, known)
+        if size < published.size and tree.witnessed([said.seen("log", note, known)], quorum):
+            notes_kept.append(note)
             proof = [_base64(node) for node in await proofs.consistency(tx, size, published.size)]
-            earlier.append(Earlier(note=notes_kept[-1], consistency=proof))
+            earlier.append(Earlier(note=note, consistency=proof))
     signers = {signed.by for note in notes_kept for signed in notes.read(note).signed_by(known)}
     return Log(
         checkpoint=notes_kept[0],

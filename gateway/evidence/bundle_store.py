@@ -16,6 +16,9 @@ from gateway.keys.entries import KINDS
 from gateway.signing.envelope import LINK_JSON
 from gateway.transfers.viewers import SEEN
 
+#: Answers of a registry to one message that are shown, the earliest: it may say "later" before it says more, and one
+#: that answers without end does not make evidence too large.
+MAX_ANSWERS = 4
 #: Said in so many words: only then is the index over these entries of use.
 _KINDS = ", ".join(f"'{kind}'" for kind in KINDS)
 
@@ -96,11 +99,14 @@ async def answers(tx: db.ReadTx, letters: Sequence[int], transfer: str, hashes: 
         SELECT k.answer FROM message a JOIN replay_key k ON k.sender = a.peer AND k.message_id = a.message_id
         JOIN message n ON n.entry_id = k.answer AND n.in_reply_to = a.message_id
         WHERE a.entry_id = ANY(CAST(:letters AS bigint[])) AND a.direction = 'in' AND n.type IN ('receipt', 'refusal')
-        UNION SELECT n.entry_id FROM message a JOIN message n ON n.in_reply_to = a.message_id AND n.peer = a.peer
-        WHERE a.entry_id = ANY(CAST(:letters AS bigint[])) AND a.direction = 'out' AND n.direction = 'in'
-          AND n.type IN ('receipt', 'refusal')
+        UNION SELECT entry_id FROM (
+          SELECT n.entry_id, row_number() OVER (PARTITION BY a.entry_id ORDER BY n.entry_id) AS nr
+          FROM message a JOIN message n ON n.in_reply_to = a.message_id AND n.peer = a.peer
+          WHERE a.entry_id = ANY(CAST(:letters AS bigint[])) AND a.direction = 'out' AND n.direction = 'in'
+            AND n.type IN ('receipt', 'refusal')) AS theirs
+        WHERE nr <= :most
         """,
-        {"letters": list(letters), "transfer": transfer, "request": None, "hashes": list(hashes)},
+        {"letters": list(letters), "transfer": transfer, "request": None, "hashes": list(hashes), "most": MAX_ANSWERS},
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from gateway import embedded
+from gateway.audit import log
 from gateway.domain.callers import Caller, Scope, Sight
 from tests import recorded
 from tests import stage as staging
@@ -276,22 +277,20 @@ async def test_what_cannot_be_searched_for_is_refused_by_its_code(
 
 
 async def test_results_say_at_which_checkpoint_and_leaf_they_were_taken(scene: Scene) -> None:
-    answer = (await scene.stage.api.get("/api/v1/audit/entries?limit=1")).json()
-    published = await scene.stage.rows("SELECT size, note FROM log_checkpoint ORDER BY size DESC LIMIT 1")
-    shown = answer["checkpoint"]
-    assert (None if shown is None else [(shown["size"], shown["note"])]) == (published or None)
-    size = 10**9
-    root = base64.b64encode(bytes(32)).decode()
-    note = f"gwy01.article6-gateway.invalid/log\n{size}\n{root}\n\n— planted x\n"
-    [entry] = await expected(scene.stage, f"e.id = {answer['entries'][0]['entry']}")
-    await scene.stage.rows(
-        f"INSERT INTO log_checkpoint (size, note, at) VALUES ({size}, '{note}', now());"
-        f" INSERT INTO log_leaf (leaf_index, entry_id) VALUES ({size - 1}, {entry}) ON CONFLICT DO NOTHING"
-    )
+    """Newly appended: at no leaf yet, and at the checkpoint before; integrated: at its leaf, and at the new one."""
+    await scene.stage.transparency.turn()
+    [before] = await scene.stage.rows("SELECT size, note FROM log_checkpoint ORDER BY size DESC LIMIT 1")
+    draft = log.draft("test", scene.stage.clock(), {"nr": 1})
+    [entry] = await scene.stage.run(lambda tx: log.append(tx, [draft]))
+    seen = (await scene.stage.api.get("/api/v1/audit/entries?limit=1")).json()
+    assert (seen["checkpoint"]["size"], seen["checkpoint"]["note"]) == before
+    assert (seen["entries"][0]["leaf_index"], await expected(scene.stage, f"e.id = {entry}")) == (None, [entry])
+    await scene.stage.transparency.turn()
     again = (await scene.stage.api.get("/api/v1/audit/entries?limit=1")).json()
-    assert again["checkpoint"] == {"size": size, "root": root, "note": note}
+    [(size, note)] = await scene.stage.rows("SELECT size, note FROM log_checkpoint ORDER BY size DESC LIMIT 1")
+    assert again["checkpoint"] == {"size": size, "root": note.split("\n")[2], "note": note}
     [(leaf,)] = await scene.stage.rows(f"SELECT leaf_index FROM log_leaf WHERE entry_id = {entry}")
-    assert again["entries"][0]["leaf_index"] == leaf
+    assert again["entries"][0]["leaf_index"] == leaf == size - 1
 
 
 def somebody(code: str) -> Caller:

@@ -1,20 +1,25 @@
 """The evidence of transfers that were really relayed: what it proves, what it discloses, and to whom it is shown."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
+from gateway.evidence import bundle_store
+from gateway.evidence.form import SYNTHETIC
 from gateway.evidence.said import Pins
 from gateway.evidence.verify import Report, verify
 from gateway.links import commands
 from gateway.signing.trust import Revocation
-from tests import evidence, foreign_evidence
+from tests import evidence, foreign_evidence, handmade
+from tests.e2e import programs
 from tests.integration.test_sandbox_play import uuid7
 from tests.publishing import Press
 from tests.stage import AUTHORISATION, Stage
@@ -49,7 +54,7 @@ async def arrived(stage: Stage, quantity: int) -> str:
 
 async def test_a_completed_transfer_is_proven_under_pinned_keys_and_witnessed(shared: Stage, press: Press) -> None:
     [transfer] = await evidence.relayed(press, 100)
-    pins = Pins(tuple(key.verifier for key in press.log), (press.witness.verifier,), 1)
+    pins = Pins(shared.transparency.own.key.verifiers(shared.transparency.own.origin), (press.witness.verifier,), 1)
     report = await proven(shared, transfer, pins)
     assert report.bundle is not None and report.bundle.synthetic is None
     assert all(entry.witnessed_at for entry in report.bundle.entries)
@@ -60,6 +65,35 @@ async def test_a_completed_transfer_is_proven_under_pinned_keys_and_witnessed(sh
         "GWY01 tells KOR01 that the transfer is completed.",
         "GWY01 tells MEC01 that the transfer is completed.",
     } <= {*told}
+
+
+async def test_what_a_demonstration_has_made_says_so(
+    shared: Stage, press: Press, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [transfer] = await evidence.relayed(press, 9)
+    monkeypatch.setattr(shared.gateway.node.signer, "demo", True)
+    report = await proven(shared, transfer)
+    assert report.bundle is not None and report.bundle.synthetic == SYNTHETIC
+
+
+async def test_a_registry_that_answers_without_end_does_not_make_evidence_too_large(
+    shared: Stage, press: Press
+) -> None:
+    [transfer] = await evidence.relayed(press, 11)
+    [(message, sha256, item)] = await shared.rows(
+        "SELECT m.message_id::text, m.sha256, s.item FROM transfer_step s JOIN message m USING (entry_id) "
+        f"WHERE s.transfer_id = '{transfer}' AND s.step = 'closed-source'"
+    )
+    party = handmade.signer(shared, "MEC01")
+    answer = {"kind": "receipt", "item": handmade.play.sha(item), "transfer": transfer, "state": "done", "findings": []}
+    named = {"id": message, "sha256": base64.urlsafe_b64encode(bytes(sha256)).decode().rstrip("=")}
+    for _ in range(8):
+        await handmade.say(shared, party, "receipt", [handmade.play.text(answer)], in_reply_to=named)
+    await press.publish()
+    report = await proven(shared, transfer)
+    assert report.bundle is not None
+    told = [line.text for line in report.bundle.timeline if line.text.startswith("MEC01 confirms")]
+    assert len(told) == bundle_store.MAX_ANSWERS
 
 
 async def test_a_rejected_and_a_withdrawn_transfer_are_proven(shared: Stage, press: Press) -> None:
@@ -189,6 +223,28 @@ async def test_evidence_is_shown_to_its_own_people_and_to_auditors(shared: Stage
     unknown = await shared.api.get(f"/api/v1/transfers/MEC01-{uuid7()}/evidence")
     assert (unknown.status_code, unknown.json()["code"]) == (404, 3001)
     assert (await shared.api.get("/api/v1/transfers/x/evidence")).status_code in (400, 422)
+
+
+async def test_a_command_gets_the_evidence_and_waits_for_it(shared: Stage, press: Press, tmp_path: Path) -> None:
+    await shared.issue(net=8, series=uuid7())
+    transfer, file = await arrived(shared, 8), tmp_path / "evidence.json"
+    settings = {
+        "GATEWAY_DATABASE_URL": shared.server.dsn(shared.database_name, "gateway_app"),
+        "GATEWAY_KEY_FILE": shared.folder / "gateway.pem",
+        "GATEWAY_TOKEN_KEY_FILE": shared.folder / "tokens.pem",
+        "GATEWAY_PRIVATE_PEERS": "127.0.0.0/8",
+    }
+    early = await asyncio.to_thread(programs.run, "evidence", "get", transfer, **settings)
+    assert early.returncode == 2
+    assert "not in a published checkpoint yet: ask again in a second [3006]" in programs.only_line(early.stderr)
+    getting = asyncio.to_thread(programs.run, "evidence", "get", transfer, "-o", file, "--wait", **settings)
+    got, _ = await asyncio.gather(getting, press.publish())
+    assert (got.returncode, got.stdout, got.stderr) == (0, "", "")
+    assert verify(file.read_bytes()).valid
+    assert file.read_text() == (await asyncio.to_thread(programs.run, "evidence", "get", transfer, **settings)).stdout
+    bad = await asyncio.to_thread(programs.run, "evidence", "get", transfer, "-o", tmp_path / "no" / "x", **settings)
+    assert bad.returncode == 3 and programs.only_line(bad.stderr).endswith("No such file or directory")
+    assert await shared.relay([transfer]) == ["completed"]
 
 
 async def test_what_was_signed_with_a_key_that_was_stolen_before_is_not_believed(shared: Stage, press: Press) -> None:
