@@ -54,6 +54,10 @@ def judge(told: dict[str, Any]) -> None:
     assert told["units"]["moved"] == MOVED
     assert told["conservation"] == "holds"
     assert told["doctor"]["fits"] is True and told["doctor"]["checks"] > 10
+    log = told["log"]
+    assert log["valid"] and log["evidence_valid"] and log["witnesses"] == 6 and log["entries"] > 200
+    assert log["promises_kept"] > 0 and (log["promises_open"], log["promises_broken"]) == (0, 0)
+    assert log["cosigned"] > 0 and log["transfer"] and log["evidence_checks"] > 10
     ways = [(way["arrow"], way["from"], way["to"], way["tonnes"], way["code"]) for way in told["arrows"]]
     assert ways == ARROWS
     assert {way["state"] for way in told["arrows"] if way["code"] is None} == {"completed"}

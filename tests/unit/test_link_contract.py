@@ -193,8 +193,9 @@ def test_every_schema_is_json_schema_2020_12() -> None:
         Draft202012Validator.check_schema(schema)
 
 
-def test_both_nodes_serve_the_same_two_paths() -> None:
-    assert set(DOCUMENT["paths"]) == {"/messages", "/keys"}
+def test_both_nodes_serve_the_same_two_paths_and_who_keeps_a_log_some_more() -> None:
+    logs = {"/log/checkpoint", "/log/tile/{level}/{number}", "/log/keys", "/witness/add-checkpoint"}
+    assert set(DOCUMENT["paths"]) == {"/messages", "/keys"} | logs
     assert set(DOCUMENT["paths"]["/messages"]) == {"post"}
     responses = DOCUMENT["paths"]["/messages"]["post"]["responses"]
     assert set(responses) == {"200", "400", "401", "408", "413", "415", "503"}
@@ -329,5 +330,5 @@ def test_every_code_of_the_check_table_is_explained() -> None:
 def test_document_speaks_of_itself_alone() -> None:
     text = (ROOT / "openapi" / "link.yaml").read_text("utf-8")
     addresses = set(re.findall(r"https?://[^/\s]+", text))
-    assert addresses == {"https://json-schema.org", "https://registry.example"}
+    assert addresses == {"https://json-schema.org", "https://registry.example", "https://c2sp.org):"}
     assert re.findall(r"shared/|\bissues?\b|\bsessions?\b", text) == []
