@@ -46,9 +46,13 @@ class Other:
             found = {}
             for level, nr in wanted:
                 path, width = written(level, nr)
-                hashes = await self.get(f"{url}/tile/{level}/{path}") if width else None
-                if hashes is not None and len(hashes) == _HASH_BYTES * width:
-                    found[level, nr] = hashes
+                whole = path.partition(".p/")[0]
+                # A partial tile may be gone once the whole one is there.
+                for name in dict.fromkeys((path, whole) if width else ()):
+                    hashes = await self.get(f"{url}/tile/{level}/{name}")
+                    if hashes is not None and len(hashes) in (_HASH_BYTES * width, _HASH_BYTES * 256):
+                        found[level, nr] = hashes[: _HASH_BYTES * width]
+                        break
             return found
 
         return read

@@ -290,7 +290,7 @@ def transparent(settings: Settings, gateway: Gateway) -> Transparency:
         await _distrust(tx, link, entry_id, detail, clock())
 
     sequencer = Sequencer(gateway.database, own.origin, own.key, clock)
-    cosigning = Cosigning(gateway.database, own.origin, post, other.get)
+    cosigning = Cosigning(gateway.database, own.origin, post, other.get, clock)
     return Transparency(gateway.database, own, clock, sequencer, cosigning, tiles_of, told)
 
 

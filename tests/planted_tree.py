@@ -12,6 +12,11 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
         {"tree"}, "its checkpoint states another root",
     ),
     "a leaf lost": (["DELETE FROM log_leaf WHERE leaf_index = 5"], {"tree"}, "the head has"),
+    "an entry passed over": (
+        ["DELETE FROM log_leaf WHERE leaf_index = (SELECT max(leaf_index) FROM log_leaf)",
+         "UPDATE log_head SET size = size - 1, swept = (SELECT max(id) FROM log_entry)", "DELETE FROM log_checkpoint"],
+        {"tree"}, "it was passed over: it has no leaf",
+    ),
     "another head": (["UPDATE log_head SET root = sha256(root)"], {"tree"}, "the head has another root"),
     "a checkpoint of more than there is": (
         ["UPDATE log_checkpoint SET size = size + 1,"

@@ -1,16 +1,23 @@
 """Asks witnesses to cosign our checkpoints: the client's side of C2SP tlog-witness.
 
 Each witness is asked for the newest checkpoint it has not cosigned, with the proof from the one before; a slow or
-silent one holds up nobody. A line is kept only if it verifies under the witness's key. A witness that shows a larger
-tree than ours, signed by keys of ours, proves that our database is older than our log: nothing is published any more by
-this process, because it would be a second view; people have to look. Its word alone stops nothing.
+silent one holds up nobody, and one that fails is left alone for some seconds. A line is kept only if it verifies under
+the witness's key.
+
+A witness that knows more than we say, or another tree, has to show the checkpoint that it cosigned. If our keys signed
+it and our tree does not have it, the database is older than the log: that is kept for ever, and no process publishes
+anything any more, because it would be a second history; people have to look (``gateway doctor``, ``gateway witnesses
+list``). So all witnesses are asked what they know before a process publishes for the first time (``survey``). A
+witness's word alone stops nothing.
 """
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 
 import structlog
@@ -23,10 +30,12 @@ from gateway.audit.store import Published
 from gateway.audit.witness_store import Witness
 from gateway.errors import GatewayError, Kind
 from gateway.signing import notes
-from gateway.signing.notes import Verifier
+from gateway.signing.notes import Note, Verifier
 
 #: Bytes of an answer that are looked at: a few signature lines.
 MAX_ANSWER = 64 * 1024
+#: How long a witness that failed is left alone; and how long one may take to show what it knows before we begin.
+REST_SECONDS, SURVEY_SECONDS = 5.0, 5.0
 
 journal = structlog.get_logger()
 
@@ -47,15 +56,25 @@ Get = Callable[[str], Awaitable[bytes | None]]
 
 
 class Cosigning:
-    """Asks, witness by witness; ``behind`` once a witness has shown a larger tree of ours than we have."""
+    """Asks, witness by witness."""
 
-    def __init__(self, database: db.Database, origin: str, post: Post, get: Get) -> None:
+    def __init__(self, database: db.Database, origin: str, post: Post, get: Get, clock: Callable[[], datetime]) -> None:
         self._db = database
         self._origin = origin
         self._post = post
         self._get = get
+        self._clock = clock
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self.behind = False
+        self._resting: dict[str, float] = {}
+
+    async def survey(self) -> None:
+        """Let every witness show what it has cosigned of our log; who does not answer in time tells nothing."""
+        async with self._db.reading() as tx:
+            witnesses = await rows.witnesses(tx)
+        asking = [asyncio.wait_for(self._look(witness), SURVEY_SECONDS) for witness in witnesses]
+        for witness, shown in zip(witnesses, await asyncio.gather(*asking, return_exceptions=True), strict=True):
+            if isinstance(shown, Exception):
+                journal.warning("not-surveyed", witness=witness.name, detail=str(shown)[:300])
 
     async def turn(self) -> None:
         """Ask every witness that is not being asked and has not cosigned the newest checkpoint."""
@@ -64,7 +83,8 @@ class Cosigning:
             witnesses = await rows.witnesses(tx) if newest else []
         for witness in witnesses:
             asked = self._asking.get(witness.name)
-            if newest and witness.size < newest.size and (asked is None or asked.done()):
+            rested = self._resting.get(witness.name, 0.0) <= time.monotonic()
+            if newest and witness.size < newest.size and rested and (asked is None or asked.done()):
                 self._asking[witness.name] = asyncio.create_task(self._ask(witness, newest))
 
     async def finish(self) -> None:
@@ -76,10 +96,13 @@ class Cosigning:
             reply = await self._submit(witness, newest, witness.size)
             if reply.status == 409:
                 reply = await self._submit(witness, newest, await self._told(witness, newest, reply))
+            if reply.status == 422:
+                await self._look(witness)
             if reply.status != 200:
                 raise GatewayError(Kind.REJECTED, f"status {reply.status}: {reply.body[:200]!r}")
             await self._keep(witness, newest, reply)
         except Exception as error:  # whatever a witness does, the log goes on
+            self._resting[witness.name] = time.monotonic() + REST_SECONDS
             journal.warning("not-cosigned", witness=witness.name, detail=str(error)[:300])
 
     async def _submit(self, witness: Witness, newest: Published, old: int) -> Reply:
@@ -95,21 +118,40 @@ class Cosigning:
         if reply.content_type != "text/x.tlog.size" or not said.isdigit() or len(said) > 19:
             raise GatewayError(Kind.UNTRUSTED, "it does not say which size it knows")
         if int(said) > newest.size:
-            await self._look(witness, newest)
+            await self._look(witness)
             raise GatewayError(Kind.CONFLICT, f"it says that it knows {int(said)} leaves, of {newest.size}")
         return int(said)
 
-    async def _look(self, witness: Witness, newest: Published) -> None:
-        """Let a witness show the larger tree that it says it has cosigned; raises as reading what it shows does."""
+    async def _look(self, witness: Witness) -> None:
+        """Look at the checkpoint that a witness has cosigned last, if it shows one; raises as reading it does.
+
+        Compared with the tree as it is now: other processes may have published since we looked.
+        """
         shown = await self._get(f"{witness.at}/{sha256(self._origin.encode()).hexdigest()}/checkpoint")
-        note = notes.read((shown or b"")[:MAX_ANSWER].decode())
-        async with self._db.reading() as tx:
-            ours = [Verifier.read(vkey) for key in await store.keys(tx) for vkey in key.vkeys]
-        note.signed_by(ours)
+        if shown is None:
+            return
+        note = notes.read(shown[:MAX_ANSWER].decode())
         known = Checkpoint.read(note.text)
-        if known.origin == self._origin and known.size > newest.size:
-            self.behind = True
-            journal.error("log-is-behind", witness=witness.name, known=known.size, ours=newest.size, note=note.text)
+
+        async def compared(tx: db.Tx) -> bool:
+            ours = [Verifier.read(vkey) for key in await store.keys(tx) for vkey in key.vkeys]
+            signed = Note(note.text, tuple(one.line for one in note.signed_by(ours)))
+            if known.origin != self._origin or await self._has(tx, known) or await store.stopped(tx) is not None:
+                return False
+            now = self._clock()
+            record = {"witness": witness.name, "shown": signed.whole}
+            [entry_id] = await log.append(tx, [log.draft("log.stopped", now, record)])
+            await store.stop(tx, witness.name, signed.whole, now, entry_id)
+            return True
+
+        if await self._db.run(compared, "cosign"):
+            journal.error("log-is-behind", witness=witness.name, known=known.size, note=note.text)
+
+    async def _has(self, tx: db.Tx, known: Checkpoint) -> bool:
+        """Whether our tree had this root at this size."""
+        if known.size > (await store.head(tx)).size:
+            return False
+        return await proofs.root_in(partial(store.tiles, tx), known.size) == known.root
 
     async def _keep(self, witness: Witness, newest: Published, reply: Reply) -> None:
         note = notes.read(newest.note)
@@ -128,6 +170,9 @@ async def add(tx: db.Tx, witness: Witness, now: datetime) -> None:
     key = Verifier.read(witness.vkey)
     if key.kind == notes.ED25519 or key.name != witness.name:
         raise GatewayError(Kind.MALFORMED, f"not a cosigner's key of the name {witness.name}", code=2014)
+    for other in await rows.witnesses(tx):
+        if Verifier.read(other.vkey).public == key.public and other.name != key.name:
+            raise GatewayError(Kind.CONFLICT, f"this is the key of the witness {other.name}", code=3002)
     record = {"name": witness.name, "link": witness.link, "url": witness.url, "vkey": witness.vkey}
     [entry_id] = await log.append(tx, [log.draft("witness.added", now, record)])
     if not await rows.add_witness(tx, witness, entry_id):

@@ -11,7 +11,11 @@ size as its key, so two leaders could not make two trees either.
 
 Entries are found by the absence of their leaf, never by an id above the last one seen: ids commit out of order. So that
 a turn does not look through the whole past, ``swept`` follows: the last id given at one moment, once every transaction
-that was writing entries at that moment has ended.
+that was writing entries at that moment has ended, in the same database: what was given in one that was put back since
+says nothing.
+
+Nothing is published by keys that are retired (CONFLICT), nor once a checkpoint of ours is known that is not in this
+tree (``cosigning``): a second history would begin there.
 """
 
 from collections.abc import Callable
@@ -22,6 +26,7 @@ from gateway import db
 from gateway.audit import store
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.merkle import Growth
+from gateway.errors import GatewayError, Kind
 from gateway.signing.log_keys import LogKey
 from gateway.signing.notes import Note
 
@@ -31,8 +36,9 @@ MOST_AT_ONCE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The last id that was given at a moment, and who was writing then."""
+    """The last id that was given at a moment, and who was writing then; of a database that was not put back since."""
 
+    epoch: str
     last_id: int
     writing: frozenset[str]
 
@@ -75,22 +81,23 @@ class Sequencer:
         Looked up before the entries that wait: what ended before this is seen by the statement that comes after it.
         """
         last = await store.last_id(tx)
-        writing = await store.writing(tx)
-        seen = self._seen
-        if seen is None:
-            self._seen = _Seen(last, writing)
+        now, seen = _Seen(await store.epoch(tx), last, await store.writing(tx)), self._seen
+        if seen is None or seen.epoch != now.epoch or seen.last_id > now.last_id:
+            self._seen = now  # ids that were given in a database that is no more may be given again
             return swept
-        if seen.writing & writing:
+        if seen.writing & now.writing:
             return swept
-        self._seen = _Seen(last, writing)
+        self._seen = now
         return max(swept, seen.last_id)
 
     async def _publish(self, tx: db.Tx) -> None:
         if not await store.lead(tx):
             return
         head, last = await store.head(tx), await store.latest(tx)
-        if head.size <= (last.size if last else 0):
+        if head.size <= (last.size if last else 0) or await store.stopped(tx) is not None:
             return
+        if not any(keys.id == self._key.id and keys.retired_at is None for keys in await store.keys(tx)):
+            raise GatewayError(Kind.CONFLICT, f"log keys {self._key.id} are retired: start with others")
         now = self._clock()
         text = Checkpoint(self._origin, head.size, head.root).text
         note = Note(text, tuple(self._key.sign(self._origin, text, now)))

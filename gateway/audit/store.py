@@ -77,6 +77,17 @@ async def last_id(tx: db.Tx) -> int:
     return int(row.id)
 
 
+async def epoch(tx: db.Tx) -> str:
+    """What changes when the database is another than before: restarted, failed over, restored, or copied back."""
+    row = await db.one(
+        tx,
+        "SELECT pg_postmaster_start_time()::text || ' ' || d.oid::text || ' ' || c.timeline_id::text AS epoch"
+        " FROM pg_database d, pg_control_checkpoint() c WHERE d.datname = current_database()",
+    )
+    assert row is not None
+    return str(row.epoch)
+
+
 async def writing(tx: db.Tx) -> frozenset[str]:
     """The transactions that write entries now: each holds this lock from before it takes an id until it ends."""
     found = await db.rows(
@@ -102,6 +113,33 @@ async def edge(tx: db.Tx, size: int) -> dict[int, bytes]:
         {"levels": [level for level, _ in wanted], "nrs": [nr for _, nr in wanted]},
     )
     return {row.level: bytes(row.hashes) for row in found}
+
+
+async def left_out(tx: db.ReadTx, swept: int, limit: int) -> list[int]:
+    """Entries that the sweep has passed and that have no leaf all the same; there are none."""
+    found = await db.rows(
+        tx,
+        "SELECT e.id FROM log_entry e WHERE e.id <= :swept"
+        " AND NOT EXISTS (SELECT FROM log_leaf l WHERE l.entry_id = e.id) ORDER BY e.id LIMIT :limit",
+        {"swept": swept, "limit": limit},
+    )
+    return [int(row.id) for row in found]
+
+
+async def stop(tx: db.Tx, witness: str, note: str, at: datetime, entry_id: int) -> None:
+    """Publish nothing any more; the first reason is kept."""
+    await db.execute(
+        tx,
+        "INSERT INTO log_stop (witness, note, at, entry_id) VALUES (:witness, :note, :at, :entry)"
+        " ON CONFLICT DO NOTHING",
+        {"witness": witness, "note": note, "at": at, "entry": entry_id},
+    )
+
+
+async def stopped(tx: db.Tx | db.ReadTx) -> str | None:
+    """The checkpoint for which nothing is published any more, if there is one."""
+    row = await db.one(tx, "SELECT note FROM log_stop")
+    return str(row.note) if row else None
 
 
 async def integrate(tx: db.Tx, before: Head, grown: Growth, entries: Sequence[int], swept: int) -> bool:
@@ -176,31 +214,11 @@ async def witnessed(tx: db.Tx | db.ReadTx, quorum: int, above: int = 0) -> Publi
     """The newest published checkpoint that ``quorum`` witnesses have signed, with more than ``above`` leaves."""
     row = await db.one(
         tx,
-        """
-        SELECT c.size FROM log_checkpoint c WHERE c.size > :above
-          AND (SELECT count(*) FROM log_cosignature s WHERE s.size = c.size) >= :quorum
-        ORDER BY c.size DESC LIMIT 1
-        """,
+        "SELECT size FROM log_cosignature WHERE size > :above GROUP BY size HAVING count(*) >= :quorum"
+        " ORDER BY size DESC LIMIT 1",
         {"above": above, "quorum": quorum},
     )
     return (await published(tx, row.size - 1, 1))[0] if row else None
-
-
-async def witnessed_at(tx: db.Tx | db.ReadTx, indexes: Sequence[int], quorum: int) -> dict[int, datetime]:
-    """For each leaf, when the first checkpoint it is in had ``quorum`` (at least 1) cosignatures; or it is absent."""
-    found = await db.rows(
-        tx,
-        """
-        SELECT w.leaf_index, first.at FROM unnest(CAST(:indexes AS bigint[])) AS w(leaf_index) CROSS JOIN LATERAL (
-          SELECT (SELECT at FROM log_cosignature s WHERE s.size = c.size ORDER BY at OFFSET :quorum - 1 LIMIT 1) AS at
-          FROM log_checkpoint c WHERE c.size > w.leaf_index
-            AND (SELECT count(*) FROM log_cosignature s WHERE s.size = c.size) >= :quorum
-          ORDER BY c.size LIMIT 1
-        ) AS first
-        """,
-        {"indexes": list(indexes), "quorum": max(quorum, 1)},
-    )
-    return {row.leaf_index: row.at for row in found}
 
 
 async def indexes(tx: db.Tx | db.ReadTx, entry_ids: Sequence[int]) -> dict[int, int]:

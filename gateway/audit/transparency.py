@@ -5,9 +5,10 @@ the work of a turn. A fault is logged and the next turn tries again: what is app
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -23,6 +24,8 @@ from gateway.audit.witness_store import Split, Watched
 
 #: The longest time between two turns: a checkpoint comes at least every second while there is something new.
 NAP_SECONDS = 0.5
+#: How long a log that did not answer is not asked again about a doubtful checkpoint.
+REST_SECONDS = 5.0
 #: How long those who are asked for a cosignature may still answer when the process ends.
 LAST_ANSWERS_SECONDS = 3.0
 
@@ -43,6 +46,10 @@ class Transparency:
     cosigning: Cosigning
     tiles_of: TilesOf
     told: Told
+    _surveyed: bool = False
+    _settling: "asyncio.Task[None] | None" = None
+    #: Log → until when (monotonic) it is not asked about its doubtful checkpoints.
+    _resting: dict[str, float] = field(default_factory=dict)
 
     async def start(self) -> None:
         """Let this process sign checkpoints; raises CONFLICT where it may not."""
@@ -54,23 +61,40 @@ class Transparency:
 
     async def turn(self) -> bool:
         """One turn of everything; whether there may be more to integrate at once."""
-        more = False
-        if not self.cosigning.behind:
-            more = await self.sequencer.turn()
+        if not self._surveyed:
+            await self.cosigning.survey()
+            self._surveyed = True
+        more = await self.sequencer.turn()
         await self.cosigning.turn()
-        await self.settle()
+        if self._settling is None or self._settling.done():  # whoever does not answer holds up nobody
+            self._settling = asyncio.create_task(self.settle())
         return more
 
     async def settle(self) -> None:
-        """Ask the logs whose checkpoints came with bad proofs."""
-        async with self.database.reading() as tx:
-            doubts = await witness_store.splits(tx, unsettled=True)
-            known = {one.origin: one for one in await witness_store.watched(tx)} if doubts else {}
-        for split in doubts:
-            try:
-                await witness.settle(self.database, split, self._tiles(known, split), self.clock(), self.told)
-            except Exception as error:  # it does not answer; it is asked again
-                journal.warning("not-settled", origin=split.origin, size=split.size, detail=str(error)[:300])
+        """Ask the logs whose checkpoints came with bad proofs, each about one of them; one that fails rests."""
+        try:
+            async with self.database.reading() as tx:
+                doubts = await witness_store.splits(tx, unsettled=True)
+                known = {one.origin: one for one in await witness_store.watched(tx)} if doubts else {}
+            first = {split.origin: split for split in reversed(doubts)}
+            await asyncio.gather(*(self._settle(split, known) for split in first.values()))
+        except Exception as error:  # asked again in the next turn
+            journal.warning("not-settled", detail=str(error)[:300])
+
+    async def _settle(self, split: Split, known: dict[str, Watched]) -> None:
+        if self._resting.get(split.origin, 0.0) > time.monotonic():
+            return
+        try:
+            await witness.settle(self.database, split, self._tiles(known, split), self.clock(), self.told)
+        except Exception as error:  # it does not answer, or does not show that tree; it is asked again
+            self._resting[split.origin] = time.monotonic() + REST_SECONDS
+            journal.warning("not-settled", origin=split.origin, size=split.size, detail=str(error)[:300])
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        await self.cosigning.finish()
+        if self._settling is not None:
+            await self._settling
 
     def _tiles(self, known: dict[str, Watched], split: Split) -> Tiles:
         return self.tiles_of(known[split.origin], split.size)
@@ -87,7 +111,7 @@ class Transparency:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), NAP_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.cosigning.finish(), LAST_ANSWERS_SECONDS)
+            await asyncio.wait_for(self.finish(), LAST_ANSWERS_SECONDS)
 
 
 def written(level: int, nr: int, size: int) -> tuple[str, int]:

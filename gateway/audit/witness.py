@@ -5,14 +5,14 @@ before; looking and storing is one transaction, so no two requests can move us t
 
 A log that signed two roots for one size has a *split view*: that is proven by its own signatures. A checkpoint whose
 proof does not hold proves nothing against its log, because anyone may bring a log's checkpoint with a bad proof: it is
-kept, and the log itself is asked (``settle``); what its own tiles do not explain is proven too. Both checkpoints are
-kept as evidence, and ``Told`` acts in the same transaction (an alarm, the link suspended). At most one row is kept for
-each checkpoint that a log has signed.
+kept, and the log itself is asked (``settle``); if its own tiles make another root, that is proven too. Both checkpoints
+are kept as evidence, and ``Told`` acts in the same transaction (an alarm, the link suspended). At most one row is kept
+for each checkpoint that a log has signed, with the log's own signature lines and nobody else's.
 """
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway import db
@@ -79,8 +79,9 @@ async def add_checkpoint(
         known = await store.lock_watched(tx, brought.checkpoint.origin)
         if known is None:
             raise GatewayError(Kind.NOT_FOUND, "no log of this origin is witnessed here", code=3001)
-        brought.note.signed_by([Verifier.read(vkey) for vkey in known.vkeys])
-        return await _judge(tx, own, known, brought, clock(), told)
+        signed = brought.note.signed_by([Verifier.read(vkey) for vkey in known.vkeys])
+        note = Note(brought.note.text, tuple({one.by: one.line for one in signed}.values()))  # nobody else's lines
+        return await _judge(tx, own, known, replace(brought, note=note), clock(), told)
 
     verdict = await database.run(judged, "witness")
     if isinstance(verdict, GatewayError):  # what is kept of it is committed
@@ -125,15 +126,11 @@ async def _keep(
 async def settle(database: db.Database, split: Split, tiles: Tiles, now: datetime, told: Told) -> bool:
     """Ask a log's own tiles about a checkpoint that came with a bad proof: whether its split view is proven.
 
-    Raises what ``tiles`` raises, with nothing settled: a log that does not answer is asked again.
+    Raises what ``tiles`` raises, and NOT_FOUND where the log does not show such a tree, with nothing settled: what is
+    missing proves nothing, and is asked for again.
     """
     known = Checkpoint.read(notes.read(split.known).text)
-    try:
-        roots = [await proofs.root_in(tiles, size) for size in (known.size, split.size)]
-    except GatewayError as error:
-        if error.kind is not Kind.NOT_FOUND:
-            raise
-        roots = []  # it has signed a tree that it does not have
+    roots = [await proofs.root_in(tiles, size) for size in (known.size, split.size)]
 
     async def settled(tx: db.Tx) -> None:
         watched = await store.lock_watched(tx, split.origin)
@@ -149,7 +146,10 @@ async def settle(database: db.Database, split: Split, tiles: Tiles, now: datetim
 
 
 async def watch(tx: db.Tx, log_: Watched, now: datetime) -> None:
-    """Witness a registry's log from now on; raises MALFORMED for keys of another log, CONFLICT for a known one."""
+    """Witness a registry's log from now on, or under other keys than before.
+
+    Raises MALFORMED for keys of another log, CONFLICT for a log that is another link's, and for keys that are known.
+    """
     if any(Verifier.read(vkey).name != log_.origin for vkey in log_.vkeys) or not log_.vkeys:
         raise GatewayError(Kind.MALFORMED, f"these are not keys of the log {log_.origin}", code=2014)
     record = {"origin": log_.origin, "link": log_.link, "vkeys": list(log_.vkeys)}

@@ -117,11 +117,13 @@ async def find_watched(tx: db.ReadTx, origin_digest: str) -> Watched | None:
 
 
 async def watch(tx: db.Tx, log: Watched, entry_id: int) -> bool:
-    """Witness a log from now on; False for one that is witnessed already."""
+    """Witness a log from now on, or under these keys; False for one of another link, and where nothing changes."""
     done = await db.execute(
         tx,
         "INSERT INTO witnessed_log (origin, link, vkeys, root, added_by)"
-        " VALUES (:origin, :link, CAST(:vkeys AS text[]), :root, :entry) ON CONFLICT DO NOTHING",
+        " VALUES (:origin, :link, CAST(:vkeys AS text[]), :root, :entry) ON CONFLICT (origin) DO UPDATE"
+        " SET vkeys = excluded.vkeys, added_by = excluded.added_by"
+        " WHERE witnessed_log.link = excluded.link AND witnessed_log.vkeys <> excluded.vkeys",
         {
             "origin": log.origin,
             "link": log.link,
@@ -153,7 +155,7 @@ async def splits(tx: db.Tx | db.ReadTx, *, unsettled: bool = False) -> list[Spli
     return [Split(r.origin, r.size, bytes(r.root), r.note, r.known, r.at, r.proven) for r in found]
 
 
-async def known_split(tx: db.Tx, origin: str, size: int, root: bytes) -> bool | None:
+async def known_split(tx: db.Tx, origin: str, size: int, root: bytes) -> bool:
     """Whether this checkpoint of a log is kept as one that did not fit."""
     row = await db.one(
         tx,

@@ -67,14 +67,16 @@ def watch(
 @app.command("list")
 def listing(keep: Keep = None, as_json: AsJson = False) -> None:
     """List both, how far they have come, and every checkpoint that did not fit."""
-    from gateway.audit import witness_store
+    from gateway.audit import store, witness_store
 
     async def work(database: "db.Database") -> dict[str, Any]:
         async with database.reading() as tx:
             ours = await witness_store.witnesses(tx)
             theirs = await witness_store.watched(tx)
             doubts = await witness_store.splits(tx)
+            stopped = await store.stopped(tx)
         return {
+            "stopped": stopped,
             "witnesses": [{"name": w.name, "at": w.at, "vkey": w.vkey, "size": w.size} for w in ours],
             "watched": [{"origin": w.origin, "link": w.link, "size": w.size} for w in theirs],
             "doubts": [
@@ -95,6 +97,8 @@ def listing(keep: Keep = None, as_json: AsJson = False) -> None:
     for one in found["watched"]:
         table.add_row(one["origin"], "us", str(one["size"]), one["link"])
     plain_console().print(table)
+    if found["stopped"] is not None:
+        print(f"STOPPED: our keys have signed what is not in this tree: {found['stopped']!r}")
     for one in found["doubts"]:
         word = {None: "in doubt", True: "SPLIT VIEW", False: "explained"}[one["proven"]]
         print(f"{word}: {one['origin']} at {one['size']} leaves, {one['at']}")

@@ -11,7 +11,7 @@ from gateway import db
 from gateway.audit import merkle, store
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.merkle import Growth
-from gateway.doctor.report import Remark, finding
+from gateway.doctor.report import MOST_KEPT, Remark, finding
 from gateway.doctor.scene import Scene
 from gateway.errors import GatewayError
 from gateway.signing import notes
@@ -47,6 +47,11 @@ async def trees(tx: db.ReadTx, _scene: Scene) -> AsyncIterator[Trees]:
     elif grown.root != head.root:
         made.remarks.append(finding("the head has another root", leaves=grown.size))
     await _compare(tx, grown, made, last=True)
+    for entry in await store.left_out(tx, head.swept, MOST_KEPT):
+        made.remarks.append(finding("it was passed over: it has no leaf", entry=entry))
+    if await store.stopped(tx) is not None:
+        what = "nothing is published any more: a checkpoint of ours is known that is not in this tree"
+        made.remarks.append(finding(what))
     yield made
 
 

@@ -9,12 +9,14 @@ overloaded.
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from gateway import db
 from gateway.audit.transparency import Transparency
+from gateway.audit.witness import MAX_REQUEST
 from gateway.errors import GatewayError, Kind
 from gateway.keys import commands as own_keys
 from gateway.messages.inbox import Inbox
@@ -54,7 +56,9 @@ def app(
     application.include_router(_routes(database, inbox, node, reading))
     if transparency is not None:
         application.include_router(log.published(database, transparency.own))
-        application.include_router(log.witness(database, transparency.own, transparency.cosign, reading.body))
+        application.include_router(
+            log.witness(database, transparency.own, transparency.cosign, partial(reading.body, most=MAX_REQUEST))
+        )
     problems.install(application)
     application.add_middleware(Guard)
     return application
@@ -67,16 +71,16 @@ class _Reading:
         self._seconds = seconds
         self._left = together
 
-    async def body(self, request: Request) -> bytes:
-        """The body; raises LIMIT without waiting for the end of one too long, TimeoutError, UNAVAILABLE, MALFORMED."""
+    async def body(self, request: Request, most: int = MAX_BODY) -> bytes:
+        """The body; raises LIMIT as soon as it has more than ``most`` bytes, TimeoutError, UNAVAILABLE, MALFORMED."""
         received = bytearray()
         try:
             async with asyncio.timeout(self._seconds):
                 async for chunk in request.stream():
                     received += chunk
                     self._left -= len(chunk)
-                    if len(received) > MAX_BODY:
-                        raise GatewayError(Kind.LIMIT, f"a message has at most {MAX_BODY} bytes", code=2001)
+                    if len(received) > most:
+                        raise GatewayError(Kind.LIMIT, f"a message has at most {most} bytes", code=2001)
                     if self._left < 0:
                         raise GatewayError(Kind.UNAVAILABLE, "too much is arriving at once", code=9003)
         except ClientDisconnect:

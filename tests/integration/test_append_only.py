@@ -45,6 +45,7 @@ APPEND_ONLY = {
     "log_leaf",
     "log_checkpoint",
     "log_cosignature",
+    "log_stop",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -66,7 +67,7 @@ KEPT = {
     "log_head": {"size", "root", "swept"},
     "log_key": {"retired_at", "retired_by"},
     "log_witness": {"removed_by"},
-    "witnessed_log": {"size", "root", "note"},
+    "witnessed_log": {"size", "root", "note", "vkeys", "added_by"},
     "split_view": {"proven"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
@@ -123,6 +124,7 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         "INSERT INTO log_witness VALUES ('planted', 'MEC01', NULL, 'x', 1);"
         " INSERT INTO log_cosignature SELECT size, 'planted', now(), 'x' FROM log_checkpoint;"
         " INSERT INTO witnessed_log VALUES ('planted', 'MEC01', '{x}', 5, sha256('x'), 'x', 1);"
+        " INSERT INTO log_stop VALUES (true, 'planted', 'x', now(), 1);"
         " INSERT INTO split_view VALUES ('planted', 5, sha256('y'), 'y', 'x', now(), NULL, 1)"
     )
     jwk = SoftwareKey.generate().public_jwk()

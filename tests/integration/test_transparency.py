@@ -119,6 +119,34 @@ async def test_the_sweep_passes_what_was_rolled_back(stage: Stage) -> None:
     await integrated(stage)
 
 
+async def test_a_database_that_was_put_back_leaves_no_entry_out(stage: Stage) -> None:
+    """Ids that were given after the copy was made are given again; the sweep of before says nothing of them."""
+    await append(stage, 3)
+    await stage.transparency.turn()
+    await stage.back_up()
+    await append(stage, 10)
+    for _ in range(3):
+        await stage.transparency.turn()
+    await stage.fall_back()
+    await append(stage, 2)
+    for _ in range(3):
+        await stage.transparency.turn()
+        await append(stage, 2)
+    await stage.transparency.turn()
+    await integrated(stage)
+    assert await stage.doctor() == []
+
+
+async def test_retired_keys_sign_nothing_more_however_long_their_process_runs(stage: Stage) -> None:
+    own, database = stage.transparency.own, stage.gateway.database
+    following = own_keys.Identity(own.origin, "", LogKey.generate())
+    await database.run(lambda tx: own_keys.add(tx, following, stage.clock()), "log.add-key")
+    await database.run(lambda tx: own_keys.retire(tx, own.key.id, stage.clock()), "log.retire-key")
+    with pytest.raises(GatewayError, match="are retired"):
+        await stage.transparency.sequencer.turn()
+    assert (await stage.count("log_checkpoint"), await stage.count("log_leaf")) == (0, await stage.count("log_entry"))
+
+
 async def test_many_leaders_at_once_make_one_tree(stage: Stage) -> None:
     own = stage.transparency.own
     leaders = [Sequencer(stage.gateway.database, own.origin, own.key, stage.clock) for _ in range(6)]

@@ -3,13 +3,13 @@
 import asyncio
 import base64
 import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-import psycopg
 import pytest
 
-from gateway import db
-from gateway.audit import cosigning, merkle, sequencing, witness
+from gateway.audit import cosigning, merkle, witness
 from gateway.audit import log as log_entries
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.merkle import Growth
@@ -17,7 +17,9 @@ from gateway.audit.witness_store import Watched, Witness
 from gateway.errors import GatewayError, Kind
 from gateway.signing import notes
 from gateway.signing.log_keys import LogKey
-from tests.stage import Registry, Stage
+from tests.integration.test_sandbox_play import uuid7
+from tests.serving import served
+from tests.stage import Stage
 
 ORIGIN = "another.example/log"
 
@@ -51,6 +53,12 @@ class Log:
         hashes = self.proof(old, size) if proof is None else proof
         lines = [f"old {old}", *(base64.b64encode(h).decode() for h in hashes)]
         return "\n".join([*lines, "", self.signed(size, self.root(size) if root is None else root)])
+
+    def signed_as_kept(self, note: str) -> str:
+        """The note with the lines of this log's keys alone."""
+        read = notes.read(note)
+        lines = {one.by: one.line for one in read.signed_by(self.key.verifiers(ORIGIN))}
+        return notes.Note(read.text, tuple(lines.values())).whole
 
     async def brought(self, *request: object, body: str | None = None) -> tuple[int, str]:
         content = self.request(*request) if body is None else body  # type: ignore[arg-type]
@@ -152,17 +160,64 @@ async def test_a_bad_proof_alone_is_held_against_nobody(log: Log) -> None:
     assert (await log.brought(10, 20))[0] == 200
 
 
-async def test_a_log_that_does_not_answer_is_asked_again_and_nothing_is_settled(log: Log) -> None:
-    """KOR01 serves no log at all: what its key has signed is in no tree it can show."""
+async def test_what_a_log_does_not_show_is_in_doubt_until_it_shows_something_else(
+    log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """KOR01 is silent, then serves no such tree, then one with another root: only that is held against it."""
+    stage, transparency = log.stage, log.stage.transparency
+    monkeypatch.setattr("gateway.audit.transparency.REST_SECONDS", 0.0)
     log.grow(20)
     assert (await log.brought(0, 10))[0] == 200
     assert (await log.brought(10, 20, os.urandom(32), log.proof(10, 20)))[0] == 422
-    await log.stage.registries["KOR01"].stop()
-    await log.stage.transparency.settle()
-    assert (await splits(log.stage), await standing(log.stage)) == ([(20, None)], ("active", 0))
-    await log.stage.restart("KOR01")
-    await log.stage.transparency.settle()
-    assert (await splits(log.stage), await standing(log.stage)) == ([(20, True)], ("suspended", 1))
+    await stage.registries["KOR01"].stop()
+    await transparency.settle()
+    assert (await splits(stage), await standing(stage)) == ([(20, None)], ("active", 0))
+    tile = tmp_path / "log" / "tile" / "0" / "000.p" / "20"
+    tile.parent.mkdir(parents=True)
+    tile.write_bytes(b"".join(log.leaves))
+    with served(tmp_path) as url:
+        await stage.rows(f"UPDATE link SET url = '{url}' WHERE code = 'KOR01'")
+        await transparency.settle()
+    assert (await splits(stage), await standing(stage)) == ([(20, True)], ("suspended", 1))
+
+
+async def test_the_settling_of_doubts_holds_up_no_turn(log: Log) -> None:
+    """KOR01 is stopped, not ended: whoever asks it waits; the log goes on."""
+    stage, process = log.stage, log.stage.registries["KOR01"].process
+    log.grow(20)
+    assert (await log.brought(0, 10))[0] == 200
+    assert (await log.brought(10, 20, None, [os.urandom(32)] * len(log.proof(10, 20))))[0] == 422
+    process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            await stage.run(lambda tx: log_entries.append(tx, [log_entries.draft("test", stage.clock(), {})]))
+            await stage.transparency.turn()
+            [(published, entries)] = await stage.rows(
+                "SELECT (SELECT max(size) FROM log_checkpoint), (SELECT count(*) FROM log_entry)"
+            )
+            assert published == entries
+            assert stage.transparency._settling is not None and not stage.transparency._settling.done()
+    finally:
+        process.send_signal(signal.SIGCONT)
+    await stage.transparency.finish()
+
+
+async def test_lines_that_are_not_the_logs_are_not_kept(log: Log) -> None:
+    log.grow(10)
+    strange = notes.line(notes.Verifier("x.example", notes.ED25519, bytes(32)), bytes(3_000)).text
+    assert (await log.brought(body=log.request(0, 10) + f"{strange}\n" * 40))[0] == 200
+    [(note,)] = await log.stage.rows("SELECT note FROM witnessed_log")
+    assert note == log.signed_as_kept(note) and "x.example" not in note
+
+
+async def test_a_log_may_be_witnessed_under_other_keys(log: Log) -> None:
+    log.grow(10)
+    assert (await log.brought(0, 7))[0] == 200
+    log.key = LogKey.generate()
+    assert (await log.brought(7, 10))[0] == 403
+    vkeys = tuple(one.vkey for one in log.key.verifiers(ORIGIN))
+    await log.stage.run(lambda tx: witness.watch(tx, Watched(ORIGIN, "KOR01", vkeys), log.stage.clock()))
+    assert (await log.brought(7, 10))[0] == 200
 
 
 async def test_of_two_that_go_on_differently_at_one_instant_one_is_cosigned(log: Log) -> None:
@@ -227,108 +282,19 @@ async def test_logs_and_witnesses_that_cannot_be_are_refused(log: Log) -> None:
         await stage.run(lambda tx: cosigning.remove(tx, "w.example/witness", now))
 
 
-async def test_registries_cosign_the_gateways_log_and_the_gateway_theirs(stage: Stage) -> None:
-    await asyncio.gather(
-        stage.link("MEC01", "mechanism", follows=True), stage.link("KOR01", "party", "KOR", follows=True)
-    )
-    await stage.issue(net=100)
-    assert await stage.relay(await stage.propose(10)) == ["completed"]
-
-    async def cosigned() -> bool:
-        await stage.transparency.turn()
-        [(newest,)] = await stage.rows("SELECT max(size) FROM log_checkpoint")
-        return await stage.count(f"log_cosignature WHERE size = {newest}") == 2
-
-    await stage.until(cosigned)
-
-    async def served() -> str | None:
-        answer = await stage.http.get(f"{stage.link_url}/log/checkpoint")
-        return answer.text if answer.is_success and answer.text.count("/witness ") == 2 else None
-
-    await stage.until(served)
-    note = notes.read((await served()) or "")
-    vkeys = [vkey for (vkey,) in await stage.rows("SELECT vkey FROM log_witness")]
-    signed = note.signed_by([notes.Verifier.read(vkey) for vkey in vkeys])
-    assert {one.by.name for one in signed} == {"mec01.sandbox.invalid/witness", "kor01.sandbox.invalid/witness"}
-    await stage.until(lambda: stage.count("witnessed_log WHERE size > 0"))
-    for code in ("MEC01", "KOR01"):
-        await stage.registries[code].post("follow")
-        promised = await stage.registries[code].get("promises")
-        assert not promised["broken"] and promised["kept"], promised
-
-
-async def test_an_entry_left_out_of_the_log_is_found_by_the_registry_it_was_promised_to(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mechanism = await stage.link("MEC01", "mechanism", follows=True)
-    waiting = sequencing.store.waiting
-
-    async def but_one(tx: db.Tx, after: int, limit: int) -> list[tuple[int, bytes]]:
-        out = await db.rows(tx, "SELECT id FROM log_entry WHERE kind = 'action.notice'")
-        return [entry for entry in await waiting(tx, after, limit) if entry[0] not in {row.id for row in out}]
-
-    monkeypatch.setattr(sequencing.store, "waiting", but_one)
-    await stage.issue(net=100)
-    await stage.transparency.turn()
-    await mechanism.post("follow")
-    before = await mechanism.get("promises")
-    assert (before["counts"]["broken"], before["counts"]["open"]) == (0, 1)
-    await mechanism.post("clock", seconds=61)
-    await stage.until(lambda: broken(mechanism))
-    [promise] = (await mechanism.get("promises"))["broken"]
-    [(leaf,)] = await stage.rows("SELECT leaf_hash FROM log_entry WHERE kind = 'action.notice'")
-    assert promise["leaf"] == base64.urlsafe_b64encode(bytes(leaf)).rstrip(b"=").decode()
-    assert promise["evidence"]["jws"].count(".") == 2
-
-
-async def broken(registry: Registry) -> bool:
-    await registry.post("follow")
-    return bool((await registry.get("promises"))["counts"]["broken"])
-
-
-async def test_a_witness_that_knows_a_larger_tree_stops_the_publishing(stage: Stage) -> None:
-    """As after a restore of an older database: what KOR01 has cosigned is not in it."""
-    korea = await stage.link("KOR01", "party", "KOR", follows=True)
-    own = stage.transparency.own
-    later = Checkpoint(own.origin, 1_000, os.urandom(32)).text
-    note = notes.Note(later, tuple(own.key.sign(own.origin, later, stage.clock()))).whole
-    brought = await stage.http.post(f"{korea.url}/witness/add-checkpoint", content=f"old 0\n\n{note}")
-    assert brought.status_code == 200, brought.text
-    await stage.transparency.turn()
-    await stage.transparency.cosigning.finish()
-    assert stage.transparency.cosigning.behind
-    published = await stage.count("log_checkpoint")
-    await stage.run(lambda tx: log_entries.append(tx, [log_entries.draft("test", stage.clock(), {})]))
-    await stage.transparency.turn()
-    assert await stage.count("log_checkpoint") == published
-    assert await stage.count("log_cosignature") == 0
-
-
-async def test_a_witness_that_only_says_it_knows_a_larger_tree_stops_nothing(stage: Stage) -> None:
-    """Anybody can say a number: what KOR01 would have to show is signed by nobody of ours."""
-    korea, stranger = await stage.link("KOR01", "party", "KOR", follows=True), LogKey.generate()
-    origin, name = stage.transparency.own.origin, f"kor01_{stage.database_name}"
-    text = Checkpoint(origin, 1_000, os.urandom(32)).text
-    note = notes.Note(text, tuple(stranger.sign(origin, text, stage.clock()))).whole
-    with psycopg.connect(stage.server.dsn(name), autocommit=True) as books:
-        said = "INSERT INTO log.witnessed (origin, size, root, note) VALUES (%s, 1000, sha256('x'), %s)"
-        books.execute(said, (origin, note))
-    await stage.transparency.turn()
-    await stage.transparency.cosigning.finish()
-    assert not stage.transparency.cosigning.behind
-    assert await stage.count("log_checkpoint") == 1 and await stage.count("log_cosignature") == 0
-    assert (await korea.get("log"))["witnessed"][0]["size"] == 1_000
-
-
 @pytest.mark.parametrize("lie", ["fork", "rewrite"])
 async def test_a_mechanism_registry_with_two_histories_is_suspended(stage: Stage, lie: str) -> None:
     mechanism = await stage.link("MEC01", "mechanism", follows=True)
     await stage.issue(net=100)
     await stage.until(lambda: stage.count("witnessed_log WHERE size > 0"))
     await mechanism.post(f"log/{lie}")
-    await stage.until(lambda: stage.count("split_view"))
-    await stage.transparency.settle()
-    await stage.until(lambda: stage.count("split_view WHERE proven"))
+
+    async def proven() -> int:
+        await stage.issue(net=1, series=f"MMR-{uuid7()[:13]}", announce=False)  # its honest log grows beyond the lie
+        await stage.transparency.settle()
+        return await stage.count("split_view WHERE proven")
+
+    await stage.until(proven)
     assert await stage.rows("SELECT state FROM link WHERE code = 'MEC01'") == [("suspended",)]
     [(detail,)] = await stage.rows("SELECT DISTINCT detail FROM alarm WHERE link = 'MEC01' LIMIT 1")
     assert "mec01.sandbox.invalid/log" in detail

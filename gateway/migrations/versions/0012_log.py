@@ -40,6 +40,7 @@ CREATE TRIGGER log_head_only_moves_on BEFORE UPDATE ON log_head FOR EACH ROW
   EXECUTE FUNCTION refuse_change();
 """
 
+#: ``log_stop`` is a checkpoint that our keys have signed and this tree does not have: with it nothing is published.
 CHECKPOINTS = """
 CREATE INDEX message_answering ON message (in_reply_to) WHERE in_reply_to IS NOT NULL;
 CREATE TABLE log_key (
@@ -61,6 +62,13 @@ CREATE TABLE log_checkpoint (
   note text NOT NULL,
   at timestamptz NOT NULL
 );
+CREATE TABLE log_stop (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  witness text NOT NULL,
+  note text NOT NULL,
+  at timestamptz NOT NULL,
+  entry_id bigint NOT NULL REFERENCES log_entry
+);
 CREATE TABLE log_witness (
   name text PRIMARY KEY,
   link text REFERENCES link,
@@ -80,8 +88,9 @@ CREATE TABLE log_cosignature (
   witness text NOT NULL REFERENCES log_witness,
   at timestamptz NOT NULL,
   line text NOT NULL,
-  PRIMARY KEY (witness, size)
+  PRIMARY KEY (size, witness)
 );
+CREATE INDEX log_cosignature_of_witness ON log_cosignature (witness, size);
 """
 
 #: ``split_view`` is what its log has signed beside what it had signed before: at most one row a signed checkpoint.
@@ -97,8 +106,7 @@ CREATE TABLE witnessed_log (
 );
 CREATE TRIGGER witnessed_log_only_grows BEFORE UPDATE ON witnessed_log FOR EACH ROW
   WHEN (NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root) OR
-        ROW(OLD.origin, OLD.link, OLD.vkeys, OLD.added_by)
-        IS DISTINCT FROM ROW(NEW.origin, NEW.link, NEW.vkeys, NEW.added_by))
+        ROW(OLD.origin, OLD.link) IS DISTINCT FROM ROW(NEW.origin, NEW.link))
   EXECUTE FUNCTION refuse_change();
 CREATE TABLE split_view (
   origin text NOT NULL REFERENCES witnessed_log,
@@ -125,9 +133,10 @@ COLUMNS = {
     "log_head": "size, root, swept",
     "log_key": "retired_at, retired_by",
     "log_checkpoint": "",
+    "log_stop": "",
     "log_witness": "removed_by",
     "log_cosignature": "",
-    "witnessed_log": "size, root, note",
+    "witnessed_log": "size, root, note, vkeys, added_by",
     "split_view": "proven",
 }
 

@@ -28,7 +28,7 @@ CREATE INDEX transfer_event_in_log ON transfer_event USING brin (entry_id) WITH 
 CREATE INDEX action_in_log ON action USING brin (entry_id) WITH (pages_per_range = 16);
 """
 
-#: ``evidence.store.COVERING`` asks in the same words.
+#: ``evidence.unit_store.COVERING`` asks in the same words.
 OF_UNITS = """
 CREATE INDEX claim_covering ON claim (series_id, length(to_hex(last - first)), first) WHERE released_by IS NOT NULL;
 CREATE INDEX action_block_covering ON action_block (series_id, length(to_hex(last - first)), first);
