@@ -98,13 +98,18 @@ async def _until_cosigned(network: Network) -> int:
 
 
 def _promises(http: httpx.Client, network: Network) -> tuple[int, int, int]:
-    """What the registries find of the promises they were given: kept, still open, broken."""
-    found = []
-    for url in network.registries.values():
-        http.post(f"{url}/admin/follow").raise_for_status()
-        found.append(http.get(f"{url}/admin/promises").raise_for_status().json()["counts"])
-    kept, waiting, broken = (sum(counts[state] for counts in found) for state in ("kept", "open", "broken"))
-    return kept, waiting, broken
+    """What the registries find of the promises they were given, once none is open: kept, still open, broken."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = []
+        for url in network.registries.values():
+            http.post(f"{url}/admin/follow").raise_for_status()
+            found.append(http.get(f"{url}/admin/promises").raise_for_status().json()["counts"])
+        kept, waiting, broken = (sum(counts[state] for counts in found) for state in ("kept", "open", "broken"))
+        if not waiting or time.monotonic() > deadline:
+            return kept, waiting, broken
+        network.check()
+        time.sleep(POLL_SECONDS)
 
 
 async def _verified(network: Network) -> Verdict:
