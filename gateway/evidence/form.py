@@ -144,8 +144,8 @@ class Entry(Strict):
     witnessed_at: Moment | None = Field(
         default=None,
         description="The earliest time at which ``log.quorum`` witnesses had cosigned a checkpoint of the bundle that "
-        "is larger than ``index``; absent where none is. The bundle's own word, as its witnesses and quorum are: see the "
-        "check of witnesses.",
+        "is larger than ``index``; absent where none is. The bundle's own word, as its witnesses and quorum are: see "
+        "the check of witnesses.",
     )
 
 
