@@ -139,7 +139,7 @@ class Note:
         self.origin, self.size, self.root = origin, int(size), b64(root)
         keys = {self._name(vkey): vkey for vkey in [*log, *witnesses]}
         self.signed: set[str] = set()
-        self.times: dict[str, int] = {}
+        self.times: dict[bytes, int] = {}
         for line in lines.split("\n")[:-1]:
             name, _, blob = line.removeprefix("— ").partition(" ")
             raw = b64(blob)
@@ -164,7 +164,7 @@ class Note:
         covered = self.text.encode()
         if kind == 4:
             covered = f"cosignature/v1\ntime {time}\n".encode() + covered
-            self.times[name] = min(time, self.times.get(name, time))
+            self.times[public] = min(time, self.times.get(public, time))
         elif kind == 6:
             short = [bytes([len(one.encode())]) + one.encode() for one in (name, self.origin)]
             numbers = [n.to_bytes(8, "big") for n in (time, 0, self.size)]
@@ -210,11 +210,8 @@ class Verifier:
     def leaves(self, notes: list[Note]) -> None:
         quorum = self.bundle["log"]["quorum"]
         times = {n.size: sorted(n.times.values())[quorum - 1] for n in notes if 0 < quorum <= len(n.times)}
-        need(
-            [e["index"] for e in self.bundle["entries"]] == sorted({e["index"] for e in self.bundle["entries"]}),
-            1,
-            "order",
-        )
+        indexes = [entry["index"] for entry in self.bundle["entries"]]
+        need(indexes == sorted(set(indexes)), 1, "order")
         for nr, entry in enumerate(self.bundle["entries"]):
             leaf, record, salt = strict(entry["leaf"]), strict(entry["record"]), b64url(entry["salt"])
             need(leaf.keys() == {"kind", "record", "time"}, 4, f"entry {nr}")
@@ -225,6 +222,8 @@ class Verifier:
             witnessed = [at for size, at in times.items() if size > entry["index"]]
             told = written(datetime.fromtimestamp(min(witnessed), UTC)) if witnessed else None
             need(entry.get("witnessed_at") == told, 6, f"entry {nr}")
+            made = datetime.fromisoformat(leaf["time"]).timestamp()
+            need(not witnessed or made - min(witnessed) <= 300, 6, f"entry {nr}: witnessed before it was made")
             self.entries[entry["index"]] = {"leaf": leaf, "record": record, "hash": hashed}
 
     def keyed(self) -> None:

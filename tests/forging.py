@@ -16,11 +16,14 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.evidence import form, said, timeline
 from gateway.signing import compact, strict_json
 from gateway.signing.keys import SoftwareKey
+from gateway.signing.messages import format_time
 from gateway.signing.notes import COSIGNATURE, ED25519
 from tests.evidence import KEPT
 from tests.publishing import ORIGIN, Signer, b64
 
 WITNESS = "mec01.sandbox.invalid/witness"
+#: When the forger's witness cosigns, unless a test says otherwise.
+COSIGNED_AT = datetime.fromisoformat("2027-01-01T00:00:00Z")
 
 
 @dataclass
@@ -55,6 +58,10 @@ class Forgery:
     bundle: dict[str, Any] = field(default_factory=lambda: json.loads(KEPT.read_text()))
     log: Signer = field(default_factory=lambda: Signer(ORIGIN, ED25519))
     witness: Signer = field(default_factory=lambda: Signer(WITNESS, COSIGNATURE))
+    cosigned_at: datetime = COSIGNED_AT
+    #: Who else has cosigned, and when; and how many the bundle says it takes.
+    others: tuple[tuple[Signer, datetime], ...] = ()
+    quorum: int = 1
     #: What stood for something before → what stands for it now: hashes, key ids, whole messages.
     now: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -121,20 +128,21 @@ class Forgery:
         numbers = {entry["index"]: nr for nr, entry in enumerate(entries)}
         leaves = [merkle.leaf_hash(entry["leaf"].encode()) for entry in entries]
         stated = Checkpoint(ORIGIN, len(leaves), merkle.subtree(leaves))
-        at = datetime.fromisoformat("2027-01-01T00:00:00Z")
-        lines = [signer.line(stated.text, at) + "\n" for signer in (self.log, self.witness)]
+        cosigners = ((self.witness, self.cosigned_at), *self.others)
+        lines = [s.line(stated.text, at) + "\n" for s, at in ((self.log, self.cosigned_at), *cosigners)]
+        told = format_time(sorted(at for _, at in cosigners)[self.quorum - 1])
         for nr, entry in enumerate(entries):
             spans = merkle.inclusion(nr, len(leaves))
             proof = [b64(merkle.subtree(leaves[s.start : s.end])) for s in spans]
-            entry |= {"index": nr, "proof": proof, "witnessed_at": "2027-01-01T00:00:00.000Z"}
+            entry |= {"index": nr, "proof": proof, "witnessed_at": told}
         for message in self.bundle["messages"]:
             message["entry"] = numbers[message["entry"]]
         for key in self.bundle["keys"]:
             key["entries"] = [numbers[index] for index in key["entries"]]
         self.bundle["entries"] = entries
-        vkeys = {"keys": [self.log.verifier.vkey], "witnesses": [self.witness.verifier.vkey]}
+        vkeys = {"keys": [self.log.verifier.vkey], "witnesses": [s.verifier.vkey for s, _ in cosigners]}
         note = stated.text + "\n" + "".join(lines)
-        self.bundle["log"] = {"checkpoint": note, **vkeys, "quorum": 1, "earlier": []}
+        self.bundle["log"] = {"checkpoint": note, **vkeys, "quorum": self.quorum, "earlier": []}
 
     def _told(self) -> dict[str, Any]:
         """The bundle with the timeline of what it says, as far as that can be read."""

@@ -11,6 +11,7 @@ import typer
 from gateway.cli.api import Where, ask, asking
 from gateway.cli.keep import AsJson, plain_console
 from gateway.cli.transfers import segment
+from gateway.domain.transfers import FINAL
 from gateway.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ WAIT_SECONDS = 60.0
 NOT_YET = 3006
 _KEY = "A C2SP verifier key, or a file with one a line; may be given again."
 
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it; else it is printed.")]
+
 app = typer.Typer(help="Evidence that verifies without us.", no_args_is_help=True)
 
 
@@ -31,20 +34,23 @@ app = typer.Typer(help="Evidence that verifies without us.", no_args_is_help=Tru
 def get(
     where: Where,
     transfer: str,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write it; else it is printed.")
-    ] = None,
+    output: Output = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until its last entries are published.")] = False,
 ) -> None:
     """Get the evidence bundle of a transfer."""
     made = json.dumps(
         _asked(where, f"/api/v1/transfers/{segment(transfer)}/evidence", wait), ensure_ascii=False, indent=1
     )
+    _give(made + "\n", output)
+
+
+def _give(text: str, output: Path | None) -> None:
+    """Write it where it is wanted, or print it."""
     if output is None:
-        print(made)
+        print(text, end="")
         return
     try:
-        output.write_text(made + "\n", encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise GatewayError(Kind.UNAVAILABLE, f"{output}: {error.strerror}") from None
 
@@ -70,19 +76,39 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify an evidence bundle, offline. Exit code 0 when every check is passed, 1 when one is not."""
+    """Verify an evidence bundle, offline. Exit code 0 when every check is passed, 1 when one is not.
+
+    Each name and kind of the log's keys that are named must have signed. Since when entries were in the log is then
+    what the witnesses that are named say, as many of them as --quorum asks for.
+    """
     from gateway.evidence.said import Pins
     from gateway.evidence.verify import verify as verified
 
-    witnesses = _keys("--witness", witness or ())
+    logs, witnesses = _keys("--log-key", log_key or ()), _keys("--witness", witness or (), of_witnesses=True)
     needed = quorum if quorum is not None else min(1, len(witnesses))
-    report = verified(_read(file), Pins(_keys("--log-key", log_key or ()), witnesses, needed))
+    report = verified(_read(file), Pins(logs, witnesses, needed))
     if as_json:
         print(json.dumps(report.as_dict()))
     else:
         _print(report)
     if not report.valid:
         raise typer.Exit(1)
+
+
+@app.command("proof")
+def proof(
+    file: Annotated[Path, typer.Argument(help="A bundle.")],
+    index: Annotated[int, typer.Argument(min=0, help="Which of its entries: the index in the log.")],
+    output: Output = None,
+    leaf: Annotated[
+        bool, typer.Option("--leaf", help="The leaf instead, exactly: what the proof is about and its verifier needs.")
+    ] = False,
+) -> None:
+    """Take the proof of one entry out of a bundle, offline, for C2SP programs (c2sp.org/tlog-proof)."""
+    from gateway.evidence.receipts import receipt
+
+    made = receipt(_read(file), index)
+    _give(made.leaf if leaf else made.proof, output)
 
 
 def _read(file: Path) -> bytes:
@@ -96,7 +122,8 @@ def _read(file: Path) -> bytes:
         raise GatewayError(Kind.NOT_FOUND, f"{file}: {error.strerror}") from None
 
 
-def _keys(option: str, given: Sequence[str]) -> "tuple[Verifier, ...]":
+def _keys(option: str, given: Sequence[str], *, of_witnesses: bool = False) -> "tuple[Verifier, ...]":
+    """The keys that an option names; raises MALFORMED for what is none, or a witness's where a log's is wanted."""
     from gateway.signing import notes
 
     found: list[Verifier] = []
@@ -104,11 +131,15 @@ def _keys(option: str, given: Sequence[str]) -> "tuple[Verifier, ...]":
         try:
             # A key is no name of a file: it holds a plus sign on either side of its id, and is longer than names are.
             listed = Path(text).read_text("utf-8") if text.count("+") < 2 or Path(text).exists() else text
-            found += notes.read_keys(listed)
+            read = notes.read_keys(listed)
         except (OSError, ValueError) as error:
             raise GatewayError(Kind.MALFORMED, f"{option} {text[:64]}: neither a key nor a file: {error}") from None
         except GatewayError as error:
             raise GatewayError(error.kind, f"{option} {text[:64]}: {error.detail}") from None
+        if any((key.kind == notes.COSIGNATURE) is not of_witnesses for key in read):
+            wanted = "a witness (type 04)" if of_witnesses else "a log (type 01 or 06)"
+            raise GatewayError(Kind.MALFORMED, f"{option} {text[:64]}: not a key of {wanted}")
+        found += read
     if given and not found:
         raise GatewayError(Kind.MALFORMED, f"{option}: there is no key in {given[0][:64]}")
     return tuple(found)
@@ -118,7 +149,9 @@ def _print(report: "Report") -> None:
     console = plain_console()
     if report.bundle is not None:
         about = report.bundle
-        console.print(f"{about.transfer} {about.state}, as the log of {about.gateway} has it")
+        least = "" if about.state in FINAL else "at least "
+        told = f"{about.transfer} {least}{about.state}, as the log of {about.gateway} has it"
+        console.print(told, soft_wrap=True)
         if about.synthetic:
             console.print(about.synthetic, soft_wrap=True)
     for result in report.results:

@@ -8,20 +8,23 @@ published checkpoint (it will be within seconds), and with LIMIT for a bundle ab
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 from gateway import db
 from gateway.audit import proofs
 from gateway.audit import store as tree_store
+from gateway.audit.checkpoint import Checkpoint
 from gateway.domain.callers import Sight
 from gateway.errors import GatewayError, Kind, invariant
 from gateway.evidence import bundle_store, form, said, signatures, timeline, tree
 from gateway.evidence.bundle_store import EntryRow, KeyRow, Letter
 from gateway.evidence.form import Bundle, Earlier, Entry, Log
 from gateway.evidence.said import Case
-from gateway.signing import compact, notes
-from gateway.signing.notes import Note, Verifier
+from gateway.signing import compact, notes, strict_json
+from gateway.signing.messages import parse_time
+from gateway.signing.notes import COSIGNATURE, Note, Verifier
 
 #: When to ask again for what is not published yet: checkpoints come every second while there is something new.
 RETRY_AFTER_SECONDS = 1
@@ -48,9 +51,10 @@ async def collect(
     indexes = await tree_store.indexes(tx, wanted)
     if len(indexes) < len(wanted):
         raise _unpublished()
-    log = await _log(tx, sorted(indexes.values()), quorum)
-    rows = await bundle_store.entries(tx, wanted)
-    entries = await _entries(tx, log, {indexes[entry]: rows[entry] for entry in wanted})
+    found = await bundle_store.entries(tx, wanted)
+    rows = {indexes[entry]: found[entry] for entry in sorted(wanted, key=indexes.__getitem__)}
+    log = await _log(tx, {index: _made_at(row) for index, row in rows.items()}, quorum)
+    entries = await _entries(tx, log, rows)
     messages = [{"entry": indexes[letter.entry_id], "jws": letter.jws} for letter in letters]
     parts = {
         "log": log.model_dump(),
@@ -73,17 +77,22 @@ def written(bundle: Bundle) -> bytes:
     return data
 
 
-async def _log(tx: db.ReadTx, indexes: Sequence[int], quorum: int) -> Log:
-    """The newest checkpoint that holds these leaves, witnessed if there is one, and the earliest that witness each."""
-    logs, witnesses = ([Verifier.read(vkey) for vkey in vkeys] for vkeys in await bundle_store.log_keys(tx))
+async def _log(tx: db.ReadTx, made: Mapping[int, datetime], quorum: int) -> Log:
+    """The newest checkpoint that holds these leaves, witnessed if there is one, and the earliest that witness each.
+
+    ``made`` are the leaves by their indexes, in order, with the times that they say.
+    """
+    indexes = list(made)
+    logs, cosigners = ([Verifier.read(vkey) for vkey in vkeys] for vkeys in await bundle_store.log_keys(tx))
+    witnesses = [key for key in cosigners if key.kind == COSIGNATURE]  # of which a bundle knows when they signed
     published = await tree_store.witnessed(tx, max(quorum, 1), indexes[-1]) or await tree_store.latest(tx)
     if published is None or published.size <= indexes[-1]:
         raise _unpublished()
     known = [*logs, *witnesses]
-    notes_kept = [_known_lines(published.note, known)]
+    notes_kept = [_lines_that_count(published.note, known, made)]
     earlier = []
     for size, note in await bundle_store.first_witnessed(tx, indexes, quorum) if quorum else ():
-        note = _known_lines(note, known)
+        note = _lines_that_count(note, known, made)
         if size < published.size and tree.witnessed([said.seen("log", note, known)], quorum):
             notes_kept.append(note)
             proof = [_base64(node) for node in await proofs.consistency(tx, size, published.size)]
@@ -98,10 +107,19 @@ async def _log(tx: db.ReadTx, indexes: Sequence[int], quorum: int) -> Log:
     )
 
 
-def _known_lines(note: str, known: Sequence[Verifier]) -> str:
-    """A note with the lines that verify under keys we know, and no others: every line of a bundle is checked."""
+def _lines_that_count(note: str, known: Sequence[Verifier], made: Mapping[int, datetime]) -> str:
+    """A note with the lines that verify under keys we know, and no others: every line of a bundle is checked.
+
+    Nor those of a witness that says it signed before leaves were there: its clock, or its word, spoils no evidence.
+    """
     read = notes.read(note)
-    lines = {signed.by: signed.line for signed in read.signed_by(known)}
+    size = Checkpoint.read(read.text).size
+    possible = max(at for index, at in made.items() if index < size) - tree.CLOCK_TOLERANCE
+    lines = {
+        signed.by: signed.line
+        for signed in read.signed_by(known)
+        if signed.by.kind != COSIGNATURE or signed.at is None or signed.at >= possible
+    }
     return Note(read.text, tuple(lines.values())).whole
 
 
@@ -146,6 +164,11 @@ def _told(bundle: Bundle) -> Bundle:
     faults = [*said.read_entries(case), *said.read_messages(case)]
     invariant(not faults, f"what is kept of {bundle.transfer} cannot be read: {faults[:1]}")
     return bundle.model_copy(update={"timeline": timeline.sentences(case.said)})
+
+
+def _made_at(row: EntryRow) -> datetime:
+    """When an entry was made, by its leaf."""
+    return parse_time(strict_json.loads(row.leaf)["time"])
 
 
 def _base64(node: bytes) -> str:

@@ -52,6 +52,8 @@ SPOKEN: Mapping[State, tuple[set[str], set[str]]] = {
     State.CANCELLED: ({"propose", "voided", "closed"}, {"settle"}),
     State.ATTENTION: ({"propose"}, {"closed"}),
 }
+#: What a state that is not final is worth: whoever made the bundle may know more, and the messages cannot tell.
+AT_LEAST = "at least this far: later statements and revocations may have been left out"
 #: What a gateway that has lost its records, and was shown what came later, need not have.
 _LOST = {"offer", "commit"}
 
@@ -94,6 +96,8 @@ def course(case: Case) -> Iterator[Fault]:
             yield from (Fault(f"{said.place}.jws", why) for why in _founded(found, kind, said, item))
     yield from _ordered(found)
     yield from _standing(case, found)
+    if case.bundle.state not in FINAL:
+        case.remarks["course"] = AT_LEAST
 
 
 def _foreign(case: Case) -> Iterator[Fault]:

@@ -72,7 +72,9 @@ class Log(Strict):
         "you know from elsewhere: until then they are the bundle's own word.",
     )
     witnesses: list[VerifierKey] = Field(
-        max_length=MAX_KEYS, description="The keys of those who have cosigned: type 04, c2sp.org/tlog-cosignature."
+        max_length=MAX_KEYS,
+        description="The keys of those who have cosigned: type 04, c2sp.org/tlog-cosignature. Compare them, "
+        "as ``keys``.",
     )
     quorum: int = Field(
         ge=0,
@@ -142,7 +144,8 @@ class Entry(Strict):
     witnessed_at: Moment | None = Field(
         default=None,
         description="The earliest time at which ``log.quorum`` witnesses had cosigned a checkpoint of the bundle that "
-        "is larger than ``index``; absent where none is.",
+        "is larger than ``index``; absent where none is. The bundle's own word, as its witnesses and quorum are: see "
+        "the check of witnesses.",
     )
 
 
@@ -162,7 +165,10 @@ class Bundle(Strict):
     gateway: Code = Field(description="The link code of the gateway whose log this is.")
     transfer: str = Field(max_length=64, description="The transfer's id.")
     state: State = Field(
-        strict=False, description="Where the transfer stood; a final state is that of ``transfer.closed``."
+        strict=False,
+        description="Where the transfer stood; a final state (completed, refused, rejected, cancelled) is that of "
+        "``transfer.closed``. Any other says that it came at least this far: later statements and revocations may have "
+        "been left out.",
     )
     log: Log
     keys: list[Key] = Field(min_length=1, max_length=MAX_KEYS)

@@ -42,6 +42,11 @@ class Pins:
     #: How many known witnesses must have cosigned the checkpoint.
     quorum: int = 0
 
+    @property
+    def witnessing(self) -> bool:
+        """Whether it is known from elsewhere who must have seen an entry, and how many of them."""
+        return bool(self.witnesses) and self.quorum > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -102,6 +107,8 @@ class Case:
     logged: dict[int, Logged] = field(default_factory=dict)
     keys: list[PeerKey] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
+    #: Entry → the earliest time at which it was witnessed: by witnesses that the verifier knows, or the bundle's word.
+    witnessed: dict[int, str | None] = field(default_factory=dict)
     #: The checks' remarks on what they rested on, by name of the check.
     remarks: dict[str, str] = field(default_factory=dict)
 

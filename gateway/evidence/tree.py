@@ -1,16 +1,25 @@
-"""Checks of a bundle against the log's tree: signed checkpoints, their consistency, the leaves in them, and when."""
+"""Checks of a bundle against the log's tree: signed checkpoints, their consistency, the leaves in them, and when.
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+Without keys that the verifier knows from elsewhere everything here is the bundle's own word, and the remarks say so.
+With them a bundle has to stand under those: its own witnesses and quorum then say nothing about when.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 
-from gateway.audit import merkle
+from gateway.audit import merkle, walking
+from gateway.audit.verdict import Wrong
 from gateway.errors import GatewayError
 from gateway.evidence.form import place
 from gateway.evidence.said import Case, Fault, Seen, read_entries, read_notes
 from gateway.signing import compact, notes
 from gateway.signing.messages import format_time
 from gateway.signing.notes import COSIGNATURE, Verifier
+
+#: How much earlier than its leaf says an entry may have been cosigned: what clocks may differ by wherever times of two
+#: machines meet (openapi/link.yaml, ``sent_at``). What was cosigned earlier than that was not there yet.
+CLOCK_TOLERANCE = timedelta(seconds=300)
 
 
 def checkpoints(case: Case) -> Iterator[Fault]:
@@ -51,13 +60,16 @@ def _pinned(case: Case) -> Iterator[Fault]:
     logs, own = ([Verifier.read(v) for v in vkeys] for vkeys in (case.bundle.log.keys, case.bundle.log.witnesses))
     known = pins.witnesses or tuple(own)
     try:
-        names = {one.by.name for one in note.signed_by(pins.keys)} if pins.keys else set()
-        cosigned = sorted({one.by.name for one in note.signed_by([*logs, *known]) if one.by in known})
+        if pins.keys:
+            walking.demand(case.checkpoints[0].checkpoint, note.signed_by(pins.keys), pins.keys, where)
+        lines = [one.by for one in note.signed_by([*logs, *known]) if one.by in known and one.by.kind == COSIGNATURE]
     except GatewayError as error:
         yield Fault(where, f"under the keys you gave: {error.detail}")
         return
-    if pins.keys and names != {case.checkpoints[0].checkpoint.origin}:
-        yield Fault(where, "the keys you gave are another log's")
+    except Wrong as wrong:
+        yield Fault(where, f"under the keys you gave it {wrong.fault.why}")
+        return
+    cosigned = sorted({by.public: by.name for by in lines}.values())  # a key under two names is one witness
     if len(cosigned) < pins.quorum:
         yield Fault(where, f"{len(cosigned)} known witnesses have cosigned it, and {pins.quorum} are asked for")
     keys = "under keys you gave" if pins.keys else "keys are the bundle's own word: pin them with --log-key"
@@ -101,7 +113,7 @@ def inclusion(case: Case) -> Iterator[Fault]:
 
 
 def witnesses(case: Case) -> Iterator[Fault]:
-    """Every witnessed time is the earliest of a quorum's cosignatures."""
+    """Every witnessed time is the earliest of a quorum's cosignatures, and none is before the entry itself."""
     if case.bundle.log.quorum == 0 and case.bundle.log.witnesses:
         yield Fault(place("log", "quorum"), "a quorum of none witnesses nothing")
     times = witnessed(case.checkpoints, case.bundle.log.quorum)
@@ -111,26 +123,62 @@ def witnesses(case: Case) -> Iterator[Fault]:
     for nr, seen in enumerate(case.checkpoints[1:]):
         if seen.checkpoint.size not in times:
             yield Fault(place("log", "earlier", nr, "note"), "it is not witnessed, and shows nothing")
+    yield from _too_early(case, times)
+    case.witnessed = {index: earliest(times, index) for index in case.logged}
+    case.remarks["witnesses"] = "the times are the bundle's own word: pin witnesses, and how many, with --witness"
+    if case.pins.witnessing:
+        yield from _known(case)
 
 
-def witnessed(seen: Sequence[Seen], quorum: int) -> dict[int, datetime]:
-    """When each checkpoint had ``quorum`` cosignatures, by its size; those that have fewer are left out."""
+def _known(case: Case) -> Iterator[Fault]:
+    """When the witnesses that the verifier knows have seen each entry, as many as it asks for; that is the answer."""
+    times = witnessed(case.checkpoints, case.pins.quorum, case.pins.witnesses)
+    yield from _too_early(case, times)
+    own, case.witnessed = case.witnessed, {index: earliest(times, index) for index in case.logged}
+    found = sorted(filter(None, case.witnessed.values()))
+    others = sum(own[index] != at for index, at in case.witnessed.items())
+    differ = f"; of the bundle's own times {others} are others" if others else ""
+    all_of_them = f"the first entry at {found[0]}, all of them at {found[-1]}" if found else "none"
+    case.remarks["witnesses"] = f"by the witnesses you named: {all_of_them}{differ}"
+
+
+def _too_early(case: Case, times: Mapping[int, datetime]) -> Iterator[Fault]:
+    """What is said to be cosigned before it was there."""
+    for logged in case.logged.values():
+        at = _earliest(times, logged.entry.index)
+        if at is not None and at < logged.at - CLOCK_TOLERANCE:
+            yield Fault(
+                f"{logged.place}.witnessed_at",
+                f"cosigned at {format_time(at)}, before it was: {format_time(logged.at)}",
+            )
+
+
+def witnessed(seen: Sequence[Seen], quorum: int, among: Collection[Verifier] | None = None) -> dict[int, datetime]:
+    """When each checkpoint had ``quorum`` cosignatures (``among`` these keys), by its size; none for those with fewer.
+
+    What counts is the key: one that has signed under two names is one witness.
+    """
     found = {}
     for one in seen:
-        first: dict[str, datetime] = {}
+        first: dict[bytes, datetime] = {}
         for signed in one.signed:
-            if signed.by.kind == COSIGNATURE and signed.at is not None:
-                first[signed.by.name] = min(signed.at, first.get(signed.by.name, signed.at))
+            by = signed.by
+            if by.kind == COSIGNATURE and signed.at is not None and (among is None or by in among):
+                first[by.public] = min(signed.at, first.get(by.public, signed.at))
         times = sorted(first.values())
         if 0 < quorum <= len(times):
             found[one.checkpoint.size] = times[quorum - 1]
     return found
 
 
-def earliest(times: dict[int, datetime], index: int) -> str | None:
+def earliest(times: Mapping[int, datetime], index: int) -> str | None:
     """The earliest time at which a tree that holds the leaf ``index`` was witnessed, as a bundle writes it."""
-    found = [at for size, at in times.items() if size > index]
-    return format_time(min(found)) if found else None
+    found = _earliest(times, index)
+    return format_time(found) if found else None
+
+
+def _earliest(times: Mapping[int, datetime], index: int) -> datetime | None:
+    return min((at for size, at in times.items() if size > index), default=None)
 
 
 def _hash(text: str) -> bytes:

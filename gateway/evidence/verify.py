@@ -4,11 +4,12 @@ The checks are those of ``rules``, in order; the first that fails ends it, becau
 file holds, the answer is a report: a bundle that is damaged anywhere is not valid, and the report names the place.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from gateway.domain.transfers import FINAL
 from gateway.errors import GatewayError
 from gateway.evidence import answers, course, form, rules, signatures, timeline, tree
 from gateway.evidence.form import Bundle, place
@@ -36,10 +37,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every check with its result, and the bundle where it could be read."""
+    """Every check with its result, and the bundle where it could be read.
+
+    ``witnessed`` says since when each entry (by ``index``) is known to have been in the log: by the witnesses that the
+    verifier named where ``pinned``, by the bundle's own word where not.
+    """
 
     results: tuple[Result, ...]
     bundle: Bundle | None
+    witnessed: Mapping[int, str | None] = field(default_factory=dict)
+    pinned: bool = False
 
     @property
     def valid(self) -> bool:
@@ -56,6 +63,8 @@ class Report:
         return {
             "valid": self.valid,
             "transfer": self.bundle.transfer if self.bundle else None,
+            "state": self.bundle.state if self.bundle else None,
+            "final": self.bundle.state in FINAL if self.bundle else None,
             "checks": [
                 {
                     "number": r.check.number,
@@ -68,6 +77,10 @@ class Report:
                 }
                 for r in self.results
             ],
+            "witnessed": {
+                "pinned": self.pinned,
+                "entries": [{"index": index, "at": at} for index, at in self.witnessed.items()],
+            },
         }
 
 
@@ -86,7 +99,7 @@ def verify(data: bytes, pins: Pins = Pins()) -> Report:  # noqa: B008 - frozen
         faults = tuple(_CHECKS[check.name](case))[:MAX_FAULTS] if going else ()
         results.append(Result(check, going, faults, case.remarks.get(check.name, "")))
         going = going and not faults
-    return Report(tuple(results), bundle)
+    return Report(tuple(results), bundle, case.witnessed, pins.witnessing)
 
 
 def _form(case: Case) -> Iterator[Fault]:

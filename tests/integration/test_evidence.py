@@ -4,29 +4,35 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from gateway.audit import cosigning, witness_store
+from gateway.audit.witness_store import Witness
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.evidence import bundle_store
 from gateway.evidence.form import SYNTHETIC
 from gateway.evidence.said import Pins
 from gateway.evidence.verify import Report, verify
 from gateway.links import commands
+from gateway.signing import notes
+from gateway.signing.messages import format_time
+from gateway.signing.notes import COSIGNATURE
 from gateway.signing.trust import Revocation
 from tests import evidence, foreign_evidence, handmade
 from tests.e2e import programs
 from tests.integration.test_sandbox_play import uuid7
-from tests.publishing import Press
+from tests.played import NOWHERE
+from tests.publishing import Press, Signer
 from tests.stage import AUTHORISATION, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 #: Transfers that travel in one message with the one whose evidence is asked for.
-OTHERS = 299
+OTHERS = 999
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -94,6 +100,25 @@ async def test_a_registry_that_answers_without_end_does_not_make_evidence_too_la
     assert report.bundle is not None
     told = [line.text for line in report.bundle.timeline if line.text.startswith("MEC01 confirms")]
     assert len(told) == bundle_store.MAX_ANSWERS
+
+
+async def test_a_witness_whose_clock_is_wrong_does_not_spoil_evidence(shared: Stage, press: Press) -> None:
+    slow, now = Signer("slow.invalid/witness", COSIGNATURE), shared.clock()
+    added = Witness(slow.name, slow.verifier.vkey, url=NOWHERE)
+    await shared.run(lambda tx: cosigning.add(tx, added, now))
+    [transfer] = await evidence.relayed(press, 13)
+    line = slow.line(notes.read(await newest(shared)).text, now - timedelta(days=1))
+    [(size,)] = await shared.rows("SELECT max(size) FROM log_checkpoint")
+    await shared.run(lambda tx: witness_store.cosigned(tx, size, slow.name, now, line))
+    report = await proven(shared, transfer, Pins(witnesses=(press.witness.verifier,), quorum=1))
+    assert report.bundle is not None and slow.verifier.vkey not in report.bundle.log.witnesses
+    assert min(filter(None, report.witnessed.values())) > format_time(now - timedelta(hours=1))
+
+
+async def newest(stage: Stage) -> str:
+    """The newest checkpoint, as the log has signed it."""
+    [(note,)] = await stage.rows("SELECT note FROM log_checkpoint ORDER BY size DESC LIMIT 1")
+    return str(note)
 
 
 async def test_a_rejected_and_a_withdrawn_transfer_are_proven(shared: Stage, press: Press) -> None:
@@ -181,17 +206,17 @@ async def test_one_of_many_transfers_of_a_message_discloses_nothing_of_the_other
     to_japan = {"registry": "JPN01", "party": "JPN", "account": account}
     wishes = [{**wish, "to": to_japan if nr % 2 else to_korea} for nr in range(OTHERS + 1)]
     transfers = list((await shared.registries["MEC01"].post("transfers", transfers=wishes))["transfers"])
+    own = transfers[150]
     assert set(await shared.relay(transfers)) == {"completed"}
     await press.publish()
     [(together,)] = await shared.rows(
         f"SELECT count(*) FROM transfer_step WHERE entry_id = "
-        f"(SELECT entry_id FROM transfer_step WHERE transfer_id = '{transfers[150]}' AND step = 'propose')"
+        f"(SELECT entry_id FROM transfer_step WHERE transfer_id = '{own}' AND step = 'propose')"
     )
     assert together == OTHERS + 1
-    own = transfers[150]
     report = await proven(shared, own)
     assert report.bundle is not None
-    texts = list(disclosed(report.bundle.model_dump(mode="json")))
+    texts = set(disclosed(report.bundle.model_dump(mode="json")))
     shown = "\n".join(texts)
     assert own in shown and series in shown
     assert [t for t in transfers if t != own and t in shown] == []
@@ -247,15 +272,17 @@ async def test_a_command_gets_the_evidence_and_waits_for_it(shared: Stage, press
     assert await shared.relay([transfer]) == ["completed"]
 
 
-async def test_what_was_signed_with_a_key_that_was_stolen_before_is_not_believed(shared: Stage, press: Press) -> None:
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_was_signed_with_a_key_that_was_stolen_before_is_not_believed(linked: Stage) -> None:
+    press = Press(linked)  # a stage of its own: nobody believes KOR01 there any more
     [transfer] = await evidence.relayed(press, 6)
-    made = await evidence.bundle(shared, transfer)
-    [(kid,)] = await shared.rows("SELECT kid FROM peer_key WHERE link = 'KOR01'")
+    made = await evidence.bundle(linked, transfer)
+    [(kid,)] = await linked.rows("SELECT kid FROM peer_key WHERE link = 'KOR01'")
     since = json.loads(made)["entries"][0]["leaf"].split('"time":"')[1][:24]
-    await stolen(shared, kid, since)
+    await stolen(linked, kid, since)
     await press.publish()
     assert verify(made).valid  # a bundle cannot know what came after it
-    report = verify(await evidence.bundle(shared, transfer))
+    report = verify(await evidence.bundle(linked, transfer))
     assert {fault.detail for fault in report.faults} == {"the signing key is revoked"}
     [revoked] = [key.revoked for key in report.bundle.keys if key.owner == "KOR01"] if report.bundle else [None]
     assert revoked is not None and revoked.reason == "compromised"

@@ -205,7 +205,7 @@ TABLE = {
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
     *("log verify", "log export", "log key"),
-    "evidence verify",
+    *("evidence verify", "evidence proof"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
     *("keys log new", "keys log list", "keys log add", "keys log retire"),
     *("witnesses add", "witnesses remove", "witnesses watch", "witnesses list"),
