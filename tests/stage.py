@@ -9,7 +9,7 @@ import json
 import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,8 +44,6 @@ from tests.bearer import Bearer, registered
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 60.0
-#: PostgreSQL itself waits five seconds each time for the sessions of a database to end.
-COPY_TRIES = 5
 
 T = TypeVar("T")
 
@@ -178,18 +176,24 @@ class Stage:
         await self._copy(f"{self.database_name}_backup", self.database_name)
 
     async def _copy(self, source: str, target: str) -> None:
-        """The copy of a database to which nobody may be connected: what comes in just then is let through first."""
-        for _ in range(COPY_TRIES):
-            await self.gateway.database.close()
-            with suppress(psycopg.errors.ObjectInUse):
-                return self._copied(source, target)
-        raise AssertionError(f"{source} is in use all the time")
+        """The copy of a database to which nobody may be connected: who comes in just then is told to come again."""
+        await self.gateway.database.close()
+        self._copied(source, target)
+        await self.gateway.database.close()
 
     def _copied(self, source: str, target: str) -> None:
         names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with psycopg.connect(self.server.dsn(), autocommit=True) as server:
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {target} WITH (FORCE)").format(**names))
-            server.execute(sql.SQL("CREATE DATABASE {target} TEMPLATE {source} OWNER gateway_owner").format(**names))
+            server.execute(sql.SQL("ALTER DATABASE {source} ALLOW_CONNECTIONS false").format(**names))
+            try:
+                server.execute(ended, [source])
+                server.execute(
+                    sql.SQL("CREATE DATABASE {target} TEMPLATE {source} OWNER gateway_owner").format(**names)
+                )
+            finally:
+                server.execute(sql.SQL("ALTER DATABASE {source} ALLOW_CONNECTIONS true").format(**names))
             server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
 
     async def link(
@@ -231,7 +235,7 @@ class Stage:
             await self.run(lambda tx: witness.watch(tx, log, now))
 
     async def _start(
-        self, code: str, kind: str, party: str, answer: str, sections: Sequence[str], follows: bool
+        self, code: str, kind: str, party: str, answer: str, sections: Sequence[str], follows: bool = False
     ) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)

@@ -58,7 +58,7 @@ _NUMBERS = frozenset({"entry", "leaf_index", "message_seq"})
 class Writer(Protocol):
     """Makes bytes of entries."""
 
-    def begin(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
+    def opening(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
         """What comes first."""
 
     def rows(self, entries: Sequence[Entry]) -> bytes:
@@ -80,7 +80,7 @@ class Export:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Its bytes; MUST be read to the end to be whole."""
-        yield self.writer.begin(self.wanted, self.checkpoint)
+        yield self.writer.opening(self.wanted, self.checkpoint)
         edge: int | None = 0
         count = 0
         while edge is not None:
@@ -117,7 +117,7 @@ def _stated(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
 
 
 class _Ndjson:
-    def begin(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
+    def opening(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
         head = {"wanted": wanted.given, "checkpoint": _stated(checkpoint)}
         return f"{_compact({'export': head})}\n".encode()
 
@@ -138,7 +138,7 @@ def _document(entry: Entry) -> dict[str, Any]:
 
 
 class _Csv:
-    def begin(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
+    def opening(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
         return self._written([COLUMNS])
 
     def rows(self, entries: Sequence[Entry]) -> bytes:
@@ -171,7 +171,7 @@ class _Parquet:
         self._sink = _Sink()
         self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
 
-    def begin(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
+    def opening(self, wanted: Wanted, checkpoint: Checkpoint | None) -> bytes:
         self._writer.add_key_value_metadata({"wanted": _compact(wanted.given)})
         return self._sink.taken()
 

@@ -187,7 +187,9 @@ def test_kept_keys_are_their_owners_alone_and_no_folder_was_opened_or_closed(dem
     keys = sorted(demo.folder.glob("*.pem"))
     systems = ["CHE01", "INT01", "JPN01", "KOR01", "MEC01", "SRV01"]
     callers = ["demo-administrator-1", "demo-administrator-2", "demo-client", "demo-operator-korea"]
-    assert [key.name for key in keys] == [f"{owner}.pem" for owner in (*systems, *callers, "gateway", "tokens")]
+    logs = ["log-MEC01", *(f"witness-{code}" for code in systems)]
+    owners = [*systems, *callers, "gateway", "tokens", "log", *logs]
+    assert [key.name for key in keys] == sorted(f"{owner}.pem" for owner in owners)
     assert {mode(key) for key in keys} == {0o600}
     assert mode(demo.folder) == 0o755
     assert mode(demo.folder.parent) == 0o751

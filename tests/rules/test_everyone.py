@@ -179,10 +179,10 @@ async def test_R27_no_code_deletes_what_the_protocol_remembers() -> None:
         for names in forgets.findall(path.read_text())
     }
     # The gateway's list of living workers, of what is due until it is answered, and of clients' assertions until they
-    # are over; the sandbox's units as they move, its mark of a restore, and the restore.
+    # are over; the sandbox's units as they move, its mark of a restore, the restore, and what its log takes in.
     assert found == {
         ("gateway", "worker"), ("gateway", "owed"), ("gateway", "assertion"),
-        ("connectors", "holding"), ("connectors", "setting"), ("connectors", "{"),
+        ("connectors", "holding"), ("connectors", "setting"), ("connectors", "{"), ("connectors", "log.own_waiting"),
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ async def _checked(_database: db.Database) -> None:
     """It is there."""
 
 
-def _broken(*_parts: object) -> FastAPI:
+def _broken(*_parts: object, **_named: object) -> FastAPI:
     app = FastAPI()
     problems.install(app)
 
