@@ -178,10 +178,6 @@ class Stage:
     async def _copy(self, source: str, target: str) -> None:
         """The copy of a database to which nobody may be connected: who comes in just then is told to come again."""
         await self.gateway.database.close()
-        self._copied(source, target)
-        await self.gateway.database.close()
-
-    def _copied(self, source: str, target: str) -> None:
         names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
         ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with psycopg.connect(self.server.dsn(), autocommit=True) as server:
@@ -195,6 +191,7 @@ class Stage:
             finally:
                 server.execute(sql.SQL("ALTER DATABASE {source} ALLOW_CONNECTIONS true").format(**names))
             server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
+        await self.gateway.database.close()
 
     async def link(
         self,
