@@ -144,6 +144,22 @@ async def leave_it(_network: Network) -> None:
     """Nothing more is done until the victim has died twice."""
 
 
+def speaks_on(victim: str) -> Act:
+    """Whenever MEC01 has cosigned all that is published, something is proposed, and so published; no more is done."""
+    newest = "size = (SELECT max(size) FROM log_checkpoint)"
+    cosigned = f"log_cosignature WHERE witness = 'mec01.sandbox.invalid/witness' AND {newest}"
+
+    async def speak(network: Network) -> None:
+        async def died_twice() -> bool:
+            if await network.count(cosigned) and not network[victim].ended():
+                await load.propose(network, [load.wish(1)])
+            return len(network[victim].deaths) == 2
+
+        await network.until(died_twice, f"something is published, and {victim} dies")
+
+    return speak
+
+
 async def wake_it(network: Network) -> None:
     """Whenever the worker sleeps, something is proposed."""
 

@@ -21,6 +21,7 @@ from tests.faults.courses import (
     mend_it,
     propose_more,
     says,
+    speaks_on,
     spoil_one,
     store_offers_one_by_one,
     tell_to_end,
@@ -80,10 +81,12 @@ GATEWAY = {
     "wait": Course(before=meets("KOR01", "lose-reply", "transfer.offer", 4), needs="KOR01"),
     "sleep": Course(during=leave_it),
     "wake": Course(during=wake_it),
+    "cosign": Course(during=speaks_on("worker")),
     "leave": Course(during=tell_to_end),
 }
 #: Of the registries: at whom it happens, and what the ordinary load does not pass, or only at its end.
 REGISTRY = {
+    "witness.checkpoint": ("MEC01", Course(during=speaks_on("MEC01"))),
     **dict.fromkeys(("receive.transfer.commit", "receive.transfer.cancel", "send.transfer.voided"), ("MEC01", _KOREA)),
     "receive.transfer.closed": ("MEC01", _KOREA),
     "receive.transfer.request": ("MEC01", Course(during=load.request)),
