@@ -9,7 +9,7 @@ appends leaves to a tree of which it holds the right edge alone. Raises ``ValueE
 not fit the tree.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
@@ -229,17 +229,6 @@ class Growth:
 def cut(hashes: bytes) -> list[bytes]:
     """The hashes of a tile."""
     return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-
-
-def tiles(size: int, old: int = 0) -> Iterator[tuple[int, int, int]]:
-    """Level, number and width of every tile of a tree of ``size`` that one of ``old`` has not, or has narrower."""
-    level = 0
-    while size:
-        for nr in range(old // TILE_WIDTH, -(-size // TILE_WIDTH)):
-            width = min(TILE_WIDTH, size - nr * TILE_WIDTH)
-            if nr * TILE_WIDTH + width > old:
-                yield level, nr, width
-        level, size, old = level + 1, size // TILE_WIDTH, old // TILE_WIDTH
 
 
 def path(nr: int, width: int) -> str:

@@ -10,7 +10,7 @@ problem document.
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -41,24 +41,34 @@ class Where:
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that asks the API: it gets a ``where`` as its first argument, made from the options of ``Where``."""
-    options = get_type_hints(Where, include_extras=True)
+    """A command that asks the API: each parameter that is a dataclass, ``Where`` above all, is made from its options.
+
+    The options of ``Where`` are shown last, those of any other where their parameter stands.
+    """
     own = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in own.items() if is_dataclass(hint)}
 
     @wraps(command)
-    def run(**given: Any) -> None:
-        where = Where(**{name: given.pop(name) for name in options})
-        command(where, **given)
+    def run(**options: Any) -> None:
+        made = {name: group(**{f.name: options.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        command(**made, **options)
 
-    mine = list(inspect.signature(command).parameters.values())[1:]
-    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own[p.name]) for p in mine]
-    shown += [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=options[f.name])
-        for f in fields(Where)
-    ]
+    shown: list[inspect.Parameter] = []
+    for p in sorted(inspect.signature(command).parameters.values(), key=lambda p: groups.get(p.name) is Where):
+        mine = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own[p.name])]
+        shown += _options(groups[p.name]) if p.name in groups else mine
     run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in shown}
     return run
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """The fields of a dataclass as options of a command."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in fields(group)
+    ]
 
 
 def ask(where: Where, method: str, path: str, **wanted: Any) -> Any:

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -28,46 +29,35 @@ from gateway.evidence.export import Ending, Format
 _PATH = "/api/v1/audit"
 app = typer.Typer(help="The log for auditors: search, export, provenance.", no_args_is_help=True)
 
-Transfer = Annotated[str | None, typer.Option(help="Entries about this transfer.")]
-Unit = Annotated[str | None, typer.Option(help="About this unit: REGISTRY/SERIES/SERIAL, or an ITMO identifier.")]
-Party = Annotated[str | None, typer.Option(help="That concern this Party, KOR say.")]
-Link = Annotated[str | None, typer.Option(help="Of messages to or from this link, MEC01 say.")]
-Type = Annotated[str | None, typer.Option(help="Of this type of message or decision, transfer.propose say.")]
-Code = Annotated[int | None, typer.Option(help="By which this code was given.")]
-Since = Annotated[str | None, typer.Option(help="From this time on, 2026-03-01T12:00:00Z say.")]
-Until = Annotated[str | None, typer.Option(help="Before this time.")]
-Actor = Annotated[str | None, typer.Option(help="Decided by this person or machine (the id in the log).")]
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What is looked for: the options of a search and of an export."""
+
+    transfer: Annotated[str | None, typer.Option(help="Entries about this transfer.")] = None
+    unit: Annotated[
+        str | None, typer.Option(help="About this unit: REGISTRY/SERIES/SERIAL, or an ITMO identifier.")
+    ] = None
+    party: Annotated[str | None, typer.Option(help="That concern this Party, KOR say.")] = None
+    link: Annotated[str | None, typer.Option(help="Of messages to or from this link, MEC01 say.")] = None
+    type: Annotated[str | None, typer.Option(help="Of this type of message or decision, transfer.propose say.")] = None
+    code: Annotated[int | None, typer.Option(help="By which this code was given.")] = None
+    since: Annotated[str | None, typer.Option(help="From this time on, 2026-03-01T12:00:00Z say.")] = None
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None
+    actor: Annotated[str | None, typer.Option(help="Decided by this person or machine (the id in the log).")] = None
 
 
 @app.command()
 @asking
 def search(
     where: Where,
-    transfer: Transfer = None,
-    unit: Unit = None,
-    party: Party = None,
-    link: Link = None,
-    type: Type = None,
-    code: Code = None,
-    since: Since = None,
-    until: Until = None,
-    actor: Actor = None,
+    restrictions: Restrictions,
     limit: Annotated[int, typer.Option(min=1, max=searching.MAX_PAGE, help="Most entries.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Go on where a page of the same search ended.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List entries of the log, newest first, with the checkpoint of this moment."""
-    wanted = given(
-        transfer=transfer,
-        unit=unit,
-        party=party,
-        link=link,
-        type=type,
-        code=code,
-        since=since,
-        until=until,
-        actor=actor,
-    )
+    wanted = given(**asdict(restrictions))
     found = ask(where, "GET", f"{_PATH}/entries", params=wanted | given(limit=limit, cursor=cursor))
     if as_json:
         print(json.dumps(found))
@@ -111,32 +101,14 @@ def provenance(
 @asking
 def export(
     where: Where,
+    restrictions: Restrictions,
     out: Annotated[
         Path | None, typer.Option("--out", dir_okay=False, help="The file; without, standard output.")
     ] = None,
     format: Annotated[Format, typer.Option(help="What is written.")] = Format.NDJSON,
-    transfer: Transfer = None,
-    unit: Unit = None,
-    party: Party = None,
-    link: Link = None,
-    type: Type = None,
-    code: Code = None,
-    since: Since = None,
-    until: Until = None,
-    actor: Actor = None,
 ) -> None:
     """Write all entries that a search finds, oldest first, with their number and the checkpoint at the end."""
-    wanted = given(
-        transfer=transfer,
-        unit=unit,
-        party=party,
-        link=link,
-        type=type,
-        code=code,
-        since=since,
-        until=until,
-        actor=actor,
-    )
+    wanted = given(**asdict(restrictions))
     ending = Ending(format)
     with _opened(out) as file:
 

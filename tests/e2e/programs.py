@@ -1,12 +1,13 @@
 """Runs the command ``gateway`` as people do: a process, judged by what it prints, how it ends and what it leaves."""
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -99,3 +100,17 @@ def only_line(text: str) -> str:
     """The one line of ``text``, which has no other."""
     [line] = text.splitlines()
     return line
+
+
+def told(settings: Mapping[str, str], *arguments: str) -> Any:
+    """What a command says in JSON."""
+    done = run(*arguments, **settings)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(settings: Mapping[str, str], *arguments: str) -> str:
+    """The one line with which a command is refused."""
+    done = run(*arguments, **settings)
+    assert done.returncode == 2, done
+    return only_line(done.stderr)

@@ -4,45 +4,21 @@ Nobody is linked, so nobody has to receipt anything; with registries: ``tests/fa
 """
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway import embedded, migrations
 from gateway.signing.keys import SoftwareKey
-from tests.e2e.programs import only_line, run
-from tests.e2e.test_cli import prepared, serving
+from tests.e2e.programs import refused, run, told
+from tests.e2e.test_cli import serving
 
 Settings = dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    """A migrated gateway that has never started."""
-    with tempfile.TemporaryDirectory(prefix="gateway-tests-") as made, ExitStack() as stack:
-        folder = Path(made)
-        stack.callback(embedded.remove, folder)
-        server = stack.enter_context(embedded.running(folder))
-        wanted = prepared(folder, server)
-        migrations.apply(server.dsn("gateway", "gateway_owner"))
-        yield wanted
-
-
 def keys(settings: Settings, *arguments: str) -> Any:
-    done = run("keys", *arguments, **settings)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def refused(settings: Settings, *arguments: str) -> str:
-    done = run(*arguments, **settings)
-    assert done.returncode == 2, done
-    return only_line(done.stderr)
+    return told(settings, "keys", *arguments)
 
 
 def test_the_next_key_is_announced_used_and_the_first_retired(settings: Settings, tmp_path: Path) -> None:
