@@ -17,15 +17,15 @@ from typing import Any
 from gateway.signing.faults import EnvelopeError, Fault
 
 VERSION = 1
-QUERY_TYPES = frozenset({"status.query", "time.query"})
-QUERY_ANSWER_TYPES = frozenset({"status.answer", "time.answer"})
+QUERY_TYPES = frozenset({"status.query", "time.query", "history.query", "positions.query"})
+QUERY_ANSWER_TYPES = frozenset({"status.answer", "time.answer", "history.page", "positions.answer"})
 # R22: only what begins something expires.
 EXPIRING_TYPES = frozenset({"transfer.propose", "transfer.offer"}) | QUERY_TYPES | QUERY_ANSWER_TYPES
 ANSWER_TYPES = frozenset({"receipt", "refusal"}) | QUERY_ANSWER_TYPES  # always answer something
 UNNUMBERED_TYPES = QUERY_TYPES | QUERY_ANSWER_TYPES  # change nothing: carry no seq
 OPTIONALLY_NUMBERED_TYPES = frozenset({"receipt", "refusal"})  # not stored, so not numbered, when no verdict
 TYPES = EXPIRING_TYPES | ANSWER_TYPES | {
-    "link.activate", "link.keys", "action.notice", "action.record",
+    "link.activate", "link.keys", "action.notice", "action.record", "history.deliver",
     "transfer.request", "transfer.answer", "transfer.commit", "transfer.released", "transfer.voided",
     "transfer.cancel", "transfer.settle", "transfer.credited", "transfer.closed",
 }  # fmt: skip

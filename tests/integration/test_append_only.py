@@ -46,6 +46,10 @@ APPEND_ONLY = {
     "log_checkpoint",
     "log_cosignature",
     "log_stop",
+    "history_page",
+    "history_record",
+    "history_entry",
+    "history_finding",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -77,6 +81,11 @@ KEPT = {
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
 CHANGING = {
+    "history_feed": {
+        *("number", "digest", "walk_number", "walk_digest", "delivered", "delivering", "stopped", "next_at"),
+        *("leased_until", "leased_by", "attempts", "waiting", "answered", "pulled_at"),
+    },
+    "history_call": {"called"},
     "link": {
         *("url", "state", "time_limit_hours", "opening_parts", "changed_by", "activated_by", "capabilities"),
         *("messages_per_second", "blocks_per_day", "window_opens", "window_closes"),
@@ -126,6 +135,16 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " INSERT INTO witnessed_log VALUES ('planted', 'MEC01', '{x}', 5, sha256('x'), 'x', 1);"
         " INSERT INTO log_stop VALUES (true, 'planted', 'x', now(), 1);"
         " INSERT INTO split_view VALUES ('planted', 5, sha256('y'), 'y', 'x', now(), NULL, 1)"
+    )
+    await stage.rows(
+        "INSERT INTO history_feed (link, registry, party, next_at) VALUES ('MEC01', 'KOR01', 'KOR', now());"
+        " INSERT INTO history_call SELECT id FROM history_feed;"
+        " INSERT INTO history_page SELECT id, 1, 1, sha256('x'), 'x', 1 FROM history_feed;"
+        " INSERT INTO history_record OVERRIDING SYSTEM VALUE SELECT 1, sha256('x'), 'MEC01', 'a', 'issuance', now(), 'MEC01', 's', 1, 1, NULL,"
+        " NULL, NULL, 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, 'x';"
+        " INSERT INTO history_entry SELECT id, 1, 1 FROM history_feed;"
+        " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
+        " SELECT 1, id, NULL, 4010, 'planted', now(), 1 FROM history_feed"
     )
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))

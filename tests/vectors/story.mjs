@@ -7,6 +7,7 @@
 //
 // Every message of the story is signed and takes its number; those given to `show` become vectors.
 
+import { createHash } from "node:crypto";
 import { KEYS, hash, jose, linkJson, registered, uuid } from "./signing.mjs";
 
 const AUTHORISATION = { id: "TEST-ONLY-MMR-2026-1", version: 1 };
@@ -21,7 +22,10 @@ const REQUEST = uuid("2026-03-02T09:00:00.000Z", 1);
 const COMPLETED = `MEC01-${uuid("2026-03-02T09:30:00.000Z", 1)}`;
 const REJECTED = `MEC01-${uuid("2026-03-02T09:30:00.000Z", 2)}`;
 const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const UNNUMBERED = ["status.query", "status.answer", "time.query", "time.answer"];
+const UNNUMBERED = [
+  "status.query", "status.answer", "time.query", "time.answer",
+  "history.query", "history.page", "positions.query", "positions.answer",
+];
 /** KOR01 changes from an ES256 to an Ed25519 key between its activation and the transfers. */
 const KOR01_ROTATES = "2026-03-01T18:00:00.000Z";
 
@@ -30,6 +34,12 @@ function block(first, last) { return { ...range(first, last), attributes: ATTRIB
 /** The ITMO serial is the origin serial + 1000. */
 function itmo(first, last) {
   return { first: `CA0001-MMR99-MMR-${first + 1000}-2021`, last: `CA0001-MMR99-MMR-${last + 1000}-2021` };
+}
+/** The same with the members of every object sorted by name: JSON.stringify then writes RFC 8785. */
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.keys(value).sort().map((name) => [name, sorted(value[name])]));
 }
 function later(time, seconds) { return new Date(Date.parse(time) + seconds * 1000).toISOString(); }
 
@@ -289,5 +299,40 @@ export async function tell(first) {
     await say("link.keys", MEC, not_before, {
       body: { keys: [jwk], not_before, retire: { [KEYS.ed.kid]: "2026-04-04T12:00:00.000Z" } },
     })), "2026-03-04T12:00:00.050Z");
+  // --- KOR01's history of its units is pulled from MEC01, viewed, and delivered -------------------------------------
+  const feed = { of: "MEC01", for: { registry: "KOR01", party: "KOR" } };
+  const parts = named.map((ends) => ({ ...block(...ends), itmo: itmo(...ends) }));
+  const happened = (what) => sorted({ kind: "history", registry: "MEC01", first_transfer: false, ...what });
+  const records = [
+    ...parts.map((part) => happened({
+      transaction: COMPLETED, type: "transfer", at: "2026-03-02T09:32:59.990Z", block: part, from: SOURCE, to: ACQUIRER,
+      first_transfer: true, purpose: "NDC",
+    })),
+    happened({ transaction: "TEST-ONLY-ISSUANCE-1", type: "issuance", at: "2026-03-01T13:00:00.000Z", block: block(1, 57259), to: SOURCE }),
+  ];
+  const chain = records.reduce((digest, record) => createHash("sha256")
+    .update(digest).update(createHash("sha256").update(JSON.stringify(record)).digest()).digest(), Buffer.alloc(32));
+  const after = { number: 0, digest: Buffer.alloc(32).toString("base64url") };
+  const until = { number: records.length, digest: chain.toString("base64url") };
+  const pull = show("history-query", "the feed of KOR from its beginning; a query expires and carries no seq",
+    await say("history.query", TO_MEC, "2026-03-04T11:00:00.000Z", {
+      expires_at: "2026-03-04T11:05:00.000Z", body: { ...feed, after, limit: 1000 },
+    }));
+  const page = show("history-page", "the transfer that brought KOR its units, then how they came to be; the digest binds them",
+    await say("history.page", MEC, "2026-03-04T11:00:00.050Z", {
+      answers: pull, expires_at: "2026-03-04T11:05:00.050Z", own: records, body: { ...feed, after, until, more: false },
+    }));
+  await receipt(show("history-deliver", "the page handed on as MEC01 signed it; never expires",
+    await say("history.deliver", TO_KOR, "2026-03-04T11:00:01.000Z", {
+      evidence: [[page, ...records.keys()]], body: { ...feed, after, until },
+    })), "2026-03-04T11:00:01.050Z");
+  const look = show("positions-query", "a view, without pulling",
+    await say("positions.query", TO_MEC, "2026-03-04T11:10:00.000Z", {
+      expires_at: "2026-03-04T11:15:00.000Z", body: { ...feed, limit: 100, select: { activity: "PoA 10471", vintage: 2021 } },
+    }));
+  show("positions-answer", "KOR holds nothing in MEC01 any more",
+    await say("positions.answer", MEC, "2026-03-04T11:10:00.050Z", {
+      answers: look, expires_at: "2026-03-04T11:15:00.050Z", body: { ...feed, at: "2026-03-04T11:10:00.040Z" },
+    }));
   return vectors;
 }
