@@ -73,6 +73,10 @@ KEPT = {
     "log_witness": {"removed_by"},
     "witnessed_log": {"size", "root", "note", "vkeys", "added_by"},
     "split_view": {"proven"},
+    "history_feed": {
+        *("number", "digest", "walk_number", "walk_digest", "delivered", "delivering", "stopped", "next_at"),
+        *("leased_until", "leased_by", "attempts", "waiting", "answered", "pulled_at"),
+    },
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
         *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
@@ -81,10 +85,6 @@ KEPT = {
 }
 #: Rows of these change, in the columns named; the serving role cannot delete them.
 CHANGING = {
-    "history_feed": {
-        *("number", "digest", "walk_number", "walk_digest", "delivered", "delivering", "stopped", "next_at"),
-        *("leased_until", "leased_by", "attempts", "waiting", "answered", "pulled_at"),
-    },
     "history_call": {"called"},
     "link": {
         *("url", "state", "time_limit_hours", "opening_parts", "changed_by", "activated_by", "capabilities"),
@@ -140,8 +140,9 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         "INSERT INTO history_feed (link, registry, party, next_at) VALUES ('MEC01', 'KOR01', 'KOR', now());"
         " INSERT INTO history_call SELECT id FROM history_feed;"
         " INSERT INTO history_page SELECT id, 1, 1, sha256('x'), 'x', 1 FROM history_feed;"
-        " INSERT INTO history_record OVERRIDING SYSTEM VALUE SELECT 1, sha256('x'), 'MEC01', 'a', 'issuance', now(), 'MEC01', 's', 1, 1, NULL,"
-        " NULL, NULL, 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, 'x';"
+        " INSERT INTO history_record OVERRIDING SYSTEM VALUE"
+        " SELECT 1, sha256('x'), 'MEC01', 'a', 'issuance', now(), 'MEC01', 's', 1, 1, NULL, NULL, NULL,"
+        " 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, 'x';"
         " INSERT INTO history_entry SELECT id, 1, 1 FROM history_feed;"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
         " SELECT 1, id, NULL, 4010, 'planted', now(), 1 FROM history_feed"

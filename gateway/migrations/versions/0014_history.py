@@ -45,6 +45,10 @@ CREATE TRIGGER history_feed_only_goes_on BEFORE UPDATE ON history_feed FOR EACH 
         OR (NEW.number = OLD.number AND NEW.digest <> OLD.digest)
         OR ROW(NEW.link, NEW.registry, NEW.party) IS DISTINCT FROM ROW(OLD.link, OLD.registry, OLD.party))
   EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER history_feed_rows_stay BEFORE DELETE ON history_feed
+  FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER history_feed_is_not_emptied BEFORE TRUNCATE ON history_feed
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TABLE history_call (
   feed_id integer PRIMARY KEY REFERENCES history_feed,
   called bigint NOT NULL DEFAULT 0
@@ -126,8 +130,8 @@ GRANT SELECT, INSERT ON {table} TO gateway_app;
 )
 RIGHTS = """
 GRANT SELECT, INSERT ON history_feed, history_call TO gateway_app;
-GRANT UPDATE (number, digest, walk_number, walk_digest, delivered, delivering, stopped, next_at, leased_until, leased_by,
-              attempts, waiting, answered, pulled_at) ON history_feed TO gateway_app;
+GRANT UPDATE (number, digest, walk_number, walk_digest, delivered, delivering, stopped, next_at, leased_until,
+              leased_by, attempts, waiting, answered, pulled_at) ON history_feed TO gateway_app;
 GRANT UPDATE (called) ON history_call TO gateway_app;
 """
 
