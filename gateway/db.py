@@ -87,6 +87,7 @@ class Database:
             isolation_level="READ COMMITTED",
         )
         self._in_use = 0
+        self._closing = False
         self._unused = asyncio.Event()
         self._unused.set()
 
@@ -148,17 +149,20 @@ class Database:
             crash.passing("ring.after-commit")
 
     async def close(self) -> None:
-        """Close every connection, once nothing uses one any more.
+        """Close every connection, once nothing uses one any more; whoever comes from now on finds no database.
 
-        One that is given back to a pool that was closed meanwhile would stay open until it is collected as garbage.
-        What does not end in ``CLOSE_SECONDS`` is given up.
+        One that is given back to a pool that was closed meanwhile, or that is opened afterwards, would stay open until
+        it is collected as garbage. What does not end in ``CLOSE_SECONDS`` is given up.
         """
+        self._closing = True
         with suppress(TimeoutError):
             await asyncio.wait_for(self._unused.wait(), CLOSE_SECONDS)
         await self._engine.dispose()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        if self._closing:
+            raise GatewayError(Kind.UNAVAILABLE, "this process is about to end", code=9002)
         try:
             with self._counted():
                 async with self._engine.connect() as connection:
@@ -305,8 +309,13 @@ class Bell:
             connection = await psycopg.AsyncConnection.connect(url, autocommit=True, application_name=worker_id)
         except psycopg.OperationalError as error:
             raise GatewayError(Kind.UNAVAILABLE, "the database cannot be reached", code=9002) from error
-        await connection.execute(f"LISTEN {_BELL}")
-        return cls(connection)
+        bell = cls(connection)
+        try:
+            await connection.execute(f"LISTEN {_BELL}")
+        except BaseException:
+            await bell.close()
+            raise
+        return bell
 
     @property
     def broken(self) -> bool:

@@ -55,6 +55,17 @@ async def test_closing_waits_for_what_is_under_way_and_leaves_no_session(stage: 
     await stage.until(lambda: none(stage, sessions))
 
 
+async def test_what_comes_after_the_close_opens_no_session(stage: Stage) -> None:
+    database = db.Database(f"{stage.gateway.database.url}&application_name=closed")
+    await database.check()
+    await database.close()
+    for late in (database.check(), database.run(lambda tx: db.one(tx, "SELECT 1"), "wait")):
+        with pytest.raises(GatewayError) as refused:
+            await late
+        assert (refused.value.kind, refused.value.code) == (Kind.UNAVAILABLE, 9002)
+    assert await stage.count("pg_stat_activity WHERE application_name = 'closed'") == 0
+
+
 async def none(stage: Stage, what: str) -> bool:
     return await stage.count(what) == 0
 
