@@ -23,7 +23,7 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 #: operators call, and the workers' bell.
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
-    *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
+    *_named("receive", "transfer.voided transfer.credited status.query time.query history.query other"),
     *("start", "request", "end", "ring"),
     *("token-key", "token", "access"),
     *("log-keys", "witness"),
@@ -32,7 +32,8 @@ SERVING = (
 WORKING = (
     *_named("decide", "end_overdue reopen delay check commit record"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
-    *_named("absorb", "status.answer other"),
+    *_named("absorb", "status.answer history.page other"),
+    *_named("pull", "lease ask wait take-over"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
     *("integrate", "publish", "cosign"),
 )
@@ -45,7 +46,7 @@ COMMANDS = (
 )
 #: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query action.record action.notice link.keys"
+    "send", "transfer.closed status.query action.record action.notice link.keys history.query history.deliver"
 )
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

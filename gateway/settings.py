@@ -49,6 +49,8 @@ class Settings(BaseModel):
     owner_database_url: str | None = Field(default=None, repr=False, pattern=_ADDRESS)
     #: What becomes of a part of a tonne when the share of proceeds and OMGE are deducted: no public text says.
     levy_rounding: Rounding = Rounding.UP
+    #: How often a history is looked at that nothing was heard of, in minutes.
+    history_minutes: float = Field(default=15, gt=0, le=1440)
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.

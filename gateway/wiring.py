@@ -7,7 +7,7 @@ else reads the environment.
 from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import connectors
@@ -38,6 +38,9 @@ from gateway.domain.levies import Rounding
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
+from gateway.history import answers, calls, deliver, reading
+from gateway.history.pull import Pulls
+from gateway.history.reading import Means
 from gateway.keys import commands as keys
 from gateway.links import changing, key_store, rotation
 from gateway.links import commands as links
@@ -61,10 +64,11 @@ HANDLERS: dict[str, Handler] = {
             "transfer.answer": commands.answer,
             "transfer.released": commands.released,
             "transfer.voided": commands.voided,
-            "transfer.credited": commands.credited,
-            "receipt": commands.receipt,
-            "refusal": commands.refusal,
+            "transfer.credited": calls.after_transfers(commands.credited),
+            "receipt": calls.both(commands.receipt, deliver.receipted),
+            "refusal": calls.both(commands.refusal, deliver.refused),
             "status.answer": commands.status_answer,
+            "history.page": reading.page_came,
         }
     ),
 }
@@ -72,14 +76,17 @@ HANDLERS: dict[str, Handler] = {
 
 def told(rounding: Rounding) -> dict[str, Handler]:
     """What receives notices, which are judged by how a part of a tonne is rounded."""
-    return links.require_open({"action.notice": partial(notices.notice, rounding=rounding)})
+    notice = calls.after_notices(partial(notices.notice, rounding=rounding))
+    return links.require_open({"action.notice": notice})
 
 
 #: What receives several small messages of one sender together.
 TOGETHER: dict[str, Together] = links.require_open_together(
     {"transfer.propose": halts.refusing(commands.propose_together)}
 )
-QUERIES: dict[str, Query] = links.require_open({"status.query": queries.status, "time.query": queries.clock})
+QUERIES: dict[str, Query] = links.require_open(
+    {"status.query": queries.status, "time.query": queries.clock, "history.query": answers.history}
+)
 
 
 async def _step(step: Step, tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
@@ -175,6 +182,7 @@ class Gateway:
     node: Node
     inbox: Inbox
     relay: Relay
+    pulls: Pulls
     registries: "Registries"
     callers: Registered
 
@@ -262,7 +270,17 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     )
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
-    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
+    means = Means(
+        database,
+        node,
+        inbox,
+        registries.of,
+        partial(_tiles_of, registries.other),
+        partial(_distrust, node.clock),
+        timedelta(minutes=settings.history_minutes),
+    )
+    relay = Relay(database, node, inbox, registries.of)
+    return Gateway(database, node, inbox, relay, Pulls(means), registries, callers)
 
 
 def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:
@@ -283,20 +301,22 @@ def transparent(settings: Settings, gateway: Gateway) -> Transparency:
     async def post(url: str, body: bytes) -> Reply:
         return Reply(*await other.post(url, body))
 
-    def tiles_of(log: Watched, size: int) -> Tiles:
-        return other.tiles(log.at, lambda level, nr: transparency.written(level, nr, size))
-
     async def told(tx: db.Tx, link: str, entry_id: int, detail: str) -> None:
-        await _distrust(tx, link, entry_id, detail, clock())
+        await _distrust(clock, tx, link, "log", entry_id, detail)
 
     sequencer = Sequencer(gateway.database, own.origin, own.key, clock)
     cosigning = Cosigning(gateway.database, own.origin, post, other.get, clock)
-    return Transparency(gateway.database, own, clock, sequencer, cosigning, tiles_of, told)
+    return Transparency(gateway.database, own, clock, sequencer, cosigning, partial(_tiles_of, other), told)
 
 
-async def _distrust(tx: db.Tx, link: str, entry_id: int, detail: str, now: datetime) -> None:
-    """Begin nothing more with a registry whose log has two histories, until two persons say otherwise."""
+def _tiles_of(other: Other, log: Watched, size: int) -> Tiles:
+    return other.tiles(log.at, lambda level, nr: transparency.written(level, nr, size))
+
+
+async def _distrust(clock: Callable[[], datetime], tx: db.Tx, link: str, what: str, entry_id: int, detail: str) -> None:
+    """Begin nothing more with a registry whose log, or history, has another past; until two persons say otherwise."""
     await linked.lock(tx, link)
     if await linked.state(tx, link) == State.ACTIVE:
         await linked.move(tx, link, [State.ACTIVE], State.SUSPENDED, entry_id)
-    await alarms.sound(tx, [Alarm(link, "log", 3002, detail, entry_id)], now)
+    code = 3002 if what == "log" else 8004
+    await alarms.sound(tx, [Alarm(link, what, code, detail, entry_id)], clock())

@@ -91,12 +91,13 @@ async def join(
     *,
     sections: Mapping[str, str | None] | None = None,
     holdings: Sequence[dict[str, Any]] = (),
+    url: str = NOWHERE,
 ) -> Played:
     """Register and activate a played registry, or one with a section for each of some Parties, with these holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
     played = Played(stage, Party(code), KeySet.import_key_set(published))
     books = sections or {code: party or None}
-    link = Link(code, kind, NOWHERE, "requested", 24, tuple(books))
+    link = Link(code, kind, url, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]
     await stage.run(lambda tx: deciding.establish(tx, stage.gateway.node, link, books, keys))
     opened = await played.say("link.activate", [{"kind": "position", **holding} for holding in holdings])

@@ -30,6 +30,7 @@ from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
+from gateway.history.pull import Pulls
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing import notes
@@ -146,6 +147,7 @@ class Stage:
     callers: Cast
     #: The operator API, called by an administrator of the gateway.
     api: httpx.AsyncClient = field(init=False)
+    history: Pulls = field(init=False)
     registries: dict[str, Registry] = field(default_factory=dict)
 
     async def authorization(self, caller: Caller) -> str:
@@ -384,7 +386,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
         urls = [web_server.url(sock) for sock in sockets]
         stage = Stage(folder, server, name, gateway, transparency, clock, urls[0], urls[1], http, stack, cast)
-        stage.api = await stage.calling(ROOT)
+        stage.api, stage.history = await stage.calling(ROOT), gateway.pulls
         yield stage
 
 

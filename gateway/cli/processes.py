@@ -55,7 +55,7 @@ def serve(keep: Keep = None) -> None:
 
 
 def worker(keep: Keep = None) -> None:
-    """Relay transfers and keep the log until told to stop; any number of workers may run."""
+    """Relay transfers, pull histories and keep the log until told to stop; any number of workers may run."""
     with chosen(keep) as settings:
         from gateway import worker as relay_worker
 
@@ -66,6 +66,7 @@ def worker(keep: Keep = None) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(relay_worker.run(gateway.relay, gateway.database, stop))
                 group.create_task(transparency.run(stop))
+                group.create_task(gateway.pulls.run(stop))
 
         _until_told(settings, run)
 

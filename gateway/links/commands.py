@@ -43,7 +43,11 @@ DRAINS = frozenset(
 #: What is received over a link that is tested; ``link.activate`` beside it, which looks at the state itself.
 TESTS = frozenset({"time.query"})
 #: What a link must be usable for, for a message of this type to be received over it.
-NEEDED: Mapping[str, Capability] = {"transfer.propose": Capability.TRANSFER_OUT}
+NEEDED: Mapping[str, Capability] = {
+    "transfer.propose": Capability.TRANSFER_OUT,
+    "history.query": Capability.VIEW,
+    "history.page": Capability.VIEW,
+}
 #: Most keys that are registered at once.
 MAX_KEYS = 10
 T = TypeVar("T")

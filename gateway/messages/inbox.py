@@ -125,7 +125,7 @@ class Inbox:
         """
         sender = None
         try:
-            unverified = await _read(body)
+            unverified = await read(body)
             if unverified.content_type != content_type:
                 raise EnvelopeError(Fault.WRONG_ENVELOPE, f"this message is {unverified.content_type}")
             sender = unverified.claimed_sender
@@ -154,13 +154,13 @@ class Inbox:
         """Remember that something was refused which nobody vouches for."""
         self.strangers.append(Stranger(self._node.clock(), claimed_sender, fault))
 
-    async def absorb(self, body: bytes, sent: store.Message, then: Then | None = None) -> VerifiedMessage:
+    async def absorb(self, body: bytes | Unverified, sent: store.Message, then: Then | None = None) -> VerifiedMessage:
         """Apply the answer a peer gave to ``sent`` in its HTTP response, and ``then`` in the same transaction.
 
         Raises ``GatewayError`` when it is none, or is refused: logged, if a registered key vouches for it, and
         without effect. ``sent`` is still due then.
         """
-        unverified = await _read(body)
+        unverified = await read(body) if isinstance(body, bytes) else body
 
         async def applied(tx: db.Tx) -> VerifiedMessage | GatewayError:
             absorbed = await self._absorb(tx, unverified, sent)
@@ -341,7 +341,7 @@ class Inbox:
         return Answer(answer.message.body, answer.message.content_type)
 
     async def _take(self, tx: db.Tx, message: VerifiedMessage) -> store.Earlier | None:
-        digest = compact.decode(message.sha256)
+        digest = compact.decode(logged.kept_sha256(message))
         return await store.take_replay_key(tx, message.sender, message.id, digest)
 
 
@@ -351,7 +351,7 @@ def _commit(act: str, unverified: Unverified) -> str:
     return name if name in crash.COMMITS else f"{act}.other"
 
 
-async def _read(body: bytes) -> Unverified:
+async def read(body: bytes) -> Unverified:
     """Read the form of a message; a large one in a thread, because a hostile one may take a second of it."""
     if len(body) < LARGE_BODY:
         return envelope.read(body)
@@ -368,13 +368,14 @@ async def _keep(tx: db.Tx, message: VerifiedMessage, entry: log.Draft) -> int:
 
 
 async def _keep_all(tx: db.Tx, messages: Sequence[VerifiedMessage], drafts: Sequence[log.Draft]) -> list[int]:
-    """Append the entries of messages to the log and keep their exact bytes; the entries' ids."""
+    """Append the entries of messages to the log and keep their bytes; the entries' ids."""
     entries = await log.append(tx, drafts)
     kept = [
         store.Message(
             entry_id, "in", message.sender, message.id, message.type, message.seq,
-            message.in_reply_to.id if message.in_reply_to else None, compact.decode(message.sha256),
-            envelope.LINK_JSON if message.items else envelope.JOSE, message.received, draft.at,
+            message.in_reply_to.id if message.in_reply_to else None, compact.decode(logged.kept_sha256(message)),
+            envelope.LINK_JSON if message.items and not logged.is_kept_bare(message) else envelope.JOSE,
+            logged.kept_bytes(message), draft.at,
         )
         for message, draft, entry_id in zip(messages, drafts, entries, strict=True)
     ]  # fmt: skip

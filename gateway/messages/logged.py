@@ -2,6 +2,9 @@
 
 ``sha256`` is that of the bytes received, ``jws`` that of the signed text alone: whoever is shown a message with a part
 of its items can hold the second against it, and not the first.
+
+A page of history is kept *bare*: its JWS, which signs the hashes of its records. Their texts are kept as records, once
+for all pages; of such a message the bytes that count are those of its JWS.
 """
 
 from datetime import datetime
@@ -9,6 +12,9 @@ from datetime import datetime
 from gateway.audit import log
 from gateway.signing.envelope import Origin, VerifiedMessage
 from gateway.signing.messages import format_time
+
+#: Types of messages that are kept bare.
+BARE = frozenset({"history.page"})
 
 
 def refused(fault: str, code: int, origin: Origin, now: datetime) -> log.Draft:
@@ -23,10 +29,25 @@ def received(message: VerifiedMessage, now: datetime) -> log.Draft:
         "direction": "in",
         "peer": message.sender,
         "message": message.id,
-        "sha256": message.sha256,
+        "sha256": kept_sha256(message),
         "jws": message.jws_sha256,
         "key": message.kid,
         "sent_at": format_time(message.sent_at),
         "items": [item.sha256 for item in message.items],
     }
     return log.draft(message.type, now, record)
+
+
+def is_kept_bare(message: VerifiedMessage) -> bool:
+    """Whether only the JWS of a message is kept with it."""
+    return message.type in BARE
+
+
+def kept_bytes(message: VerifiedMessage) -> bytes:
+    """The bytes that are kept of a message."""
+    return message.jws.encode("ascii") if is_kept_bare(message) else message.received
+
+
+def kept_sha256(message: VerifiedMessage) -> str:
+    """The hash of the bytes that are kept: what a repetition must have, and what the log says."""
+    return message.jws_sha256 if is_kept_bare(message) else message.sha256

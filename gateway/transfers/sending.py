@@ -41,7 +41,7 @@ MAX_CODES = 10
 #: Messages under way at once from one worker to one peer: a peer that hangs delays nobody else's transfers.
 SENDS_AT_ONCE = 8
 #: Types of messages that are owed as a whole.
-WHOLE = frozenset({"transfer.request", "action.record", "action.notice", "link.keys"})
+WHOLE = frozenset({"transfer.request", "action.record", "action.notice", "link.keys", "history.deliver"})
 #: The states in which something said waits for its answer.
 SPEAKING = tuple(SAID)
 

@@ -41,6 +41,7 @@ EXPIRING = {
     "status.answer",
     "time.query",
     "time.answer",
+    *("history.query", "history.page", "positions.query", "positions.answer"),
 }
 STATED = {"answer", "released", "voided", "credited"}
 ROOT = Path(__file__).parents[2]
@@ -140,7 +141,7 @@ class Party:
             "sent_at": stamp(now),
             "body": body or {},
         }
-        if message_type not in ("status.query", "status.answer", "time.query"):
+        if message_type not in EXPIRING - {"transfer.offer", "transfer.propose", "time.answer"}:
             self.seq += 1
             payload["seq"] = self.seq
         if message_type in EXPIRING:

@@ -13,7 +13,8 @@ depends_on = None
 
 #: ``walk_*``: how far a feed that is read again from its beginning was found to be as before. ``delivered``: up to
 #: which record its books have acknowledged. ``stopped``: its past has changed, nothing more is pulled until two persons
-#: say so. ``answered``: the last call that a pull was begun after.
+#: say so. ``answered``: the last call that a pull was begun after. ``log_*``: the largest tree of its registry's own
+#: log under which a page was found.
 FEEDS = """
 CREATE TABLE history_feed (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -24,6 +25,8 @@ CREATE TABLE history_feed (
   digest bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (octet_length(digest) = 32),
   walk_number bigint,
   walk_digest bytea,
+  log_size bigint NOT NULL DEFAULT 0 CHECK (log_size >= 0),
+  log_root bytea,
   delivered bigint NOT NULL DEFAULT 0,
   delivering uuid,
   stopped boolean NOT NULL DEFAULT false,
@@ -37,6 +40,7 @@ CREATE TABLE history_feed (
   UNIQUE (link, registry),
   CHECK (delivered <= number),
   CHECK ((walk_number IS NULL) = (walk_digest IS NULL)),
+  CHECK ((log_size = 0) = (log_root IS NULL)),
   CHECK ((leased_until IS NULL) = (leased_by IS NULL))
 );
 CREATE INDEX history_feed_due ON history_feed (next_at);
@@ -130,8 +134,8 @@ GRANT SELECT, INSERT ON {table} TO gateway_app;
 )
 RIGHTS = """
 GRANT SELECT, INSERT ON history_feed, history_call TO gateway_app;
-GRANT UPDATE (number, digest, walk_number, walk_digest, delivered, delivering, stopped, next_at, leased_until,
-              leased_by, attempts, waiting, answered, pulled_at) ON history_feed TO gateway_app;
+GRANT UPDATE (number, digest, walk_number, walk_digest, log_size, log_root, delivered, delivering, stopped, next_at,
+              leased_until, leased_by, attempts, waiting, answered, pulled_at) ON history_feed TO gateway_app;
 GRANT UPDATE (called) ON history_call TO gateway_app;
 """
 

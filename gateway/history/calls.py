@@ -1,0 +1,50 @@
+"""Calls for pulls at once, in the transaction of what there is to be pulled.
+
+A completed transfer is in the history of both its registries, and what a registry tells of its own units is in its
+feeds. One statement for any number of transfers; it waits for nobody (``store.call``), and a call that is lost with its
+transaction is made up for by the schedule.
+"""
+
+from collections.abc import Sequence
+
+from gateway import db
+from gateway.domain.transfers import State
+from gateway.history import store
+from gateway.messages.inbox import Handler, Inbound
+from gateway.messages.outbox import Node
+from gateway.messages.receipts import ItemReceipt
+
+
+def after_transfers(handler: Handler) -> Handler:
+    """What receives ``transfer.credited``; of the transfers it completes the history is called for."""
+
+    async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+        receipts = await handler(tx, node, inbound)
+        completed = [r.transfer for r in receipts if r.transfer is not None and r.state == State.COMPLETED]
+        if completed:
+            await store.call_for_transfers(tx, completed)
+        return receipts
+
+    return heard
+
+
+def after_notices(handler: Handler) -> Handler:
+    """What receives ``action.notice``; the feeds of its sender are called for."""
+
+    async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+        receipts = await handler(tx, node, inbound)
+        await store.call_for_link(tx, inbound.message.sender)
+        return receipts
+
+    return heard
+
+
+def both(first: Handler, second: Handler) -> Handler:
+    """What receives a message that two slices listen to; the receipts are the first one's."""
+
+    async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+        receipts = await first(tx, node, inbound)
+        await second(tx, node, inbound)
+        return receipts
+
+    return heard

@@ -1,0 +1,85 @@
+"""Hands pages on to the registry whose books they are for: in order, one of a feed at a time, until it is receipted.
+
+A ``history.deliver`` is the page as it was pulled: its texts and, as evidence, its registry's own JWS. It is owed like
+any message (``messages.owed``): the same bytes again until there is a receipt, which moves ``delivered`` and stores the
+next one in the same transaction. A refusal that is no verdict leaves it due; that the registry lacks what comes before
+(8005) is an alarm, and so is a verdict against it, after which nothing more is handed on.
+"""
+
+from collections.abc import Sequence
+
+from gateway import db
+from gateway.alarms import store as alarms
+from gateway.alarms.store import Alarm
+from gateway.domain import wire
+from gateway.errors import invariant
+from gateway.history import page_store, store
+from gateway.history.asked import written_cursor
+from gateway.history.page_store import StoredPage
+from gateway.history.store import Undelivered
+from gateway.messages import outbox, owed
+from gateway.messages.inbox import Inbound
+from gateway.messages.outbox import Draft, Node
+from gateway.messages.owed import Owed
+from gateway.messages.receipts import ItemReceipt
+
+#: The refusal of a delivery that would leave a gap.
+GAP = 8005
+#: The code of an alarm about a refusal that gives none, and how much of a refusal an alarm tells.
+NO_REASON, MAX_TOLD = 3006, 200
+
+
+async def go_on(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
+    """Begin to hand on the next page of this feed, or of some that wait for it; how many pages that is."""
+    feeds = await store.undelivered(tx, feed_id)
+    drafts = [_draft(feed, await _next(tx, feed)) for feed in feeds]
+    stored = await outbox.store(tx, node, drafts)
+    if stored:
+        sent = [s.message.id for s in stored]
+        await store.deliver(tx, {feed.id: message for feed, message in zip(feeds, sent, strict=True)})
+        await owed.add(tx, [Owed(f.peer, m) for f, m in zip(feeds, sent, strict=True)], node.clock())
+    return len(stored)
+
+
+async def _next(tx: db.Tx, feed: Undelivered) -> StoredPage:
+    page = await page_store.page_with(tx, feed.id, feed.delivered + 1)
+    invariant(page is not None and page.after.number == feed.delivered, "what is handed on ends with a page")
+    assert page is not None
+    return page
+
+
+def _draft(feed: Undelivered, page: StoredPage) -> Draft:
+    body = {**feed.asked.written, "after": written_cursor(page.after), "until": written_cursor(page.until)}
+    return Draft(feed.peer, "history.deliver", carried=page.texts, evidence=[page.jws], body=body)
+
+
+async def receipted(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    """``receipt`` without items: the page that it answers is taken, and the next one follows."""
+    answered = inbound.message.in_reply_to
+    assert answered is not None  # a receipt answers something, or it would not have been verified
+    if not inbound.message.items and (feed_id := await store.delivered(tx, answered.id)) is not None:
+        await owed.done(tx, answered.id)
+        await go_on(tx, node, feed_id)
+    return ()
+
+
+async def refused(tx: db.Tx, _node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    """``refusal``: a page is not taken now, or, if the refusal is a verdict, never."""
+    answered = inbound.message.in_reply_to
+    assert answered is not None  # as above
+    asked = await store.delivering(tx, answered.id)
+    if asked is None:
+        return ()
+    body = wire.members(inbound.message.body, "body", frozenset({"findings"}))
+    findings = [wire.parse_finding(value) for value in wire.array(body["findings"], "findings")]
+    verdict = inbound.message.seq is not None
+    if verdict:
+        await owed.done(tx, answered.id)
+    told = next((f for f in findings if verdict or f.code == GAP), None)
+    if told is not None or verdict:
+        code, why = (told.code, told.detail) if told else (NO_REASON, "it gives no reason")
+        sender = inbound.message.sender
+        detail = f"{sender} does not take the history of {asked.of}: {why}"[:MAX_TOLD]
+        about = f"history of {asked.viewer.registry}"
+        await alarms.sound(tx, [Alarm(sender, about, code, detail, inbound.entry_id)], inbound.at)
+    return ()

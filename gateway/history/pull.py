@@ -1,0 +1,179 @@
+"""Pulls feeds: on schedule, when called for, and on demand; several at once, one pull per feed.
+
+Which feeds are due their rows say (``store``), so any number of workers may run this. A pull holds one page in memory,
+and its next query is sent when that page is stored: a registry is never asked faster than we keep what it says. A fault
+of the database or of the program is logged; the feed's row still says where to go on.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from gateway import db
+from gateway.errors import GatewayError, Kind
+from gateway.history import deliver, store
+from gateway.history.reading import LEASE, Means, Reading
+from gateway.history.store import Feed
+
+#: Feeds that one process pulls at once: each holds a page of up to 7 MiB, its records and a connection for a moment.
+AT_ONCE = 4
+#: The longest nap: how late a call, or a feed that is due by its time, may be seen.
+NAP_SECONDS = 1.0
+#: How long the pages under way may take to end when the process is told to stop; what is cut off is read again.
+LAST_PAGES_SECONDS = 5.0
+
+#: Told after each page that was stored: how many records of the feed we have.
+Progress = Callable[[int], None]
+
+journal = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """How a pull ended: the number of the feed's last record that we have, and why it waits if it is not at its end."""
+
+    number: int
+    waiting: str | None
+
+
+class Pulls:
+    """The pulls of one process."""
+
+    def __init__(self, means: Means) -> None:
+        #: Unlike any other's; no longer than PostgreSQL takes it (63 bytes).
+        self.worker_id = f"gateway-pull-{secrets.token_hex(8)}"
+        self._means = means
+        self._running: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+
+    async def turn(self) -> bool:
+        """Do what is due now, to its end; whether anything was."""
+        async with self._there():
+            await self._take_over()
+            worked = False
+            while await self._begin():
+                worked = True
+                await self._finish()
+            return worked
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pull what becomes due until ``stop`` is set."""
+        self._stop = stop
+        bell: db.Bell | None = None
+        try:
+            while not stop.is_set():
+                try:
+                    if bell is None or bell.broken:
+                        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
+                    await self._take_over()
+                    await self._begin()
+                    await self._nap(bell, stop)
+                except Exception as error:  # whatever it is, the rows say where to go on
+                    journal.error("pulls-failed", error=type(error).__name__, detail=str(error)[:500])
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), NAP_SECONDS)
+        finally:
+            if self._running:
+                await asyncio.wait(self._running, timeout=LAST_PAGES_SECONDS)
+            for task in self._running:
+                task.cancel()
+            await self._finish()
+            if bell is not None:
+                with suppress(Exception):
+                    await bell.close()
+
+    async def pull(self, of: str, registry: str, told: Progress | None = None) -> Pulled:
+        """Pull one feed now, to its end.
+
+        Raises NOT_FOUND 3001 where there is no such feed or its links are not open for it, CONFLICT 3002 where it is
+        stopped or being pulled.
+        """
+        now = self._means.node.clock()
+
+        async def leased(tx: db.Tx) -> Feed:
+            await store.ensure(tx, now)
+            feed = await store.lease(tx, of, registry, self.worker_id, now, now + LEASE)
+            if feed is None:
+                raise _not_now(await store.standing(tx, of, registry))
+            return feed
+
+        async with self._there():
+            reading = Reading(self._means, await self._means.database.run(leased, "pull.lease"), self.worker_id)
+            await self._read(reading, told)
+            return Pulled(reading.feed.cursor.number, reading.waiting)
+
+    @asynccontextmanager
+    async def _there(self) -> AsyncIterator[None]:
+        """Show meanwhile that this worker lives, so that nobody takes over what it has leased."""
+        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
+        try:
+            yield
+        finally:
+            await bell.close()
+
+    async def _take_over(self) -> None:
+        now = self._means.node.clock()
+        await self._means.database.run(lambda tx: store.take_over(tx, now), "pull.take-over")
+
+    async def _begin(self) -> bool:
+        """Lease what is due and begin to pull it; hand on what waits for that; whether there was any."""
+        now, room = self._means.node.clock(), AT_ONCE - len(self._running)
+        async with self._means.database.reading() as tx:
+            if not await store.look(tx, now):
+                return False
+
+        async def leased(tx: db.Tx) -> tuple[list[Feed], int]:
+            await store.ensure(tx, now)
+            found = await store.lease_due(tx, self.worker_id, now, now + LEASE, room) if room else []
+            return found, await deliver.go_on(tx, self._means.node)
+
+        feeds, delivered = await self._means.database.run(leased, "pull.lease")
+        for feed in feeds:
+            task = asyncio.create_task(self._read(Reading(self._means, feed, self.worker_id)))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+        return bool(feeds or delivered)
+
+    async def _read(self, reading: Reading, told: Progress | None = None) -> None:
+        while not reading.over:
+            try:
+                await reading.page()
+            except Exception as error:
+                with suppress(GatewayError):  # without a database its lease runs out
+                    await reading.put_off(f"the gateway could not go on with it: {error!r}")
+                raise
+            if told is not None:
+                told(reading.feed.cursor.number)
+            if self._stop.is_set() and not reading.over:
+                await reading.give_back()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            journal.error("pull-failed", error=type(error).__name__, detail=str(error)[:500])
+
+    async def _finish(self) -> None:
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _nap(self, bell: db.Bell, stop: asyncio.Event) -> None:
+        """Wait until somebody rings, a pull has ended while others may be due, or it is time to look again."""
+        waiting = [asyncio.create_task(bell.heard(NAP_SECONDS)), asyncio.create_task(stop.wait())]
+        await asyncio.wait([*waiting, *self._running], return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _not_now(standing: tuple[bool, bool] | None) -> GatewayError:
+    """Why a feed was not to be leased: whether it is stopped, and whether somebody pulls it."""
+    stopped, leased = standing or (False, False)
+    if stopped:
+        return GatewayError(Kind.CONFLICT, "its past has changed: nothing more is pulled of it", code=3002)
+    if leased:
+        return GatewayError(Kind.CONFLICT, "it is being pulled", code=3002)
+    return GatewayError(Kind.NOT_FOUND, "there is no such feed, or its links are not open for viewing", code=3001)

@@ -1,0 +1,366 @@
+"""Rows of feeds: which there are, how far each is pulled, when it is due, and who pulls it now.
+
+A feed's row is the job. A lease saves work and, because every page is stored only by who holds it and onto the very
+number it was asked for, two who pull one feed at once never store a page twice. Whoever wants a feed pulled at once
+adds to its ``history_call``, which a pull only reads: the relay never waits for one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway import db
+from gateway.domain.history import Cursor, Viewer
+from gateway.domain.identifiers import LinkCode, PartyCode, RegistryCode
+from gateway.history.asked import Asked
+from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A feed as it is leased. ``peer`` is the link its records are handed on to, ``called`` the last call for it.
+
+    ``walk`` is how far it was read again from its beginning, where that is under way; ``log_size`` and ``log_root``
+    are the largest tree of its registry's own log under which one of its pages was found (0, and nothing).
+    """
+
+    id: int
+    asked: Asked
+    peer: str
+    cursor: Cursor
+    walk: Cursor | None
+    attempts: int
+    called: int
+    log_size: int
+    log_root: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A feed of which a page waits to be handed on to ``peer``; ``delivered`` is the last number that was."""
+
+    id: int
+    asked: Asked
+    peer: str
+    delivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A feed that may be read by who asks: its id, and its last number."""
+
+    id: int
+    number: int
+
+
+#: Pages that one transaction begins to hand on: each is read and signed whole.
+DELIVERIES_AT_ONCE = 4
+#: Feeds ``f`` with the link ``s`` that they are pulled from and ``d`` that they are for, while both are open for it.
+_OPEN = """
+  history_feed f JOIN link s ON s.code = f.link
+  JOIN link_registry r ON r.registry = f.registry JOIN link d ON d.code = r.link
+  WHERE s.state = 'active' AND 'view' = ANY(s.capabilities) AND d.state = 'active' AND 'view' = ANY(d.capabilities)
+"""
+#: Those of them that somebody should pull now: at their time, or at once when called, unless the last try failed.
+_DUE = f"""
+  {_OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
+  AND (f.next_at <= :now OR (f.attempts = 0
+       AND f.answered <> (SELECT c.called FROM history_call c WHERE c.feed_id = f.id)))
+"""
+#: Registries ``r`` of a Party, and the links ``s`` that they may pull from, which have no feed yet.
+_MISSING = """
+  link s JOIN link_registry r ON r.party IS NOT NULL JOIN link d ON d.code = r.link
+  WHERE s.kind IN ('mechanism', 'international') AND s.state = 'active' AND 'view' = ANY(s.capabilities)
+    AND d.kind IN ('party', 'international') AND d.state = 'active' AND 'view' = ANY(d.capabilities)
+    AND (s.code <> d.code OR s.kind = 'international')
+    AND NOT EXISTS (SELECT FROM history_feed f WHERE f.link = s.code AND f.registry = r.registry)
+"""
+#: Feeds of which a page waits to be handed on.
+_UNDELIVERED = f"{_OPEN} AND f.delivered < f.number AND f.delivering IS NULL"
+_COLUMNS = """
+  f.id, f.link, f.registry, f.party, f.number, f.digest, f.walk_number, f.walk_digest, f.attempts, f.log_size,
+  f.log_root, (SELECT r.link FROM link_registry r WHERE r.registry = f.registry) AS peer,
+  (SELECT c.called FROM history_call c WHERE c.feed_id = f.id) AS called"""
+
+
+async def look(tx: db.ReadTx, now: datetime) -> bool:
+    """Whether a feed is due or is to be made, or a page waits to be handed on."""
+    found = await db.one(
+        tx,
+        f"""
+        SELECT EXISTS (SELECT FROM {_DUE}) OR EXISTS (SELECT FROM {_MISSING})
+          OR EXISTS (SELECT FROM {_UNDELIVERED}) AS any
+        """,
+        {"now": now},
+    )
+    assert found is not None  # EXISTS always says something
+    return bool(found.any)
+
+
+async def ensure(tx: db.Tx, now: datetime) -> None:
+    """Give a row to every feed that there is since links were opened; each is due at once."""
+    await db.execute(
+        tx,
+        f"""
+        WITH made AS (
+          INSERT INTO history_feed (link, registry, party, next_at)
+          SELECT s.code, r.registry, r.party, :now FROM {_MISSING} ON CONFLICT DO NOTHING RETURNING id
+        )
+        INSERT INTO history_call (feed_id) SELECT id FROM made
+        """,
+        {"now": now},
+    )
+
+
+async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, limit: int) -> list[Feed]:
+    """Lease feeds that are due, the longest due first."""
+    return await _lease(tx, f"SELECT f.id FROM {_DUE}", {"now": now}, worker, now, until, limit)
+
+
+async def lease(tx: db.Tx, of: str, registry: str, worker: str, now: datetime, until: datetime) -> Feed | None:
+    """Lease one feed before its time; nothing if there is none, if it is stopped, or if another pulls it now."""
+    wanted = f"""
+      SELECT f.id FROM {_OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
+      AND f.link = :of AND f.registry = :registry"""
+    found = await _lease(tx, wanted, {"of": of, "registry": registry, "now": now}, worker, now, until, 1)
+    return found[0] if found else None
+
+
+async def _lease(
+    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime, limit: int
+) -> list[Feed]:
+    """``next_at`` is over from now on: whoever takes over from a worker that dies goes on at once."""
+    found = await db.rows(
+        tx,
+        f"""
+        WITH due AS ({wanted} ORDER BY f.next_at LIMIT :limit FOR UPDATE OF f SKIP LOCKED)
+        UPDATE history_feed f SET leased_until = :until, leased_by = :worker, attempts = f.attempts + 1,
+          next_at = least(f.next_at, :now)
+        FROM due WHERE f.id = due.id RETURNING {_COLUMNS}
+        """,
+        {**named, "worker": worker, "now": now, "until": until, "limit": limit},
+    )
+    return [_feed(r) for r in found]
+
+
+def _feed(r: Any) -> Feed:
+    walk = Cursor(r.walk_number, bytes(r.walk_digest)) if r.walk_number is not None else None
+    root = bytes(r.log_root) if r.log_root is not None else None
+    cursor = Cursor(r.number, bytes(r.digest))
+    return Feed(r.id, _asked(r), r.peer, cursor, walk, r.attempts, r.called, r.log_size, root)
+
+
+def _asked(r: Any) -> Asked:
+    return Asked(LinkCode(r.link), Viewer(RegistryCode(LinkCode(r.registry)), PartyCode(r.party)))
+
+
+async def standing(tx: db.Tx, of: str, registry: str) -> tuple[bool, bool] | None:
+    """Whether a feed is stopped, and whether somebody has leased it; nothing where its links are not open for it."""
+    found = await db.one(
+        tx,
+        f"SELECT f.stopped, f.leased_by IS NOT NULL AS leased FROM {_OPEN} AND f.link = :of AND f.registry = :registry",
+        {"of": of, "registry": registry},
+    )
+    return (found.stopped, found.leased) if found else None
+
+
+async def take_over(tx: db.Tx, now: datetime) -> None:
+    """Free what workers that are gone have leased (``db.ALIVE``)."""
+    await db.execute(
+        tx,
+        f"""
+        UPDATE history_feed SET leased_until = NULL, leased_by = NULL
+        WHERE leased_until > :now AND leased_by <> ALL({db.ALIVE})
+        """,
+        {"now": now},
+    )
+
+
+async def keep_on(tx: db.Tx, feed: Feed, worker: str, until: datetime) -> bool:
+    """Go on pulling a feed, for as long as the next page may take; False if another pulls it by now."""
+    done = await db.execute(
+        tx,
+        "UPDATE history_feed SET leased_until = :until WHERE id = :id AND leased_by = :worker AND NOT stopped",
+        {"id": feed.id, "worker": worker, "until": until},
+    )
+    return bool(done.rowcount)
+
+
+async def advance(tx: db.Tx, feed: Feed, worker: str, until: Cursor, log_size: int, log_root: bytes | None) -> bool:
+    """Move a feed on by a page that was asked for at its number; False, and nothing moved, if another has it by now."""
+    done = await db.execute(
+        tx,
+        """
+        UPDATE history_feed SET number = :until, digest = :until_digest, log_size = :size, log_root = :root,
+          attempts = 0, waiting = NULL
+        WHERE id = :id AND leased_by = :worker AND number = :number AND digest = :digest AND NOT stopped
+        """,
+        {
+            **{"id": feed.id, "worker": worker, "number": feed.cursor.number, "digest": feed.cursor.digest},
+            **{"until": until.number, "until_digest": until.digest, "size": log_size, "root": log_root},
+        },
+    )
+    return bool(done.rowcount)
+
+
+async def walk_to(tx: db.Tx, feed: Feed, worker: str, cursor: Cursor | None) -> bool:
+    """Note how far a feed was read again and found as before; nothing at its end. False if another has it by now."""
+    done = await db.execute(
+        tx,
+        """
+        UPDATE history_feed SET walk_number = CAST(:number AS bigint), walk_digest = CAST(:digest AS bytea)
+        WHERE id = :id AND leased_by = :worker AND NOT stopped
+        """,
+        {
+            **{"id": feed.id, "worker": worker},
+            **{"number": cursor.number if cursor else None, "digest": cursor.digest if cursor else None},
+        },
+    )
+    return bool(done.rowcount)
+
+
+async def rest(tx: db.Tx, feed: Feed, worker: str, now: datetime, next_at: datetime) -> None:
+    """Leave a feed that was read to its end alone until ``next_at``, or until somebody calls for it again."""
+    await db.execute(
+        tx,
+        """
+        UPDATE history_feed SET leased_until = NULL, leased_by = NULL, attempts = 0, waiting = NULL,
+          answered = :called, pulled_at = :now, next_at = :next
+        WHERE id = :id AND leased_by = :worker
+        """,
+        {"id": feed.id, "worker": worker, "called": feed.called, "now": now, "next": next_at},
+    )
+
+
+async def give_back(tx: db.Tx, feed: Feed, worker: str) -> None:
+    """Leave a feed to whoever comes next: it is due as before."""
+    await db.execute(
+        tx,
+        "UPDATE history_feed SET leased_until = NULL, leased_by = NULL, attempts = 0"
+        " WHERE id = :id AND leased_by = :worker",
+        {"id": feed.id, "worker": worker},
+    )
+
+
+async def wait(tx: db.Tx, feed: Feed, wait: Wait) -> None:
+    """Put off a feed: the wait doubles with each try that brought nothing, up to the longest."""
+    await db.execute(
+        tx,
+        """
+        UPDATE history_feed SET leased_until = NULL, leased_by = NULL, waiting = :why, attempts = greatest(attempts, 1),
+          next_at = CAST(:now AS timestamptz)
+            + greatest(:floor, least(:longest, power(2, least(greatest(attempts, 1), 16) - 1))) * interval '1 second'
+        WHERE id = :id AND leased_by = :worker
+        """,
+        {
+            **{"id": feed.id, "worker": wait.lease.worker, "now": wait.now, "why": wait.why},
+            **{"floor": wait.floor_seconds, "longest": LONGEST_WAIT_SECONDS},
+        },
+    )
+
+
+async def undelivered(tx: db.Tx, feed_id: int | None) -> list[Undelivered]:
+    """Lock feeds of which a page waits to be handed on, passing over what another holds; one feed, or some of all."""
+    found = await db.rows(
+        tx,
+        f"""
+        SELECT f.id, f.link, f.registry, f.party, d.code AS peer, f.delivered FROM {_UNDELIVERED}
+          AND f.id = coalesce(CAST(:feed AS integer), f.id)
+        ORDER BY f.id LIMIT {DELIVERIES_AT_ONCE} FOR UPDATE OF f SKIP LOCKED
+        """,
+        {"feed": feed_id},
+    )
+    return [Undelivered(r.id, _asked(r), r.peer, r.delivered) for r in found]
+
+
+async def deliver(tx: db.Tx, messages: Mapping[int, str]) -> None:
+    """Note by which message a page of each of these feeds is handed on."""
+    await db.execute(
+        tx,
+        """
+        UPDATE history_feed f SET delivering = m.message
+        FROM unnest(CAST(:feeds AS integer[]), CAST(:messages AS uuid[])) AS m(feed, message) WHERE f.id = m.feed
+        """,
+        {"feeds": list(messages), "messages": list(messages.values())},
+    )
+
+
+async def delivered(tx: db.Tx, message_id: str) -> int | None:
+    """Move a feed behind the page that ``message_id`` hands on, which is receipted; its id, or nothing."""
+    found = await db.rows(
+        tx,
+        """
+        UPDATE history_feed f SET delivering = NULL, delivered = p.last FROM history_page p
+        WHERE f.delivering = :message AND p.feed_id = f.id AND p.first = f.delivered + 1 RETURNING f.id
+        """,
+        {"message": message_id},
+    )
+    return found[0].id if found else None
+
+
+async def delivering(tx: db.Tx, message_id: str) -> Asked | None:
+    """Whose feed a message hands on a page of, or nothing."""
+    found = await db.one(
+        tx,
+        "SELECT link, registry, party FROM history_feed WHERE delivering = :message",
+        {"message": message_id},
+    )
+    return _asked(found) if found else None
+
+
+async def readable(tx: db.Tx, link: str, asked: Asked) -> Readable | None:
+    """The feed that ``link`` asks for, if it is of a registry of its own and of that Party."""
+    found = await db.one(
+        tx,
+        """
+        SELECT f.id, f.number FROM history_feed f JOIN link_registry r ON r.registry = f.registry AND r.link = :link
+        WHERE f.link = :of AND f.registry = :registry AND f.party = :party
+        """,
+        {"link": link, "of": asked.of, "registry": asked.viewer.registry, "party": asked.viewer.party},
+    )
+    return Readable(found.id, found.number) if found else None
+
+
+async def stop(tx: db.Tx, feed: Feed, why: str) -> None:
+    """Pull nothing more of a feed: its past has changed."""
+    await db.execute(
+        tx,
+        "UPDATE history_feed SET stopped = true, leased_until = NULL, leased_by = NULL, waiting = :why WHERE id = :id",
+        {"id": feed.id, "why": why},
+    )
+
+
+async def call(tx: db.Tx, feeds: str, named: dict[str, object]) -> None:
+    """Have the feeds that the query ``feeds`` gives pulled at once, but for those that another is calling for now.
+
+    Whoever holds such a row makes the call too, and what we want to be read is there already: nobody waits.
+    """
+    await db.execute(
+        tx,
+        f"""
+        UPDATE history_call c SET called = c.called + 1
+        FROM (SELECT feed_id FROM history_call WHERE feed_id IN ({feeds}) ORDER BY feed_id FOR UPDATE SKIP LOCKED) AS f
+        WHERE c.feed_id = f.feed_id
+        """,
+        named,
+    )
+
+
+async def call_for_transfers(tx: db.Tx, transfers: Sequence[str]) -> None:
+    """Call for what completed transfers bring: to both their registries, from the source and the international one."""
+    await call(
+        tx,
+        """
+        SELECT f.id FROM transfer t
+        JOIN history_feed f ON f.registry IN (t.acquiring_registry, t.transferring_registry)
+        JOIN link s ON s.code = f.link AND (s.code = t.source OR s.kind = 'international')
+        WHERE t.id = ANY(CAST(:transfers AS text[]))
+        """,
+        {"transfers": list(transfers)},
+    )
+
+
+async def call_for_link(tx: db.Tx, link: str) -> None:
+    """Call for every feed of a link, which has told of something that it did."""
+    await call(tx, "SELECT f.id FROM history_feed f WHERE f.link = :link", {"link": link})
