@@ -25,6 +25,9 @@ COMMITS = (
     "receive.link.keys",
     "receive.status.query",
     "receive.time.query",
+    "receive.history.query",
+    "receive.history.deliver",
+    "receive.positions.query",
     "receive.refused",
     "outbox.turn",
     "duties.begin",
@@ -48,6 +51,9 @@ COMMITS = (
     "admin.backup",
     "admin.restore",
     "admin.synchronise",
+    "history.place",
+    "history.ask",
+    "history.heard",
     "log.look",
     "log.follow",
     "log.entries",
@@ -69,6 +75,7 @@ SENDS = (
     "send.transfer.voided",
     "send.transfer.credited",
     "send.status.query",
+    "send.history.query",
     *UNSIGNED_SENDS,
 )
 POINTS = tuple(
