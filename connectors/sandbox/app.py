@@ -24,6 +24,7 @@ from . import (
     faults,
     log_admin,
     log_routes,
+    made_history,
     own_log,
     rotating,
 )
@@ -71,6 +72,8 @@ def _lifespan(registry: Registry, sender: Sender, background: Background) -> Any
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await registry.database.open()
         await registry.database.run("start.open", lambda tx: _open(tx, registry))
+        if registry.made is not None:
+            await made_history.make(registry, *registry.made)
         await background.begin()
         yield
         await background.end()

@@ -14,6 +14,7 @@ from collections import Counter
 COMMITS = (
     "start.schema",
     "start.open",
+    "start.history",
     "receive.transfer.request",
     "receive.transfer.offer",
     "receive.transfer.commit",

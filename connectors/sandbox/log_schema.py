@@ -55,13 +55,15 @@ CREATE TABLE IF NOT EXISTS log.own_waiting (LIKE journal);
 CREATE TABLE IF NOT EXISTS log.own_history_waiting (id bigint PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS log.own_entry (
   leaf_index bigint PRIMARY KEY,
-  journal bigint UNIQUE,
-  history bigint UNIQUE,
+  journal bigint,
+  history bigint,
   entry text NOT NULL,
   record text,
   salt bytea NOT NULL,
   CHECK ((journal IS NULL) = (record IS NULL) AND (journal IS NULL) <> (history IS NULL))
 );
+CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_line ON log.own_entry (journal) WHERE journal IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_record ON log.own_entry (history) WHERE history IS NOT NULL;
 CREATE TABLE IF NOT EXISTS log.own_tile (
   level integer NOT NULL,
   number bigint NOT NULL,

@@ -42,6 +42,8 @@ class Registry:
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
     faults: Faults = field(default_factory=Faults)
+    #: Synthetic history to be made at the start: of whose units, how many records.
+    made: tuple[str, int] | None = None
     #: Tricks to be played on pages of history.
     tricks: Tricks = field(default_factory=Tricks)
     #: Feeds of which something is lacking here: whose, for whose books, whose Party. Whoever delivers names them again.
