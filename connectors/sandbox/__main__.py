@@ -72,6 +72,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--witness", action="store_true", help="feed the log this registry keeps (mechanism) to the gateway's witness"
     )
+    parser.add_argument(
+        "--history",
+        type=int,
+        default=0,
+        metavar="N",
+        help="make N synthetic records of history at the start, of units nobody has",
+    )
+    parser.add_argument("--history-of", default="MMR", metavar="PARTY", help="whose units those are")
     parser.add_argument("--answer", choices=["reply", "message"], default="reply")
     options = parser.parse_args()
     if options.kind == "party" and not options.party:
@@ -82,8 +90,8 @@ def _options() -> argparse.Namespace:
         parser.error("the Parties of the international registry are those of its sections")
     if options.witness and options.kind not in KEEPS_LOG:
         parser.error("only the mechanism registry keeps a log to feed: --witness")
-    if not all(map(shapes.is_party, options.section)):
-        parser.error("a section is named by a Party code of three letters")
+    if not all(map(shapes.is_party, [options.history_of, *options.section])):
+        parser.error("a Party code has three letters: --section, --history-of")
     return options
 
 
@@ -103,6 +111,7 @@ def _registry(options: argparse.Namespace) -> Registry:
         logs=_logs(options),
         sections={section_of(party): party for party in options.section},
         international=options.code if options.kind == "international" else options.international,
+        made=(options.history_of, options.history) if options.history else None,
     )
 
 

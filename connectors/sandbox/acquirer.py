@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import books, clock, post, strictjson, transfers
+from . import books, clock, history, post, strictjson, transfers
 from .accepting import closed_here, decide, deciding, terms_of
 from .database import Row, Tx
 from .envelope import Message
@@ -265,6 +265,8 @@ async def _credit(
     quantities = {t: sum(b["last"] - b["first"] + 1 for b in pieces[t]) for t in into}
     await _book_entries(tx, into, quantities)
     await books.put(tx, made)
+    told = [record for t in into for record in history.of_transfer(proven[t].proposal.value, proven[t].release.value)]
+    await history.write(tx, told)
     for transfer, proof in proven.items():
         if transfer in into and (transfer not in rows or rows[transfer]["state"] != "accepted"):
             await transfers.alarm(tx, transfer, 3006, "settled without an acceptance on record here")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import authorisations, books, notices, post, shapes, strictjson
+from . import authorisations, books, clock, history, notices, post, shapes, strictjson
 from .database import Tx
 from .envelope import Draft, Outgoing
 from .registry import Registry
@@ -103,13 +103,19 @@ async def _happened(
     *,
     announce: bool = True,
 ) -> str:
-    """Write the journal's line of an action on units of one account, and tell it; gives the action."""
+    """Write the journal's line and the history of an action on units of one account, and tell it; gives the action."""
     action, party = notices.new_action(), members["party"]
     quantity = sum(unit.quantity for unit in units)
     await books.write_journal(tx, [(kind, action, party, account, quantity)])
+    event = history.Event(registry.books_of(party), action, kind, clock.now())
+    in_place = kind == "first_transfer"
+    await history.write(
+        tx,
+        history.in_place(event, units, first_transfer=True) if in_place else history.of_move(event, members, units),
+    )
     if announce:
         shown = {**members, "blocks": [unit.block() for unit in units]}
-        await notices.tell(tx, registry, [notices.write(kind, registry.books_of(party), action, shown, len(units))])
+        await notices.tell(tx, registry, [notices.write(kind, event.registry, action, shown, len(units), event.at)])
     return action
 
 

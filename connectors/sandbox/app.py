@@ -14,7 +14,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
-from . import admin, arrivals, backup, books, disturbing, faults, log_admin, log_routes, own_log, rotating
+from . import (
+    admin,
+    admin_history,
+    arrivals,
+    backup,
+    books,
+    disturbing,
+    faults,
+    log_admin,
+    log_routes,
+    made_history,
+    own_log,
+    rotating,
+)
 from .arrivals import Cut, problem
 from .backup import NotServing
 from .database import Tx
@@ -36,6 +49,7 @@ def build(registry: Registry) -> FastAPI:
         title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender, background)
     )
     app.include_router(admin.router(registry, sender))
+    app.include_router(admin_history.router(registry, sender))
     app.include_router(disturbing.router(registry, sender, background))
     app.include_router(log_admin.router(registry, sender))
     app.include_router(log_routes.router(registry))
@@ -58,6 +72,8 @@ def _lifespan(registry: Registry, sender: Sender, background: Background) -> Any
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await registry.database.open()
         await registry.database.run("start.open", lambda tx: _open(tx, registry))
+        if registry.made is not None:
+            await made_history.make(registry, *registry.made)
         await background.begin()
         yield
         await background.end()

@@ -89,10 +89,13 @@ async def ensure(tx: Tx, registry: Registry, issued: Iterable[Mapping[str, Any]]
     return known | made
 
 
-async def write(tx: Tx, registry: Registry, versions: Sequence[Version]) -> None:
-    """Write new versions, not told yet; what somebody else wrote meanwhile starts the transaction again."""
+async def write(tx: Tx, registry: Registry, versions: Sequence[Version]) -> list[str]:
+    """Write new versions, not told yet; what somebody else wrote meanwhile starts the transaction again.
+
+    Gives the text that tells of each.
+    """
     if not versions:
-        return
+        return []
     items = [tells(registry.books_of(version.ref[0]), version).text for version in versions]
     rows = [(*v.ref, plain(v.terms), text) for v, text in zip(versions, items, strict=True)]
     await tx.execute(
@@ -100,6 +103,7 @@ async def write(tx: Tx, registry: Registry, versions: Sequence[Version]) -> None
         " FROM unnest(%s::text[], %s::text[], %s::bigint[], %b::text[], %b::text[]) AS w (p, i, v, t, x)",
         *columns(rows, 5),
     )
+    return items
 
 
 async def terms(tx: Tx, names: Iterable[Name]) -> dict[Ref, Terms]:

@@ -4,11 +4,13 @@ A change is the next version. Nothing is policed but that a version is written o
 terms make sense or a revocation is of anything is for the gateway to judge, and tests send it what it must refuse.
 """
 
-from . import authorisations, books, notices
+from collections.abc import Sequence
+
+from . import authorisations, books, history, notices, strictjson
 from .authorisations import Ref, Version
 from .database import Tx
 from .registry import Registry
-from .units import Declined
+from .units import Declined, Holding
 
 
 async def authorise(tx: Tx, registry: Registry, version: Version, *, announce: bool) -> None:
@@ -19,12 +21,24 @@ async def authorise(tx: Tx, registry: Registry, version: Version, *, announce: b
     party, name, number = version.ref
     if version.ref in await authorisations.terms(tx, [(party, name)]):
         raise Declined(2004, "this version of the authorisation is known here")
-    await authorisations.write(tx, registry, [version])
+    (told,) = await authorisations.write(tx, registry, [version])
     if version.units:
         under = {"authorisation": {"id": name, "version": number}}
-        await books.put(tx, await books.relabel(tx, await books.take_anywhere(tx, version.units), under))
+        before = await books.take_anywhere(tx, version.units)
+        after = await books.relabel(tx, before, under)
+        await books.put(tx, after)
+        await _write_history(tx, told, before, after)
     if announce:
         await notices.tell(tx, registry, [], await authorisations.take_untold(tx, [(party, name)]))
+
+
+async def _write_history(tx: Tx, told: str, before: Sequence[Holding], after: Sequence[Holding]) -> None:
+    """Write what an authorisation did with units, and right after it what was never for anybody while they had none."""
+    item = strictjson.loads(told)
+    event = history.Event(item["registry"], item["action"], "authorisation", item["at"])
+    new = [now for was, now in zip(before, after, strict=True) if was.attributes["authorisation"] is None]
+    earlier = await history.under_authorisation(tx, new)
+    await history.write(tx, [*history.in_place(event, after, first_transfer=False), *earlier])
 
 
 async def only_say(tx: Tx, registry: Registry, version: Version) -> None:

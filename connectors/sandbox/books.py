@@ -364,3 +364,16 @@ def plain(value: Any) -> str:
 async def everything(tx: Tx) -> list[Holding]:
     """Give every holding, in the order of series and serials."""
     return [_holding(row) for row in await tx.rows(_HELD + " ORDER BY h.party, h.account, h.series, h.first")]
+
+
+async def seen_by(tx: Tx, party: str, after: tuple[int, int], limit: int) -> list[Holding]:
+    """Give what a Party holds and what others hold of its units, behind (series, serial), in that order."""
+    found = await tx.rows(
+        _HELD + " WHERE (h.party = %s OR a.attributes ->> 'first_transferring_party' = %s)"
+        " AND (h.series, h.first) > (%s, %s) ORDER BY h.series, h.first LIMIT %s",
+        party,
+        party,
+        *after,
+        limit,
+    )
+    return [_holding(row) for row in found]

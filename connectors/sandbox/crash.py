@@ -14,6 +14,7 @@ from collections import Counter
 COMMITS = (
     "start.schema",
     "start.open",
+    "start.history",
     "receive.transfer.request",
     "receive.transfer.offer",
     "receive.transfer.commit",
@@ -25,6 +26,9 @@ COMMITS = (
     "receive.link.keys",
     "receive.status.query",
     "receive.time.query",
+    "receive.history.query",
+    "receive.history.deliver",
+    "receive.positions.query",
     "receive.refused",
     "outbox.turn",
     "duties.begin",
@@ -48,6 +52,9 @@ COMMITS = (
     "admin.backup",
     "admin.restore",
     "admin.synchronise",
+    "history.place",
+    "history.ask",
+    "history.heard",
     "log.look",
     "log.follow",
     "log.entries",
@@ -69,6 +76,7 @@ SENDS = (
     "send.transfer.voided",
     "send.transfer.credited",
     "send.status.query",
+    "send.history.query",
     *UNSIGNED_SENDS,
 )
 POINTS = tuple(

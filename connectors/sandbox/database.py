@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from .crash import CrashPoints
+from .history_schema import HISTORY_SCHEMA
 from .log_schema import LOG_SCHEMA
 from .schema import SCHEMA, SCHEMA_LOCK
 
@@ -104,6 +105,7 @@ class Database:
 async def _make_schema(tx: Tx) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(%s)", SCHEMA_LOCK)
     await tx.connection.execute(SCHEMA)
+    await tx.connection.execute(HISTORY_SCHEMA)
     await tx.connection.execute(LOG_SCHEMA)
 
 

@@ -1,4 +1,5 @@
-"""What a registry does of its own accord: deciding offers it has receipted, and asking after long silence.
+"""What a registry does of its own accord: deciding offers it has receipted, and asking, after long silence or for
+history it lacks.
 
 One task per process, woken by the transactions that leave something to decide. It only repeats work that
 the database says is open, so it may die at any place. ``Background`` runs it and the outbox beside the requests.
@@ -8,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 
-from . import accepting, backup, log_duties, status
+from . import accepting, backup, log_duties, status, told_history
 from .registry import Registry
 from .sender import NoAnswer, Sender
 
@@ -53,6 +54,7 @@ async def run(registry: Registry, sender: Sender) -> None:
             while await registry.database.run("duties.decide", lambda tx: accepting.decide_waiting(tx, registry)):
                 pass
             await status.ask_waiting(registry, sender)
+            await told_history.ask_lacking(registry, sender)
         except NoAnswer as silence:
             log.info("asked, no answer: %s", silence)
         except Exception:

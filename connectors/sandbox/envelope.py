@@ -37,22 +37,25 @@ INCOMING: dict[str, str | None] = {
     "action.record": "record",
     "action.notice": "action",
     "link.keys": None,
+    "history.deliver": None,
+    "history.query": None,
+    "positions.query": None,
     "status.query": None,
     "time.query": None,
 }
 #: Answers a registry takes to what it sent itself.
-ANSWERS: dict[str, str | None] = {"receipt": "receipt", "refusal": None, "status.answer": None}
-#: Types that must say until when they are good; all others must not (R22).
-EXPIRING = {
-    "transfer.propose",
-    "transfer.offer",
-    "status.query",
-    "status.answer",
-    "time.query",
-    "time.answer",
+ANSWERS: dict[str, str | None] = {"receipt": "receipt", "refusal": None, "status.answer": None, "history.page": None}
+#: Questions that change nothing, and what answers each.
+QUERIES = {
+    "status.query": "status.answer",
+    "time.query": "time.answer",
+    "history.query": "history.page",
+    "positions.query": "positions.answer",
 }
+#: Types that must say until when they are good; all others must not (R22).
+EXPIRING = {"transfer.propose", "transfer.offer", *QUERIES.keys(), *QUERIES.values()}
 #: Types without a place in the sender's sequence; a refusal has one only as a verdict.
-UNNUMBERED = {"status.query", "status.answer", "time.query", "time.answer"}
+UNNUMBERED = {*QUERIES.keys(), *QUERIES.values()}
 
 _REQUIRED = {"v", "id", "type", "from", "to", "sent_at", "body"}
 _MEMBERS = _REQUIRED | {"seq", "expires_at", "in_reply_to", "leaf", "trace", "items"}

@@ -12,17 +12,21 @@ from . import (
     backup,
     clock,
     envelope,
+    history_pages,
     outcomes,
+    own_log,
     post,
     proposing,
     records,
     rotating,
+    showing_positions,
     source,
     status,
     told_actions,
+    told_history,
 )
 from .database import Tx
-from .envelope import INCOMING, QUERY_TIME, Draft, Message, Outgoing, Refusal
+from .envelope import INCOMING, QUERIES, QUERY_TIME, Draft, Message, Outgoing, Refusal
 from .outcomes import Outcome
 from .registry import Registry
 
@@ -51,6 +55,7 @@ HANDLERS: Mapping[str, Handler] = {
     "action.record": records.record,
     "action.notice": told_actions.take,
     "link.keys": rotating.announced,
+    "history.deliver": told_history.take,
 }
 #: What is taken by the international registry alone.
 _RECORDED = {"action.record"}
@@ -62,7 +67,7 @@ async def receive(
     """Answer one message; raises ``Unattributable`` or ``KeysMissing`` where nothing can be signed."""
     try:
         message = envelope.read(content_type, body, registry.gateway, registry.trust, _taken(registry))
-        if message.type in ("status.query", "time.query"):
+        if message.type in QUERIES:
             envelope.check_times(message)
             return await _answer_query(registry, message)
         answer = await registry.database.run(
@@ -107,8 +112,32 @@ async def _answer_query(registry: Registry, message: Message) -> Outgoing:
         await registry.database.run("receive.time.query", backup.serving)
         time = {"time": clock.now()}
         return _sign(registry, Draft("time.answer", body=time, in_reply_to=named, expires_in=QUERY_TIME))
+    if message.type == "history.query":
+        return _sign(registry, await _history(registry, message))
+    if message.type == "positions.query":
+        return _sign(registry, await _positions(registry, message))
     draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
     return _sign(registry, draft)
+
+
+async def _history(registry: Registry, message: Message) -> Draft:
+    """Give what waits its place, in the feed and in this registry's own log, and answer from that."""
+    more, signer = True, registry.logs.own
+    while more:
+        end, more = await registry.database.run(
+            "history.place", lambda tx: history_pages.prepare(tx, registry.code, message)
+        )
+    if signer is not None:
+        await own_log.publish(registry, signer)
+    return await registry.database.run(
+        "receive.history.query", lambda tx: history_pages.answer(tx, registry.tricks, signer, message, end)
+    )
+
+
+async def _positions(registry: Registry, message: Message) -> Draft:
+    return await registry.database.run(
+        "receive.positions.query", lambda tx: showing_positions.answer(tx, registry.code, message)
+    )
 
 
 async def _refusal(registry: Registry, refusal: Refusal) -> Outgoing:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import authorisations, books, first_transfers, notices, shapes
+from . import authorisations, books, clock, first_transfers, history, notices, shapes
 from .authorisations import Ref, Terms
 from .batches import Written
 from .database import Tx, columns
@@ -81,7 +81,11 @@ async def issue(tx: Tx, registry: Registry, wanted: Sequence[Issuance]) -> list[
     left = iter(holdings)
     issued = [(notices.new_action(), [next(left) for _ in group]) for group in blocks]
     await _write(tx, issued)
-    told = [_notice(owner, *made) for one, owner, made in zip(wanted, owners, issued, strict=True) if one.announce]
+    at = clock.now()
+    events = [history.Event(owner, action, "issuance", at) for owner, (action, _) in zip(owners, issued, strict=True)]
+    pairs = list(zip(events, (group for _, group in issued), strict=True))
+    await history.write(tx, [record for made in pairs for record in history.of_issuance(*made)])
+    told = [_notice(*made) for one, made in zip(wanted, pairs, strict=True) if one.announce]
     await _announce(tx, registry, [one for one in wanted if one.announce], told)
     return issued
 
@@ -154,10 +158,10 @@ def _is_cancelled(holding: Holding) -> bool:
     return holding.account == OMGE_ACCOUNT
 
 
-def _notice(owner: str, action: str, holdings: Sequence[Holding]) -> Written:
+def _notice(event: history.Event, holdings: Sequence[Holding]) -> Written:
     positions = [{"party": h.party, "account": h.account, "block": h.block()} for h in holdings]
     members = {"positions": positions, "synthetic": True}
-    return notices.write("issuance", owner, action, members, len(holdings))
+    return notices.write("issuance", event.registry, event.transaction, members, len(holdings), event.at)
 
 
 async def _announce(tx: Tx, registry: Registry, announced: Sequence[Issuance], told: Sequence[Written]) -> None:

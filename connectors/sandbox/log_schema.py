@@ -49,15 +49,21 @@ CREATE TABLE IF NOT EXISTS log.fork (
   shown text NOT NULL
 );
 
--- This registry's own log: lines of the journal that wait for their place, entries, tiles, head, checkpoints.
+-- This registry's own log: what waits for its place, entries, tiles, head, checkpoints. An entry is of a line of the
+-- journal, which is kept beside it, or of a record of history.
 CREATE TABLE IF NOT EXISTS log.own_waiting (LIKE journal);
+CREATE TABLE IF NOT EXISTS log.own_history_waiting (id bigint PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS log.own_entry (
   leaf_index bigint PRIMARY KEY,
-  journal bigint NOT NULL UNIQUE,
+  journal bigint,
+  history bigint,
   entry text NOT NULL,
-  record text NOT NULL,
-  salt bytea NOT NULL
+  record text,
+  salt bytea NOT NULL,
+  CHECK ((journal IS NULL) = (record IS NULL) AND (journal IS NULL) <> (history IS NULL))
 );
+CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_line ON log.own_entry (journal) WHERE journal IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_record ON log.own_entry (history) WHERE history IS NOT NULL;
 CREATE TABLE IF NOT EXISTS log.own_tile (
   level integer NOT NULL,
   number bigint NOT NULL,
@@ -80,6 +86,11 @@ CREATE TABLE IF NOT EXISTS log.own_checkpoint (
 CREATE OR REPLACE FUNCTION log.wait_for_place() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO log.own_waiting SELECT * FROM written;
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION log.have_history_wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO log.own_history_waiting SELECT id FROM written;
   RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER own_entry_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON log.own_entry

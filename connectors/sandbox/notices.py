@@ -19,9 +19,11 @@ def new_action() -> str:
     return f"A-{clock.uuid7()}"
 
 
-def write(kind: str, registry: str, action: str, members: Mapping[str, Any], blocks: int = 0) -> Written:
-    """Write the item of an action: ``kind`` is its type, ``registry`` the books it happened in."""
-    heading = {"kind": "action", "action": action, "type": kind, "at": clock.now(), "registry": registry}
+def write(
+    kind: str, registry: str, action: str, members: Mapping[str, Any], blocks: int = 0, at: str | None = None
+) -> Written:
+    """Write the item of an action: ``kind`` is its type, ``registry`` the books it happened in, now or ``at``."""
+    heading = {"kind": "action", "action": action, "type": kind, "at": at or clock.now(), "registry": registry}
     return Written(action, strictjson.dumps({**heading, **members}), blocks)
 
 

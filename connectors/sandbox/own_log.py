@@ -1,14 +1,15 @@
-"""This registry's own log: an entry for each line of its journal, in a Merkle tree of its own.
+"""This registry's own log: an entry for each line of its journal and each record of its history, in a Merkle tree.
 
-A line waits for its place from the transaction that writes it (a trigger), so none is missed however transactions
+Both wait for their place from the transaction that writes them (triggers), so none is missed however transactions
 end; ``publish`` gives the waiting ones their places, without gaps, and then signs the head that is committed. An
-entry tells the kind and the time of a line, and SHA-256 over a random salt of 32 bytes and the line's record: who
-holds what stays in the books, and is shown by giving the record and its salt. The log survives a restore of the
-books as it is: what happened and was forgotten stays in it.
+entry tells the kind and the time, and SHA-256 over a random salt of 32 bytes and the text: who holds what stays in
+the books, and is shown by giving the text and its salt. The log survives a restore of the books as it is: what
+happened and was forgotten stays in it.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,36 @@ from .notes import Signer
 from .registry import Registry
 from .tiles import Address, Key, Tree
 
-#: Lines that get their places in one transaction.
+#: Lines, and records, that get their places in one transaction.
 BATCH = 10_000
+
+#: The random bits of a salt are those of two UUIDs, spread over 32 bytes.
+_RECORDS = """
+WITH taken AS (DELETE FROM log.own_history_waiting
+                WHERE id IN (SELECT id FROM log.own_history_waiting ORDER BY id LIMIT %s) RETURNING id),
+     salted AS MATERIALIZED (SELECT h.id, h.text,
+               to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at,
+               sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS salt
+                FROM taken JOIN history h USING (id)),
+     written AS (INSERT INTO log.own_entry (leaf_index, history, entry, salt)
+              SELECT %s - 1 + row_number() OVER (ORDER BY id), id, '{"at":"' || at || '","digest":"'
+                     || encode(sha256(salt || convert_to(text, 'UTF8')), 'hex') || '","kind":"history"}', salt
+                FROM salted RETURNING leaf_index, entry)
+SELECT sha256(decode('00', 'hex') || convert_to(entry, 'UTF8')) AS leaf FROM written ORDER BY leaf_index
+"""
 
 
 async def begin(tx: Tx) -> None:
-    """Have every line of the journal wait for its place from now on, those written before as well."""
-    await tx.execute("LOCK TABLE journal IN SHARE ROW EXCLUSIVE MODE")
+    """Have every line and every record wait for its place from now on, those written before as well."""
+    await tx.execute("LOCK TABLE journal, history IN SHARE ROW EXCLUSIVE MODE")
+    await tx.execute(
+        "CREATE OR REPLACE TRIGGER history_waits AFTER INSERT ON history REFERENCING NEW TABLE AS written"
+        " FOR EACH STATEMENT EXECUTE FUNCTION log.have_history_wait()"
+    )
+    await tx.execute(
+        "INSERT INTO log.own_history_waiting SELECT h.id FROM history h WHERE NOT EXISTS (SELECT FROM log.own_entry e"
+        " WHERE e.history = h.id) ON CONFLICT DO NOTHING"
+    )
     await tx.execute(
         "CREATE OR REPLACE TRIGGER journal_waits AFTER INSERT ON journal REFERENCING NEW TABLE AS written"
         " FOR EACH STATEMENT EXECUTE FUNCTION log.wait_for_place()"
@@ -37,7 +61,7 @@ async def begin(tx: Tx) -> None:
 
 async def publish(registry: Registry, signer: Signer) -> None:
     """Give places to what waits, and sign the head where it is new."""
-    while await registry.database.run("log.entries", _integrate) == BATCH:
+    while await registry.database.run("log.entries", _integrate) >= BATCH:
         pass
     await registry.database.run("log.checkpoint", lambda tx: _sign(tx, signer))
 
@@ -46,6 +70,18 @@ async def checkpoint(tx: Tx) -> tuple[int, str] | None:
     """Give the last signed head: its size and its note; nothing before the first one."""
     row = await tx.one("SELECT size, note FROM log.own_checkpoint ORDER BY size DESC LIMIT 1")
     return (row["size"], row["note"]) if row else None
+
+
+async def shown(tx: Tx, records: Sequence[int]) -> list[tuple[int, bytes]] | None:
+    """Give the place and the salt of each record's entry; nothing unless all are under the last checkpoint."""
+    signed = await checkpoint(tx)
+    found = await tx.rows(
+        "SELECT e.leaf_index, e.salt FROM unnest(%s::bigint[]) WITH ORDINALITY AS w (id, n)"
+        " JOIN log.own_entry e ON e.history = w.id WHERE e.leaf_index < %s ORDER BY w.n",
+        list(records),
+        signed[0] if signed else 0,
+    )
+    return [(row["leaf_index"], bytes(row["salt"])) for row in found] if len(found) == len(records) else None
 
 
 async def proof(tx: Tx, old: int, size: int) -> list[bytes]:
@@ -91,23 +127,13 @@ class _Entry:
 
 async def _integrate(tx: Tx) -> int:
     head = await tx.one("SELECT size FROM log.own_head FOR UPDATE")
-    lines = await tx.rows(
-        "DELETE FROM log.own_waiting WHERE id IN (SELECT id FROM log.own_waiting ORDER BY id LIMIT %s) RETURNING *",
-        BATCH,
-    )
-    if head is None or not lines:
+    size = head["size"] if head else 0
+    leaves = await _lines(tx, size)
+    leaves += await _records(tx, size + len(leaves))
+    if not leaves:
         return 0
-    size = head["size"]
-    entries = [_Entry.of(line) for line in sorted(lines, key=lambda line: int(line["id"]))]
     tree = Tree(size, await _load(tx, set(tiles.edge(size))))
-    tree.append(merkle.leaf(entry.entry.encode()) for entry in entries)
-    await tx.execute(
-        "INSERT INTO log.own_entry (leaf_index, journal, entry, record, salt)"
-        " SELECT %s + n - 1, j, e, r, s FROM unnest(%s::bigint[], %b::text[], %b::text[], %b::bytea[])"
-        " WITH ORDINALITY AS w (j, e, r, s, n)",
-        size,
-        *columns([(entry.journal, entry.entry, entry.record, entry.salt) for entry in entries], 4),
-    )
+    tree.append(leaves)
     await tx.execute(
         "INSERT INTO log.own_tile (level, number, hashes)"
         " SELECT * FROM unnest(%s::integer[], %s::bigint[], %b::bytea[])"
@@ -115,7 +141,32 @@ async def _integrate(tx: Tx) -> int:
         *columns([(level, number, hashes) for (level, number), hashes in tree.tiles.items()], 3),
     )
     await tx.execute("UPDATE log.own_head SET size = %s, root = %s WHERE size = %s", tree.size, tree.root(), size)
-    return len(entries)
+    return len(leaves)
+
+
+async def _lines(tx: Tx, size: int) -> list[bytes]:
+    """Write the entries of lines that wait, from this place on; gives the leaf hashes."""
+    lines = await tx.rows(
+        "DELETE FROM log.own_waiting WHERE id IN (SELECT id FROM log.own_waiting ORDER BY id LIMIT %s) RETURNING *",
+        BATCH,
+    )
+    entries = [_Entry.of(line) for line in sorted(lines, key=lambda line: int(line["id"]))]
+    await tx.execute(
+        "INSERT INTO log.own_entry (leaf_index, journal, entry, record, salt)"
+        " SELECT %s + n - 1, j, e, r, s FROM unnest(%s::bigint[], %b::text[], %b::text[], %b::bytea[])"
+        " WITH ORDINALITY AS w (j, e, r, s, n)",
+        size,
+        *columns([(entry.journal, entry.entry, entry.record, entry.salt) for entry in entries], 4),
+    )
+    return [merkle.leaf(entry.entry.encode()) for entry in entries]
+
+
+async def _records(tx: Tx, size: int) -> list[bytes]:
+    """Write the entries of records that wait, from this place on; gives the leaf hashes. No text leaves the database.
+
+    A record that a restore has forgotten before it got its place was shown to nobody, and gets none.
+    """
+    return [bytes(row["leaf"]) for row in await tx.rows(_RECORDS, BATCH, size)]
 
 
 async def _sign(tx: Tx, signer: Signer) -> None:

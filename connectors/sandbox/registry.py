@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .database import Database
 from .faults import Faults
+from .history_tricks import Tricks
 from .keys import OwnKey, Trust
 from .logs import Logs
 from .units import Declined, section_of
@@ -41,6 +42,12 @@ class Registry:
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
     faults: Faults = field(default_factory=Faults)
+    #: Synthetic history to be made at the start: of whose units, how many records.
+    made: tuple[str, int] | None = None
+    #: Tricks to be played on pages of history.
+    tricks: Tricks = field(default_factory=Tricks)
+    #: Feeds of which something is lacking here: whose, for whose books, whose Party. Whoever delivers names them again.
+    lacking: set[tuple[str, str, str]] = field(default_factory=set)
     #: One rotation at a time.
     rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -61,6 +68,12 @@ class Registry:
         if self.kind == "international":
             return self.sections.get(address["registry"]) == address["party"]
         return address["registry"] == self.code
+
+    def is_of(self, code: str, party: str) -> bool:
+        """Say whether books of this code are kept here for this Party alone: its section, or its own registry."""
+        if self.kind == "international":
+            return self.sections.get(code) == party
+        return self.kind == "party" and (code, party) == (self.code, self.party)
 
     def speaker(self, address: Mapping[str, str]) -> str:
         """Give the link code of who speaks, and signs, for the registry of an address."""

@@ -22,6 +22,7 @@ from . import (
     source,
     status,
     strictjson,
+    told_history,
     transfers,
 )
 from .database import Row, Tx
@@ -73,6 +74,7 @@ async def synchronise(
         )
     forgotten = {transfer for transfer in asked if told[transfer].body["state"] == NOT_KNOWN}
     await registry.database.run("admin.synchronise", lambda tx: _serve_again(tx, registry, forgotten))
+    told_history.wanted(registry, await registry.database.run("admin.look", told_history.known_feeds))
     await background.begin()
     return states
 

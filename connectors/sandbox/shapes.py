@@ -64,6 +64,10 @@ def _is_serial(value: Any) -> bool:
     return type(value) is int and 1 <= value <= MAX_INTEGER
 
 
+def _is_index(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_INTEGER
+
+
 is_uuid7 = _matches(_UUID7)
 is_hash = _matches("[A-Za-z0-9_-]{43}")
 is_link_code = _matches("[A-Z]{3}[0-9]{2}")
@@ -191,6 +195,8 @@ _request = {
 }
 _hashes: dict[str, Check] = {"proposal": is_hash, "answer": is_hash}
 
+HISTORY_TYPES = ("issuance", "transfer", "use", "cancellation", "adaptation", "first_transfer", "authorisation")
+
 #: Members of each item kind beside ``kind`` that a registry receives or sends inside a transfer.
 ITEMS: dict[str, Check] = {
     "request": _record({"kind": _is_code, "request": is_uuid7, **_request}, {"blocks": _list_of(_record(_range), 1)}),
@@ -264,6 +270,24 @@ ITEMS: dict[str, Check] = {
     ),
     "record": lambda value: _recorded_transfer(value) or _recorded_disposal(value),
     "action": lambda value: _told_use(value) or _told_cancellation(value),
+    "history": _record(
+        {
+            "kind": _is_code,
+            "registry": is_link_code,
+            "transaction": _matches(r"(?s).{1,64}"),
+            "type": _one_of(*HISTORY_TYPES),
+            "at": is_time,
+            "block": is_block,
+            "first_transfer": lambda value: isinstance(value, bool),
+        },
+        {
+            "from": _address,
+            "to": _address,
+            "purpose": _one_of("NDC", "IMP", "OP", "OMGE", "other"),
+            "year": _is_serial,
+            "corrects": is_hash,
+        },
+    ),
     "receipt": _record(
         {"kind": _is_code, "item": is_hash, "state": _is_text, "findings": _findings},
         {"transfer": is_transfer},
@@ -298,6 +322,27 @@ _status_answer = _record(
 )
 _evidence_only = _record({}, {"evidence": _list_of(lambda value: isinstance(value, str))})
 _nothing = _record({})
+_cursor = _record({"number": _is_index, "digest": is_hash})
+_feed: dict[str, Check] = {"of": is_link_code, "for": _record({"registry": is_link_code, "party": is_party})}
+_of_page: dict[str, Check] = {**_feed, "after": _cursor, "until": _cursor}
+_one_message = _list_of(lambda value: isinstance(value, str), 1)
+_select = _record(
+    {},
+    {
+        "account": is_account,
+        "party": is_party,
+        "activity": _is_text,
+        "authorisation": _is_text,
+        "vintage": _is_index,
+        "units": _record(_range),
+        "type": _is_text,
+        "since": is_time,
+        "until": is_time,
+    },
+)
+_own_log = _record(
+    {"checkpoint": _matches(r"(?s).{1,65536}"), "leaves": _list_of(_is_index, 1), "salts": _matches("[A-Za-z0-9_-]+")}
+)
 
 #: Bodies by message type; types that carry evidence may leave it out.
 BODIES: dict[str, Check] = {
@@ -315,6 +360,12 @@ BODIES: dict[str, Check] = {
     "status.query": _status_query,
     "status.answer": _status_answer,
     "time.query": _nothing,
+    "history.query": _record({**_feed, "after": _cursor, "limit": _is_serial}, {"select": _select}),
+    "history.page": _record(
+        {**_of_page, "more": lambda value: isinstance(value, bool)}, {"log": _own_log, "evidence": _one_message}
+    ),
+    "history.deliver": _record({**_of_page, "evidence": _one_message}),
+    "positions.query": _record({**_feed, "limit": _is_serial}, {"after": _matches("(?s).{1,256}"), "select": _select}),
 }
 
 

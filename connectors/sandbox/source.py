@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import books, clock, post, strictjson, transfers
+from . import books, clock, history, post, strictjson, transfers
 from .accepting import policy, terms_of
 from .database import Row, Tx
 from .envelope import Message
@@ -168,8 +168,8 @@ async def _debit(
     }
     named = await _name(tx, first_named)
     now = clock.now()
-    texts = {}
-    for transfer in orders:
+    texts, records = {}, []
+    for transfer, order in orders.items():
         released = {
             "kind": "released",
             "transfer": transfer,
@@ -179,6 +179,9 @@ async def _debit(
             "itmo": named[transfer],
         }
         texts[transfer] = strictjson.dumps(released)
+        proposal = strictjson.loads(message.evidence.texts[order.value["proposal"]])
+        records += history.of_transfer(proposal, released)
+    await history.write(tx, records)
     await transfers.advance(tx, SOURCE, "released", list(orders), ["locked"])
     heard = [(t, "commit", item.text) for t, item in orders.items()]
     heard += [(t, "answer", message.evidence.texts[item.value["answer"]]) for t, item in orders.items()]
@@ -217,6 +220,8 @@ async def debit_as_released(tx: Tx, registry: Registry, transfer: str, evidence:
     if sum(unit.quantity for unit in gone) != row["terms"]["quantity"]:
         await transfers.alarm(tx, transfer, 4003, "released before, but the lock does not hold those units")
     await books.skip_names(tx, release.value["itmo"])
+    proposal = (await transfers.steps(tx, SOURCE, [transfer], ["propose"]))[transfer, "propose"]
+    await history.write(tx, history.of_transfer(strictjson.loads(proposal), release.value))
     await transfers.keep(tx, SOURCE, await post.witness(tx, jws), [(transfer, "released", release.text)])
     await transfers.advance(tx, SOURCE, "released", [transfer], ["locked"])
     return True

@@ -34,15 +34,9 @@ from gateway import embedded
 
 REGISTRY = jws.JWSRegistry(algorithms=["Ed25519", "ES256"])
 REGISTRY.max_payload_length = 8 * 1024 * 1024
-EXPIRING = {
-    "transfer.offer",
-    "transfer.propose",
-    "status.query",
-    "status.answer",
-    "time.query",
-    "time.answer",
-    *("history.query", "history.page", "positions.query", "positions.answer"),
-}
+ASKING = ("status.query", "time.query", "history.query", "positions.query")
+UNNUMBERED = {*ASKING, "status.answer", "time.answer", "history.page", "positions.answer"}
+EXPIRING = {"transfer.offer", "transfer.propose", *UNNUMBERED}
 STATED = {"answer", "released", "voided", "credited"}
 ROOT = Path(__file__).parents[2]
 CONTRACT = yaml.safe_load((ROOT / "openapi" / "link.yaml").read_text())
@@ -141,7 +135,7 @@ class Party:
             "sent_at": stamp(now),
             "body": body or {},
         }
-        if message_type not in EXPIRING - {"transfer.offer", "transfer.propose", "time.answer"}:
+        if message_type not in UNNUMBERED:
             self.seq += 1
             payload["seq"] = self.seq
         if message_type in EXPIRING:
@@ -221,18 +215,17 @@ class Gateway(Party):
         self.heard.append(message)
         if self.silent:
             return Response(status_code=503)
-        named = {"id": message.payload["id"], "sha256": sha(raw)}
+        _, kind, answer = self.answer(sender, message, {"id": message.payload["id"], "sha256": sha(raw)})
+        return Response(answer, media_type=kind)
+
+    def answer(self, sender: str, message: Heard, named: dict[str, str]) -> tuple[str, str, bytes]:
         if message.type == "status.query":
             transfer = message.payload["body"]["transfer"]
             told, carried = self.told_of.get(transfer, (self.told, self.told_carried))
             body = {"transfer": transfer, "evidence": [], **told}
-            _, kind, answer = self.compose(sender, "status.answer", body=body, carried=carried, in_reply_to=named)
-        else:
-            states = [
-                text({"kind": "receipt", "item": sha(t), "state": "proposed", "findings": []}) for t in message.texts
-            ]
-            _, kind, answer = self.compose(sender, "receipt", states, in_reply_to=named, leaf=sha(raw))
-        return Response(answer, media_type=kind)
+            return self.compose(sender, "status.answer", body=body, carried=carried, in_reply_to=named)
+        states = [text({"kind": "receipt", "item": sha(t), "state": "proposed", "findings": []}) for t in message.texts]
+        return self.compose(sender, "receipt", states, in_reply_to=named, leaf=sha(message.raw))
 
     async def wait(self, message_type: str, count: int = 1) -> list[Heard]:
         """Wait until ``count`` different messages of a type have come; fails after ten seconds."""
