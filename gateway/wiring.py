@@ -38,6 +38,9 @@ from gateway.domain.levies import Rounding
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
+from gateway.history import questions
+from gateway.history.live import Live
+from gateway.history.questions import Questions
 from gateway.keys import commands as keys
 from gateway.links import changing, key_store, rotation
 from gateway.links import commands as links
@@ -65,6 +68,8 @@ HANDLERS: dict[str, Handler] = {
             "receipt": commands.receipt,
             "refusal": commands.refusal,
             "status.answer": commands.status_answer,
+            "history.page": questions.heard,
+            "positions.answer": questions.heard,
         }
     ),
 }
@@ -177,6 +182,7 @@ class Gateway:
     relay: Relay
     registries: "Registries"
     callers: Registered
+    live: Live
 
     async def start(self) -> None:
         """Let this process sign with its key; raises CONFLICT when it may not."""
@@ -262,7 +268,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     )
     registries = Registries(settings.reach)
     callers = Registered(database, settings.issuer_name, clock)
-    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers)
+    live = Live(database, Questions(database, node, inbox, registries.of))
+    return Gateway(database, node, inbox, Relay(database, node, inbox, registries.of), registries, callers, live)
 
 
 def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:

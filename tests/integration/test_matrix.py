@@ -272,7 +272,8 @@ def application(stage: Stage) -> FastAPI:
     """The operator API as a process serves it."""
     gateway = stage.gateway
     endpoint = Endpoint(gateway.database, gateway.node, Authority("urn:example", SoftwareKey.generate()))
-    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
+    parts = gateway.database, gateway.node, gateway.inbox, gateway.callers
+    return operator.app(*parts, wiring.EXECUTORS, endpoint, live=gateway.live)
 
 
 def caller(kind: Role | Scope, bound: str) -> Caller:

@@ -34,14 +34,9 @@ from gateway import embedded
 
 REGISTRY = jws.JWSRegistry(algorithms=["Ed25519", "ES256"])
 REGISTRY.max_payload_length = 8 * 1024 * 1024
-EXPIRING = {
-    "transfer.offer",
-    "transfer.propose",
-    "status.query",
-    "status.answer",
-    "time.query",
-    "time.answer",
-}
+ASKING = ("status.query", "time.query", "history.query", "positions.query")
+UNNUMBERED = {*ASKING, "status.answer", "time.answer", "history.page", "positions.answer"}
+EXPIRING = {"transfer.offer", "transfer.propose", *UNNUMBERED}
 STATED = {"answer", "released", "voided", "credited"}
 ROOT = Path(__file__).parents[2]
 CONTRACT = yaml.safe_load((ROOT / "openapi" / "link.yaml").read_text())
@@ -140,7 +135,7 @@ class Party:
             "sent_at": stamp(now),
             "body": body or {},
         }
-        if message_type not in ("status.query", "status.answer", "time.query"):
+        if message_type not in UNNUMBERED:
             self.seq += 1
             payload["seq"] = self.seq
         if message_type in EXPIRING:
