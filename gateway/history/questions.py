@@ -18,7 +18,7 @@ from gateway.errors import GatewayError, Kind
 from gateway.history import asking
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound, Inbox
-from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Node
+from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 from gateway.signing.envelope import VerifiedMessage
 
@@ -74,9 +74,7 @@ class Questions:
             case Accepted(body):
                 return _said(query.peer, await self._absorbed(body, query))
             case Rejected(detail, retry_after):
-                context = (
-                    {"retry_after_seconds": math.ceil(min(retry_after, LONGEST_WAIT_SECONDS))} if retry_after else {}
-                )
+                context = {"retry_after_seconds": math.ceil(retry_after)} if retry_after else {}
                 detail = f"{query.peer} did not take {query.type}: {detail}"
                 raise GatewayError(Kind.UNAVAILABLE, detail, code=9002, context=context)
             case Unknown(reason):
