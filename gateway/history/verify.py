@@ -208,7 +208,7 @@ async def verify(
     """Prove every feed, or those of a source or for a registry; raises NOT_FOUND where none that is named is kept."""
     async with database.reading() as tx:
         feeds = await verify_store.feeds(tx, source, registry)
-        keys = await _keys(tx, {feed.source for feed in feeds})
+        keys = await link_keys(tx, {feed.source for feed in feeds})
         logs = await log_keys(tx)
         alone = await verify_store.nowhere(tx, most=MAX_KEPT) if source is registry is None else []
     if not feeds and (source or registry):
@@ -236,7 +236,8 @@ def _proven(proof: Proof, faults: int) -> Proven:
     )  # fmt: skip
 
 
-async def _keys(tx: db.ReadTx, links: set[str]) -> Mapping[str, Sequence[PeerKey]]:
+async def link_keys(tx: db.ReadTx, links: set[str]) -> Mapping[str, Sequence[PeerKey]]:
+    """Every key that was ever registered for these links, as it counts now."""
     found = await key_store.keys(tx, sorted(links))
     return {link: [key for key in found if key.owner == link] for link in links}
 
