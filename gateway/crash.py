@@ -24,7 +24,7 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query other"),
-    *("start", "request", "end", "ring", "view", "call"),
+    *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer"),
     *("token-key", "token", "access"),
     *("log-keys", "witness"),
 )
@@ -32,7 +32,7 @@ SERVING = (
 WORKING = (
     *_named("decide", "end_overdue reopen delay check commit record"),
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
-    *_named("absorb", "status.answer history.page positions.answer other"),
+    *_named("absorb", "status.answer history.page other"),
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
     *("integrate", "publish", "cosign"),
 )
@@ -43,15 +43,17 @@ COMMANDS = (
     *_named("keys", "announce retire revoke"),
     *_named("log", "add-key retire-key add-witness remove-witness watch"),
 )
-#: What ``gateway worker`` sends, and ``gateway serve`` for who looks, by the type of the message.
+#: What ``gateway worker`` sends, by the type of the message.
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
-    "send", "transfer.closed status.query action.record action.notice link.keys history.query positions.query"
+    "send", "transfer.closed status.query action.record action.notice link.keys history.query"
 )
+#: What ``gateway serve`` sends, for who looks at a registry.
+LOOKING = ("send.positions.query",)
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.
 POINTS = tuple(
     f"{name}.{moment}-{act}"
-    for names, act in ((COMMITS, "commit"), (SENDING, "send"))
+    for names, act in ((COMMITS, "commit"), ((*SENDING, *LOOKING), "send"))
     for name, moment in product(names, ("before", "after"))
 )
 
