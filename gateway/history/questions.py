@@ -15,7 +15,7 @@ from typing import Any
 from gateway import db
 from gateway.domain.registry import Accepted, Registry, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
-from gateway.history import asking
+from gateway.history.asking import query, send
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound, Inbox
 from gateway.messages.outbox import Node
@@ -65,29 +65,29 @@ class Questions:
                 registry = await self._registry_of(tx, peer)
             if registry is None:
                 raise GatewayError(Kind.UNAVAILABLE, f"no connector reaches {peer}", code=9002)
-            query = await self._db.run(lambda tx: asking.query(tx, self._node, peer, type, body), "view")
-            return await self._answered(registry, query)
+            asked = await self._db.run(lambda tx: query(tx, self._node, peer, type, body), "view")
+            return await self._answered(registry, asked)
 
-    async def _answered(self, registry: Registry, query: messages.Message) -> VerifiedMessage:
-        outcome = await asking.send(registry, query)
+    async def _answered(self, registry: Registry, asked: messages.Message) -> VerifiedMessage:
+        outcome = await send(registry, asked)
         match outcome:
             case Accepted(body):
-                return _said(query.peer, await self._absorbed(body, query))
+                return _said(asked.peer, await self._absorbed(body, asked))
             case Rejected(detail, retry_after):
                 context = {"retry_after_seconds": math.ceil(retry_after)} if retry_after else {}
-                detail = f"{query.peer} did not take {query.type}: {detail}"
+                detail = f"{asked.peer} did not take {asked.type}: {detail}"
                 raise GatewayError(Kind.UNAVAILABLE, detail, code=9002, context=context)
             case Unknown(reason):
-                detail = f"no answer from {query.peer} to {query.type}: {reason}"
+                detail = f"no answer from {asked.peer} to {asked.type}: {reason}"
                 raise GatewayError(Kind.UNAVAILABLE, detail, code=9001)
 
-    async def _absorbed(self, body: bytes, query: messages.Message) -> VerifiedMessage:
+    async def _absorbed(self, body: bytes, asked: messages.Message) -> VerifiedMessage:
         try:
-            return await self._inbox.absorb(body, query)
+            return await self._inbox.absorb(body, asked)
         except GatewayError as error:
             if error.kind in (Kind.UNAVAILABLE, Kind.FORBIDDEN, Kind.INVARIANT):
                 raise
-            detail = f"the answer of {query.peer} to {query.type} was refused: {error.detail}"
+            detail = f"the answer of {asked.peer} to {asked.type} was refused: {error.detail}"
             raise GatewayError(Kind.UNAVAILABLE, detail, code=9002) from error
 
 
