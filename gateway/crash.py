@@ -24,7 +24,7 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query history.query other"),
-    *("start", "request", "end", "ring"),
+    *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer"),
     *("token-key", "token", "access"),
     *("log-keys", "witness"),
 )
@@ -48,11 +48,13 @@ COMMANDS = (
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
     "send", "transfer.closed status.query action.record action.notice link.keys history.query history.deliver"
 )
+#: What ``gateway serve`` sends, for who looks at a registry.
+LOOKING = ("send.positions.query",)
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.
 POINTS = tuple(
     f"{name}.{moment}-{act}"
-    for names, act in ((COMMITS, "commit"), (SENDING, "send"))
+    for names, act in ((COMMITS, "commit"), ((*SENDING, *LOOKING), "send"))
     for name, moment in product(names, ("before", "after"))
 )
 

@@ -38,8 +38,10 @@ from gateway.domain.levies import Rounding
 from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
-from gateway.history import answers, calls, deliver, reading
+from gateway.history import answers, calls, deliver, questions
+from gateway.history.live import Live
 from gateway.history.pull import Pulls
+from gateway.history.questions import Questions
 from gateway.history.reading import Means
 from gateway.keys import commands as keys
 from gateway.links import changing, key_store, rotation
@@ -68,7 +70,8 @@ HANDLERS: dict[str, Handler] = {
             "receipt": calls.both(commands.receipt, deliver.receipted),
             "refusal": calls.both(commands.refusal, deliver.refused),
             "status.answer": commands.status_answer,
-            "history.page": reading.page_came,
+            "history.page": questions.heard,
+            "positions.answer": questions.heard,
         }
     ),
 }
@@ -185,6 +188,7 @@ class Gateway:
     pulls: Pulls
     registries: "Registries"
     callers: Registered
+    live: Live
 
     async def start(self) -> None:
         """Let this process sign with its key; raises CONFLICT when it may not."""
@@ -280,7 +284,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
         timedelta(minutes=settings.history_minutes),
     )
     relay = Relay(database, node, inbox, registries.of)
-    return Gateway(database, node, inbox, relay, Pulls(means), registries, callers)
+    live = Live(database, Questions(database, node, inbox, registries.of))
+    return Gateway(database, node, inbox, relay, Pulls(means), registries, callers, live)
 
 
 def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:

@@ -20,6 +20,7 @@ from gateway.links import commands
 from gateway.links.store import Link
 from gateway.messages import store as messages
 from gateway.signing.keys import SoftwareKey
+from tests import pulled
 from tests import stage as staging
 from tests.authorised import issued, terms, told, under
 from tests.deciding import decided
@@ -92,6 +93,8 @@ async def made(server: embedded.Server, folder: Path) -> Original:
         await _authorised(course)
         transfers = await _played(course)
         await _recorded(course, international)
+        texts = [text for first in (1, 11, 21) for text in pulled.chain(first, first + 9)]
+        await pulled.pull(course.source, "KOR01", "KOR", texts, at_once=2)
         await _surroundings(stage)
         await stage.transparency.turn()
         own = Own.of(stage.gateway.node)

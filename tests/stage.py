@@ -376,9 +376,8 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         endpoint = wiring.token_endpoint(settings, gateway)
         await endpoint.register()
         cast = Cast(gateway, Authority(settings.issuer_name, tokens))
-        facing_operators = operator.app(
-            gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint
-        )
+        parts = (gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
+        facing_operators = operator.app(*parts, live=gateway.live)
         edges = (link.app(gateway.database, gateway.inbox, gateway.node, transparency), facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))

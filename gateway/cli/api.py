@@ -131,8 +131,15 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Respons
             with named("database_url"):
                 await gateway.database.check()
             callers = wiring.Local(gateway.database, where.by)
-            quorum = settings.witness_quorum
-            app = operator.app(gateway.database, gateway.node, gateway.inbox, callers, wiring.EXECUTORS, quorum=quorum)
+            app = operator.app(
+                gateway.database,
+                gateway.node,
+                gateway.inbox,
+                callers,
+                wiring.EXECUTORS,
+                live=gateway.live,
+                quorum=settings.witness_quorum,
+            )
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 return await client.request(method, path, **wanted)

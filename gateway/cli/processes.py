@@ -47,6 +47,7 @@ def serve(keep: Keep = None) -> None:
                 gateway.callers,
                 wiring.EXECUTORS,
                 endpoint,
+                live=gateway.live,
                 quorum=settings.witness_quorum,
             )
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)

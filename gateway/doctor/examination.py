@@ -20,6 +20,7 @@ from gateway.doctor import (
     book,
     book_store,
     grounds,
+    history,
     keys,
     letters,
     notifications,
@@ -95,6 +96,7 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: book_store.accounted(tx), (book.accounts,)),
     Walk(lambda tx, _: book_store.series(tx), (book.series,)),
     Walk(book.books, (book.conservation,)),
+    Walk(history.feeds, (history.history,)),
 )
 
 

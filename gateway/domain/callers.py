@@ -25,7 +25,9 @@ class Scope(StrEnum):
     authorisation of the registry's Party is told or revoked.
     """
     BOOKS_READ = "books:read"
-    """See what the book holds for the caller's registry."""
+    """See what the book holds for the caller's registry, and the history that was pulled for it."""
+    HISTORY_PULL = "history:pull"
+    """Have the history of the caller's registry pulled, and view it at its source."""
     LINKS_READ = "links:read"
     """See the caller's link: its state, capabilities, limits and keys."""
     LINKS_ADMIN = "links:admin"
@@ -63,7 +65,7 @@ _VIEWER = frozenset(
 ROLES: Mapping[Role, frozenset[Scope]] = MappingProxyType(
     {
         Role.VIEWER: _VIEWER,
-        Role.OPERATOR: _VIEWER | {Scope.TRANSFERS_REQUEST, Scope.RECONCILIATION_RUN},
+        Role.OPERATOR: _VIEWER | {Scope.TRANSFERS_REQUEST, Scope.HISTORY_PULL, Scope.RECONCILIATION_RUN},
         Role.APPROVER: _VIEWER | {Scope.APPROVALS_DECIDE},
         Role.ADMINISTRATOR: _VIEWER
         | {Scope.LINKS_ADMIN, Scope.ACCESS_ADMIN, Scope.APPROVALS_DECIDE, Scope.GATEWAY_HALT},

@@ -35,9 +35,8 @@ from gateway.history.pages import MAX_BYTES, Page, Question
 from gateway.history.store import Feed
 from gateway.messages import store as messages
 from gateway.messages.aside import aside
-from gateway.messages.inbox import Inbound, Inbox, read
+from gateway.messages.inbox import Inbox, read
 from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Node, Wait
-from gateway.messages.receipts import ItemReceipt
 from gateway.signing import compact
 from gateway.signing.envelope import EnvelopeError, Unverified, VerifiedMessage
 
@@ -77,11 +76,6 @@ class _Proof:
     tree: Tree | None = None
     fault: Finding | None = None
     changed: bool = False
-
-
-async def page_came(_tx: db.Tx, _node: Node, _inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``history.page``: whoever asked for it verifies and stores it, in this transaction."""
-    return ()
 
 
 class Reading:

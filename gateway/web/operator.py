@@ -19,6 +19,7 @@ from gateway.domain.identifiers import parse_account, parse_party, parse_registr
 from gateway.domain.proposals import parse_purpose
 from gateway.domain.transfers import State
 from gateway.halts import store as halts
+from gateway.history.live import Live
 from gateway.holdings import actions
 from gateway.messages.inbox import Inbox
 from gateway.messages.outbox import Node
@@ -33,6 +34,7 @@ from gateway.web.authorising import authorising
 from gateway.web.evidence import evidence
 from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
+from gateway.web.history import history
 from gateway.web.keys import keys
 from gateway.web.linking import linking
 from gateway.web.reporting import reporting
@@ -47,10 +49,12 @@ def app(
     executors: Executors,
     endpoint: Endpoint | None = None,
     *,
+    live: Live,
     quorum: int = 1,
 ) -> FastAPI:
     """The application that faces operators: ``callers`` tells who they are, ``executors`` does what two approve, and
-    ``endpoint`` gives tokens. ``quorum`` witnesses make a checkpoint of evidence witnessed.
+    ``endpoint`` gives tokens, ``live`` asks registries what people look at there. ``quorum`` witnesses make a
+    checkpoint of evidence witnessed.
     """
     four_eyes = FourEyes(database, node, executors)
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
@@ -65,6 +69,7 @@ def app(
         watching(database),
         authorising(database, four_eyes),
         _books(database, inbox),
+        history(database, node, live),
         reporting(database, node),
         keys(database, node),
         evidence(database, node, quorum),

@@ -45,6 +45,32 @@ async def ask_for_tokens(network: Network) -> None:
     await network.until(died_twice, "tokens are asked for, and somebody dies")
 
 
+async def look_at_holdings(network: Network) -> None:
+    """Somebody looks at what Korea holds in MEC01, each time at another page, until somebody has died of it twice."""
+    page = 0
+
+    async def died_twice() -> bool:
+        nonlocal page
+        page += 1
+        wanted = {"source": "MEC01", "registry": "KOR01", "limit": page % 1_000 + 1}
+        await network.operator("GET", "/api/v1/history/live/holdings", params=wanted)
+        return _deaths(network) == 2
+
+    await network.until(died_twice, "holdings are looked at, and somebody dies")
+
+
+async def call_for_history(network: Network) -> None:
+    """Korea's people call for its history of MEC01, until somebody has died of it twice."""
+    there = "INSERT INTO history_feed (link, registry, party, next_at) VALUES ('MEC01', 'KOR01', 'KOR', now())"
+    await network.rows(f"{there} ON CONFLICT DO NOTHING")
+
+    async def died_twice() -> bool:
+        await network.operator("POST", "/api/v1/history/feeds/MEC01/KOR01/pull")
+        return _deaths(network) == 2
+
+    await network.until(died_twice, "a feed is called for, and somebody dies")
+
+
 async def _add(network: Network, key: SoftwareKey) -> str:
     """Register a client; its id, or nothing where that was not to be had."""
     wanted = {"name": secrets.token_hex(8), "registry": None, "scopes": ["books:read"], "keys": [key.public_jwk()]}

@@ -34,6 +34,7 @@ VICTIMS = {
     **dict.fromkeys(gateway.SERVING, "serve"),
     **dict.fromkeys(gateway.WORKING, "worker"),
     **dict.fromkeys(gateway.SENDING, "worker"),
+    **dict.fromkeys(gateway.LOOKING, "serve"),
 }
 #: What the gateway posts to whom while a load goes through, and what each registry posts by itself.
 ASKS, OFFERS, ENDS = ("transfer.commit", "transfer.cancel"), ("transfer.offer", "transfer.settle"), "transfer.closed"

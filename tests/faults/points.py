@@ -62,6 +62,10 @@ GATEWAY = {
     "token-key": Course(before=callers.renew_the_token_key, during=leave_it),
     "token": Course(during=callers.ask_for_tokens),
     "access": Course(during=callers.add_clients),
+    "call": Course(during=callers.call_for_history),
+    **dict.fromkeys(
+        ("view", "send.positions.query", "absorb.positions.answer"), Course(during=callers.look_at_holdings)
+    ),
     "absorb.transfer.answer": Course(afterwards=propose_more, mirrored=True),
     "absorb.transfer.credited": Course(during=load.end_in_korea, mirrored=True),
     "absorb.transfer.released": Course(during=load.end_in_korea, mirrored=False),

@@ -142,7 +142,7 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " INSERT INTO history_page SELECT id, 1, 1, sha256('x'), 'x', 1 FROM history_feed;"
         " INSERT INTO history_record OVERRIDING SYSTEM VALUE"
         " SELECT 1, sha256('x'), 'MEC01', 'a', 'issuance', now(), 'MEC01', 's', 1, 1, NULL, NULL, NULL,"
-        " 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, 'x';"
+        " 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, '{}';"
         " INSERT INTO history_entry SELECT id, 1, 1 FROM history_feed;"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
         " SELECT 1, id, NULL, 4010, 'planted', now(), 1 FROM history_feed"

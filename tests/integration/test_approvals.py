@@ -310,7 +310,7 @@ async def test_of_whom_the_database_alone_vouched_for_the_log_says_so(stage: Sta
 async def test_a_person_at_hand_adds_nobody_alone(stage: Stage) -> None:
     await stage.authorization(ONE)
     here, callers = stage.gateway, wiring.Local(stage.gateway.database, ONE.id)
-    app = operator.app(here.database, here.node, here.inbox, callers, EXECUTORS)
+    app = operator.app(here.database, here.node, here.inbox, callers, EXECUTORS, live=here.live)
     new = {"name": "second-self", "registry": None, "role": "approver", "keys": [SoftwareKey.generate().public_jwk()]}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as api:
         answer = await api.post("/api/v1/people", json=new)

@@ -155,7 +155,7 @@ async def test_a_revocation_that_reaches_back_does_not_make_wrong_what_was_store
         # As if it had been entered before those messages came.
         copy.spoil("UPDATE log_entry SET at = at - interval '1 hour' WHERE kind = 'key.revoked'")
         late = await copy.examined()
-    assert {name for name, _ in late.findings} == {"messages"}
+    assert {name for name, _ in late.findings} == {"messages", "history"}
     assert "the signing key is revoked" in found(late)[0]
 
 

@@ -24,6 +24,7 @@ from gateway.access.tokens import Authority
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.signing.keys import SoftwareKey
 from gateway.web import operator
+from tests import pulled
 from tests import stage as staging
 from tests.authorised import action, terms, told
 from tests.bearer import Bearer
@@ -84,6 +85,9 @@ DECIDE = ("approvals:decide", "approver administrator", "own all")
 AUDIT = ("audit:read", "auditor")
 PROPOSALS, PROPOSED = "?type=transfer.propose", '"kind":"transfer.propose"'
 HALT = ("gateway:halt", "administrator")
+BOOKS = ("books:read", EVERY_ROLE)
+VIEW = ("history:pull", "operator", "counterparty all")
+VIEWED = "?source=MEC01&registry=KOR01"
 
 TABLE = {
     "GET /healthz": Op(),
@@ -157,6 +161,14 @@ TABLE = {
     "GET /api/v1/books": Op(
         "books:read", EVERY_ROLE, shown="own all", what='"registry":"MEC01"', command="books"
     ),
+    "GET /api/v1/history": Op(*BOOKS, shown=SIDES, what='"number":1', command="history list"),
+    "GET /api/v1/history/feeds": Op(*BOOKS, shown=SIDES, what='"registry":"KOR01"', command="history feeds"),
+    "GET /api/v1/history/feeds/{source}/{registry}": Op(*BOOKS, SIDES),
+    "POST /api/v1/history/feeds/{source}/{registry}/pull": Op(*VIEW, answers=(202,), command="history pull"),
+    # Nobody listens where it is asked.
+    "GET /api/v1/history/live/holdings": Op(*VIEW, query=VIEWED, answers=(503,), command="history holdings"),
+    "GET /api/v1/history/live/records": Op(*VIEW, query=VIEWED, answers=(503,), command="history view"),
+    "GET /api/v1/history/difference": Op(*VIEW, query=VIEWED, answers=(503,), command="history difference"),
     "GET /api/v1/actions": Op(*READ, shown="", command="actions"),
     "GET /api/v1/adjustments": Op("reports:read", EVERY_ROLE, shown="", what='"party"', command="adjustments"),
     "GET /api/v1/strangers": Op("audit:read", "auditor", "all"),
@@ -204,7 +216,7 @@ TABLE = {
 #: Commands that ask no API: what they work on is this machine's.
 LOCAL = {
     *("demo", "serve", "worker", "migrate", "doctor", "checks", "nomenclature"),
-    *("log verify", "log export", "log key"),
+    *("log verify", "log export", "log key", "history verify"),
     *("evidence verify", "evidence proof"),
     *("keys new", "keys show", "keys announce", "keys retire", "keys revoke"),
     *("keys log new", "keys log list", "keys log add", "keys log retire"),
@@ -261,10 +273,15 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         }
         [(message,)] = await stage.rows("SELECT message_id::text FROM message WHERE type = 'transfer.propose'")
         wanted = await stage.api.post("/api/v1/links/MEC01/suspend")
+        await pulled.pull(course.source, "KOR01", "KOR", pulled.chain(1, 10))
         unit = f"MEC01/{units['origin']['series']}/1"
         named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
         yield Scene(
-            stage, application(stage), named | {"code": "MEC01", "kid": "x" * 43, "party": "KOR", "unit": unit}, callers
+            stage,
+            application(stage),
+            named
+            | {"code": "MEC01", "kid": "x" * 43, "party": "KOR", "unit": unit, "source": "MEC01", "registry": "KOR01"},
+            callers,
         )
 
 
@@ -272,7 +289,8 @@ def application(stage: Stage) -> FastAPI:
     """The operator API as a process serves it."""
     gateway = stage.gateway
     endpoint = Endpoint(gateway.database, gateway.node, Authority("urn:example", SoftwareKey.generate()))
-    return operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
+    parts = gateway.database, gateway.node, gateway.inbox, gateway.callers
+    return operator.app(*parts, wiring.EXECUTORS, endpoint, live=gateway.live)
 
 
 def caller(kind: Role | Scope, bound: str) -> Caller:

@@ -26,7 +26,8 @@ def served() -> dict[str, dict[str, Any]]:
     settings = Settings(database_url="postgresql://nobody@localhost/none", key=key, token_key=token_key)
     gateway = wiring.build(settings)
     endpoint = wiring.token_endpoint(settings, gateway)
-    app = operator.app(gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
+    parts = gateway.database, gateway.node, gateway.inbox, gateway.callers
+    app = operator.app(*parts, wiring.EXECUTORS, endpoint, live=gateway.live)
     return {"operator.json": app.openapi(), "audit.json": audit.document(gateway.database)}
 
 

@@ -59,7 +59,8 @@ CREATE TABLE history_call (
 );
 """
 
-#: ``jws``: the page as its registry signed it; its items are the texts of its records, in order.
+#: ``jws``: the page as its registry signed it; its items are the texts of its records, in order. ``itmo_stem`` and
+#: ``itmo_first`` are of the identifier of the block's first unit, ``CANNNN-PPPRR-PPP-SERIAL-YYYY``, where it has one.
 PAGES = """
 CREATE TABLE history_page (
   feed_id integer NOT NULL REFERENCES history_feed,
@@ -95,10 +96,19 @@ CREATE TABLE history_record (
   authorisation text NOT NULL,
   corrects bytea,
   item text NOT NULL,
+  itmo_stem text COLLATE "C" GENERATED ALWAYS AS (
+    left(CAST(item AS jsonb) #>> '{block,itmo,first}', 16) || right(CAST(item AS jsonb) #>> '{block,itmo,first}', 5)
+  ) STORED,
+  itmo_first bigint GENERATED ALWAYS AS (
+    CAST(replace(substring(CAST(item AS jsonb) #>> '{block,itmo,first}' FROM '^.{17}(.*).{5}$'), ',', '') AS bigint)
+  ) STORED,
   CHECK (1 <= first AND first <= last AND last <= 9007199254740991)
 );
 CREATE INDEX history_record_of_transaction ON history_record (registry, transaction);
 CREATE INDEX history_record_covering ON history_record (origin_registry, series, length(to_hex(last - first)), first);
+CREATE INDEX history_record_named ON history_record (itmo_stem, length(to_hex(last - first)), itmo_first)
+  WHERE itmo_stem IS NOT NULL;
+CREATE INDEX history_record_in_time ON history_record (at, id);
 CREATE INDEX history_record_correcting ON history_record (corrects) WHERE corrects IS NOT NULL;
 CREATE TABLE history_entry (
   feed_id integer NOT NULL REFERENCES history_feed,
@@ -121,6 +131,7 @@ CREATE TABLE history_finding (
   entry_id bigint NOT NULL REFERENCES log_entry
 );
 CREATE INDEX history_finding_of_feed ON history_finding (feed_id, id);
+CREATE INDEX history_finding_of_record ON history_finding (record) WHERE record IS NOT NULL;
 """
 STAY = "".join(
     f"""

@@ -1,0 +1,99 @@
+"""Asks a registry one question and reads its answer: for who looks, never for what is kept.
+
+The question is signed, stored and committed, then sent once; the answer goes through the inbox like any other message,
+so both are in the log. Nothing else is stored. Silence is UNAVAILABLE 9001, and what a registry does not take or
+answers otherwise is UNAVAILABLE 9002 with the reason; a refusal is ``Refused``, for units that may not be viewed with
+8001. Nobody is asked again here: who looks may.
+"""
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from gateway import db
+from gateway.domain.registry import Accepted, Registry, Rejected, Unknown
+from gateway.errors import GatewayError, Kind
+from gateway.history.asking import query, send
+from gateway.messages import store as messages
+from gateway.messages.inbox import Inbound, Inbox
+from gateway.messages.outbox import Node
+from gateway.messages.receipts import ItemReceipt
+from gateway.signing.envelope import VerifiedMessage
+
+#: Questions of one process under way to one registry: who looks on does not crowd out who moves units.
+AT_ONCE = 4
+#: Most codes of a refusal that are told.
+MAX_CODES = 10
+
+#: The connector to a link, or nothing when no connector is of its kind.
+RegistryOf = Callable[[db.ReadTx, str], Awaitable[Registry | None]]
+
+
+class Refused(GatewayError):
+    """A registry refuses a question, by these codes."""
+
+    def __init__(self, peer: str, codes: Sequence[int]) -> None:
+        self.codes = frozenset(codes)
+        said = ", ".join(map(str, codes)) or "it gives no reason"
+        if 8001 in codes:
+            super().__init__(Kind.FORBIDDEN, f"{peer} lets this not be viewed ({said})", code=8001)
+        else:
+            super().__init__(Kind.UNAVAILABLE, f"{peer} refuses to answer ({said})", code=9002)
+
+
+async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+    """``history.page`` and ``positions.answer``: the inbox has verified them, and who asked reads them."""
+    return ()
+
+
+class Questions:
+    """The questions of one process."""
+
+    def __init__(self, database: db.Database, node: Node, inbox: Inbox, registry_of: RegistryOf) -> None:
+        self._db = database
+        self._node = node
+        self._inbox = inbox
+        self._registry_of = registry_of
+        self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def ask(self, peer: str, type: str, body: Mapping[str, Any]) -> VerifiedMessage:
+        """The answer of ``peer`` to a question of this type; raises as the module says."""
+        async with self._gates[peer]:
+            async with self._db.reading() as tx:
+                registry = await self._registry_of(tx, peer)
+            if registry is None:
+                raise GatewayError(Kind.UNAVAILABLE, f"no connector reaches {peer}", code=9002)
+            asked = await self._db.run(lambda tx: query(tx, self._node, peer, type, body), "view")
+            return await self._answered(registry, asked)
+
+    async def _answered(self, registry: Registry, asked: messages.Message) -> VerifiedMessage:
+        outcome = await send(registry, asked)
+        match outcome:
+            case Accepted(body):
+                return _said(asked.peer, await self._absorbed(body, asked))
+            case Rejected(detail, retry_after):
+                context = {"retry_after_seconds": math.ceil(retry_after)} if retry_after else {}
+                detail = f"{asked.peer} did not take {asked.type}: {detail}"
+                raise GatewayError(Kind.UNAVAILABLE, detail, code=9002, context=context)
+            case Unknown(reason):
+                detail = f"no answer from {asked.peer} to {asked.type}: {reason}"
+                raise GatewayError(Kind.UNAVAILABLE, detail, code=9001)
+
+    async def _absorbed(self, body: bytes, asked: messages.Message) -> VerifiedMessage:
+        try:
+            return await self._inbox.absorb(body, asked)
+        except GatewayError as error:
+            if error.kind in (Kind.UNAVAILABLE, Kind.FORBIDDEN, Kind.INVARIANT):
+                raise
+            detail = f"the answer of {asked.peer} to {asked.type} was refused: {error.detail}"
+            raise GatewayError(Kind.UNAVAILABLE, detail, code=9002) from error
+
+
+def _said(peer: str, answer: VerifiedMessage) -> VerifiedMessage:
+    if answer.type != "refusal":
+        return answer
+    listed = answer.body.get("findings")
+    found = [f.get("code") for f in listed if isinstance(f, dict)] if isinstance(listed, list) else []
+    raise Refused(peer, sorted({code for code in found if type(code) is int})[:MAX_CODES])
