@@ -22,6 +22,9 @@ from .sender import NoAnswer, Sender
 from .signature import Unattributable, prove
 from .strictjson import Malformed
 
+#: Codes of the check table about histories and cursors: what is refused with them is refused the next time, too.
+ABOUT_HISTORY = range(8001, 9000)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -76,7 +79,8 @@ def _proven(registry: Registry, message: Message) -> Told:
     except (Malformed, LookupError) as error:
         raise refusal(message, 2001, "no page of history inside") from error
     inside, same = page["body"], ("of", "for")
-    if page["type"] != "history.page" or page["to"] != registry.gateway or page["items"] != message.payload["items"]:
+    addressed = (page.get("type"), page.get("to")) == ("history.page", registry.gateway)
+    if not addressed or page.get("items") != message.payload["items"]:
         raise refusal(message, 2001, "what is inside is not this page")
     if [inside[name] for name in same] != [body[name] for name in same]:
         raise refusal(message, 8001, "the page inside is of another feed")
@@ -162,7 +166,7 @@ async def _ask(registry: Registry, sender: Sender, source: str, own: str, party:
     draft = Draft("history.query", body={**body, "limit": history_pages.MAX_PAGE}, expires_in=QUERY_TIME)
     query = envelope.compose(draft, registry.key, registry.code, registry.gateway, None)
     told = (await sender.post(query.type, query.content_type, query.body))[0]
-    if told.type == "refusal":
+    if told.type == "refusal" and all(found["code"] in ABOUT_HISTORY for found in told.body["findings"]):
         await registry.database.run("history.heard", lambda tx: _refused(tx, source, own, told))
         return False
     if told.type != "history.page" or any(told.body[name] != body[name] for name in ("of", "for", "after")):

@@ -1,6 +1,6 @@
 """Which course leads to which crash point: at the gateway, at the registry that passes it, and at other registries."""
 
-from tests.faults import callers, load, members, rotation
+from tests.faults import callers, historic, load, members, rotation
 from tests.faults.courses import (
     Course,
     activate_until_pinned,
@@ -103,6 +103,15 @@ REGISTRY = {
     "receive.action.notice": ("INT01", Course(during=uses("KOR01", "KOR"))),
     "receive.time.query": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "time.query"))),
     "receive.status.query": ("KOR01", Course(during=have_them_asked)),
+    "receive.history.query": ("MEC01", Course(during=historic.asks("MEC01", "history.query"))),
+    "receive.positions.query": ("MEC01", Course(during=historic.asks("MEC01", "positions.query"))),
+    "receive.history.deliver": ("KOR01", Course(during=historic.deliver)),
+    "start.history": ("MEC01", Course(before=historic.have_some_made)),
+    "history.place": ("MEC01", Course(during=historic.asks("MEC01", "history.query"))),
+    **{
+        name: ("KOR01", Course(during=historic.leave_a_gap))
+        for name in ("history.ask", "history.heard", "send.history.query")
+    },
     "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
     "duties.decide": ("KOR01", Course()),
     "duties.ask": ("MEC01", Course(during=calls("MEC01", "POST", "ask"))),

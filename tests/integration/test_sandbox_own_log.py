@@ -1,4 +1,5 @@
-"""The mechanism registry's own log: every line of its journal, once, in a tree that only grows, and who cosigns it.
+"""The mechanism registry's own log: every line of its journal and every record of its history, once, in a tree that
+only grows, and who cosigns it.
 
 Its checkpoints, tiles and proofs are held against code of the tests alone (``tests/playedlog``). The gateway is
 played here; its witness answers what a test wants.
@@ -75,14 +76,14 @@ async def leaves(mechanism: Sandbox) -> list[bytes]:
 
 
 async def move(mechanism: Sandbox, times: int) -> None:
-    """Write so many lines into the journal: units are cancelled."""
+    """Cancel units: of each time there is a line of the journal and a record of history."""
     wish = {"party": "MMR", "account": "100-1", "to_account": "300-1", "quantity": 1, "announce": False}
     for _ in range(times):
         await mechanism.admin("POST", "/cancel", wish, 201)
 
 
 async def begin(mechanism: Sandbox) -> None:
-    """Write two lines into the journal: an issuance without deductions, and a cancellation."""
+    """Have four entries written: of an issuance without deductions, and of a cancellation."""
     wanted = {"activity": "PoA 10471", "party": "MMR", "gross": 100, "vintage": 2021, "series": "MMR-A64"}
     wanted |= {"omge_percent": 0, "sop_percent": 0, "announce": False}
     await mechanism.admin("POST", "/issue", wanted, 201)
@@ -97,16 +98,23 @@ async def test_every_line_of_the_journal_is_an_entry_that_shows_nothing_but_its_
         await grown(mechanism, 0)
         assert await head(mechanism) == (0, hashlib.sha256(b"").digest())
         await begin(mechanism)
-        await grown(mechanism, 2)
-        assert len(await leaves(mechanism)) == 2
+        await grown(mechanism, 4)
+        assert len(await leaves(mechanism)) == 4
         with psycopg.connect(server.dsn(database, database)) as connection:
-            rows = connection.execute("SELECT entry, record, salt FROM log.own_entry ORDER BY leaf_index").fetchall()
+            written = "FROM log.own_entry e LEFT JOIN history h ON h.id = e.history ORDER BY e.leaf_index"
+            every = connection.execute(f"SELECT e.entry, e.record, h.text, e.salt {written}").fetchall()
             journal = connection.execute("SELECT id, entry, quantity FROM journal ORDER BY id").fetchall()
-        for (entry, record, salt), (number, kind, quantity) in zip(rows, journal, strict=True):
+        lines = [(entry, record, salt) for entry, record, text, salt in every if text is None]
+        for (entry, record, salt), (number, kind, quantity) in zip(lines, journal, strict=True):
             leaf, told = json.loads(entry), json.loads(record)
             assert leaf["digest"] == hashlib.sha256(salt + record.encode()).hexdigest() and len(salt) == 32
             assert (leaf["kind"], told["id"], told["entry"], told["quantity"]) == (kind, number, kind, quantity)
-        assert len({salt for _, _, salt in rows}) == 2
+        told = [(json.loads(entry), text, salt) for entry, _, text, salt in every if text is not None]
+        assert [json.loads(text)["type"] for _, text, _ in told] == ["issuance", "cancellation"]
+        for leaf, text, salt in told:
+            digest = hashlib.sha256(salt + text.encode()).hexdigest()
+            assert leaf == {"at": json.loads(text)["at"], "digest": digest, "kind": "history"} and len(salt) == 32
+        assert len({salt for *_, salt in every}) == 4
 
 
 async def test_tiles_are_served_as_the_specification_says_and_nothing_beside(
@@ -121,7 +129,7 @@ async def test_tiles_are_served_as_the_specification_says_and_nothing_beside(
             "series": "MMR-A64",
             "announce": False,
         }
-        await mechanism.admin("POST", "/issuances", {"issuances": [wanted] * 150}, 201)
+        await mechanism.admin("POST", "/issuances", {"issuances": [wanted] * 60}, 201)
         await grown(mechanism, 257)
         found = await leaves(mechanism)
         size = len(found)
@@ -160,7 +168,7 @@ async def test_a_death_while_the_log_grows_leaves_no_gap_and_no_fork(
     members: dict[str, Any] = {"database": f"sandbox_{uuid7().replace('-', '')}"}
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", **members) as mechanism:
         await begin(mechanism)
-        await grown(mechanism, 2)
+        await grown(mechanism, 4)
         before, known = await leaves(mechanism), await key(mechanism)
     for moment in ("before", "after"):
         async with registry(server, gateway, tmp_path, "mechanism", "MEC01", **members) as mechanism:
@@ -168,9 +176,9 @@ async def test_a_death_while_the_log_grows_leaves_no_gap_and_no_fork(
             await mechanism.admin("POST", "/crash", {"point": f"{name}.{moment}-commit"}, 201)
             assert await mechanism.process.wait() == -9
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", **members) as mechanism:
-        await grown(mechanism, 4)
+        await grown(mechanism, 8)
         after = await leaves(mechanism)
-        assert (len(after), after[:2], await key(mechanism)) == (4, before, known)
+        assert (len(after), after[:4], await key(mechanism)) == (8, before, known)
 
 
 async def test_a_restore_of_the_books_does_not_rewrite_the_log(server: Any, gateway: Logging, tmp_path: Path) -> None:
@@ -178,14 +186,14 @@ async def test_a_restore_of_the_books_does_not_rewrite_the_log(server: Any, gate
         await begin(mechanism)
         await mechanism.admin("POST", "/backup")
         await move(mechanism, 3)
-        await grown(mechanism, 5)
+        await grown(mechanism, 10)
         before = await leaves(mechanism)
         await mechanism.admin("POST", "/restore", {"known": False})
         assert (await mechanism.books())["cancelled"] == 1
         await move(mechanism, 2)
-        await grown(mechanism, 7)
+        await grown(mechanism, 14)
         after = await leaves(mechanism)
-        assert (len(after), after[:5]) == (7, before)
+        assert (len(after), after[:10]) == (14, before)
 
 
 class Witness:
@@ -224,9 +232,9 @@ async def test_each_checkpoint_is_cosigned_with_a_proof_from_the_last_one(
     gateway.witness = witness = Witness()
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
         await begin(mechanism)
-        await cosigned(mechanism, 2)
-        for size in (3, 7):
-            await move(mechanism, size - witness.size)
+        await cosigned(mechanism, 4)
+        for size in (6, 14):
+            await move(mechanism, (size - witness.size) // 2)
             shown = await cosigned(mechanism, size)
         assert shown["cosignature"].startswith("— witness.invalid/w ") and shown["refused"] == ""
         all_leaves, vkey = await leaves(mechanism), await key(mechanism)
@@ -241,18 +249,18 @@ async def test_who_is_told_another_size_proves_from_that_one(server: Any, gatewa
     gateway.witness = lambda body: Response(status_code=503)
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
         await begin(mechanism)
-        await grown(mechanism, 2)
+        await grown(mechanism, 4)
         gateway.witness = witness = Witness()
         witness.size = 1  # as if it had cosigned that, and the answer was lost
-        await cosigned(mechanism, 2)
+        await cosigned(mechanism, 4)
         (first, *_), (told, size, proof, _) = witness.seen
-        assert (first, told, size) == (0, 1, 2)
+        assert (first, told, size) == (0, 1, 4)
         assert proof == playedlog.proof(await leaves(mechanism), 1)
         # A witness that knows a larger tree than there is: nothing is sent, and it is shown.
         witness.size = 90
         await move(mechanism, 1)
-        await until(lambda: _says(mechanism, "409 for 3 leaves from 2: 90"))
-        assert (await own(mechanism))["cosigned"] == 2
+        await until(lambda: _says(mechanism, "409 for 6 leaves from 4: 90"))
+        assert (await own(mechanism))["cosigned"] == 4
 
 
 async def _says(mechanism: Sandbox, what: str) -> bool:
@@ -263,17 +271,17 @@ async def test_a_witness_that_answers_nonsense_is_asked_again(server: Any, gatew
     async with registry(server, gateway, tmp_path, "mechanism", "MEC01", more=("--witness",)) as mechanism:
         await begin(mechanism)
         for answer, shown in (
-            (Response("no signature\n"), "200 for 2 leaves from 0: no signature"),
-            (Response(b"\xff\x00", 200), "200 for 2 leaves from 0: "),
-            (Response("many", 409), "409 for 2 leaves from 0: many"),
-            (Response("not now", 500), "500 for 2 leaves from 0: not now"),
+            (Response("no signature\n"), "200 for 4 leaves from 0: no signature"),
+            (Response(b"\xff\x00", 200), "200 for 4 leaves from 0: "),
+            (Response("many", 409), "409 for 4 leaves from 0: many"),
+            (Response("not now", 500), "500 for 4 leaves from 0: not now"),
         ):
             gateway.witness = lambda body, answer=answer: answer  # type: ignore[misc]
             await until(lambda shown=shown: _says(mechanism, shown))  # type: ignore[misc]
             assert (await mechanism.send("time.query")).type == "time.answer"
         assert (await own(mechanism))["cosigned"] == 0
         gateway.witness = Witness()
-        await cosigned(mechanism, 2)
+        await cosigned(mechanism, 4)
 
 
 async def test_a_fork_and_a_rewrite_can_be_fed_and_their_refusal_is_shown(
@@ -284,21 +292,21 @@ async def test_a_fork_and_a_rewrite_can_be_fed_and_their_refusal_is_shown(
         await mechanism.admin("POST", "/log/fork", status=409)
         await mechanism.admin("POST", "/log/elsewhere", status=404)
         await begin(mechanism)
-        await cosigned(mechanism, 2)
+        await cosigned(mechanism, 4)
         true, vkey = await leaves(mechanism), await key(mechanism)
         gateway.witness = lambda body: (witness(body), Response("no\n", 422))[1]
-        for mode, size in (("fork", 2), ("rewrite", 3)):
-            witness.size = 2
+        for mode, size in (("fork", 4), ("rewrite", 5)):
+            witness.size = 4
             await mechanism.admin("POST", f"/log/{mode}")
-            await until(lambda size=size: _says(mechanism, f"422 for {size} leaves from 2: no"))  # type: ignore[misc]
+            await until(lambda size=size: _says(mechanism, f"422 for {size} leaves from 4: no"))  # type: ignore[misc]
             old, told, proof, note = witness.seen[-1]
-            assert (old, told, len(proof)) == (2, size, len(playedlog.proof([b""] * size, 2)))
+            assert (old, told, len(proof)) == (4, size, len(playedlog.proof([b""] * size, 4)))
             lied = playedlog.read(note, vkey)
             assert lied[0] == size and lied[1] != playedlog.root(true[:size])
             assert (await own(mechanism))["mode"] == mode
         # It serves what is true all the time, and is honest again when told to.
         assert await leaves(mechanism) == true
         await mechanism.admin("POST", "/log/honest")
-        gateway.witness, witness.size = witness, 2
+        gateway.witness, witness.size = witness, 4
         await move(mechanism, 1)
-        await cosigned(mechanism, 3)
+        await cosigned(mechanism, 6)
