@@ -194,8 +194,8 @@ async def window(tx: db.ReadTx, asked: Question, edge: Edge | None, *, candidate
     at, record_id = edge if edge is not None else ("infinity", 2**63 - 1)
     found = await db.rows(
         tx,
-        _statement(asked),
-        {**_parameters(asked), "edge_at": at, "edge_id": record_id, "candidates": candidates, "limit": limit},
+        statement(asked.along, candidates),
+        {**parameters(asked), "edge_at": at, "edge_id": record_id, "limit": limit},
     )
     rows = [row for row in found if row.id is not None]
     if len(rows) == limit:
@@ -204,15 +204,18 @@ async def window(tx: db.ReadTx, asked: Question, edge: Edge | None, *, candidate
     return Window(rows, (extent.end_at, extent.end_id) if extent.number == candidates else None)
 
 
-def _statement(asked: Question) -> str:
-    """The candidates in order, and of those the ones that are seen and asked for, with what is known of each."""
+def statement(along: Along, candidates: int) -> str:
+    """The candidates in order, and of those the ones that are seen and asked for, with what is known of each.
+
+    How many are looked at is said in so many words: of a parameter the planner would not know it.
+    """
     return f"""
       WITH feed AS MATERIALIZED (SELECT f.id, f.link, f.registry FROM history_feed f WHERE {SEEN}),
       wanted AS MATERIALIZED (SELECT f.id FROM feed f JOIN history_feed USING (id) WHERE {_NARROWED}),
       span AS MATERIALIZED (
-        SELECT c.id, c.at FROM ({_CANDIDATES[asked.along]}) AS c
+        SELECT c.id, c.at FROM ({_CANDIDATES[along].format(candidates=candidates)}) AS c
         WHERE (c.at, c.id) < (CAST(:edge_at AS timestamptz), CAST(:edge_id AS bigint))
-        ORDER BY c.at DESC, c.id DESC LIMIT :candidates
+        ORDER BY c.at DESC, c.id DESC LIMIT {candidates}
       ),
       extent AS (
         SELECT count(*) AS number, (array_agg(at ORDER BY at, id))[1] AS end_at,
@@ -244,7 +247,7 @@ _CANDIDATES = {
     Along.TIME: f"""
       SELECT r.id, r.at FROM history_record r
       WHERE (r.at, r.id) < (CAST(:edge_at AS timestamptz), CAST(:edge_id AS bigint)) AND {_TIMELY}
-      ORDER BY r.at DESC, r.id DESC LIMIT :candidates
+      ORDER BY r.at DESC, r.id DESC LIMIT {{candidates}}
     """,
     Along.FEEDS: f"""
       SELECT r.id, r.at FROM history_record r
@@ -287,7 +290,8 @@ _FINDINGS = """(
 """
 
 
-def _parameters(asked: Question) -> Mapping[str, Any]:
+def parameters(asked: Question) -> Mapping[str, Any]:
+    """The question for ``statement``, but for where it begins and how many are shown."""
     units = asked.units
     return {
         **asked.sight.parameters,
