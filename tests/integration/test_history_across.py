@@ -111,9 +111,9 @@ async def test_nothing_is_handed_on_over_a_link_that_may_not_view(scene: Scene) 
     assert len(scene.books.taken) == 7
 
 
-async def ask(scene: Scene, after: dict[str, Any], **changes: Any) -> Heard:
+async def ask(scene: Scene, behind: dict[str, Any], **changes: Any) -> Heard:
     """Korea asks for what was pulled for it."""
-    body = {"of": "MEC01", "for": KOREA, "after": after, "limit": 1_000} | changes
+    body = {"of": "MEC01", "for": KOREA, "after": behind, "limit": 1_000} | changes
     return await scene.books.played.post(*scene.books.played.compose("history.query", [], body=body))
 
 
