@@ -92,10 +92,11 @@ async def join(
     sections: Mapping[str, str | None] | None = None,
     holdings: Sequence[dict[str, Any]] = (),
     url: str = NOWHERE,
+    signer: Party | None = None,
 ) -> Played:
     """Register and activate a played registry, or one with a section for each of some Parties, with these holdings."""
     published = (await stage.http.get(f"{stage.link_url}/keys")).json()
-    played = Played(stage, Party(code), KeySet.import_key_set(published))
+    played = Played(stage, signer or Party(code), KeySet.import_key_set(published))
     books = sections or {code: party or None}
     link = Link(code, kind, url, "requested", 24, tuple(books))
     keys = played.party.jwks()["keys"]

@@ -27,6 +27,7 @@ from tests.bench import (
     network,
     positions,
     profiled,
+    pulling,
     reference,
     slow_peer,
     tree,
@@ -71,6 +72,8 @@ def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Calla
         yield lambda folder: tree.measured(folder, wanted.runs, wanted.entries, wanted.leaves, "".join(wanted.only))
     if "v" in wanted.only:
         yield lambda folder: log_verify.measured(folder, wanted.runs, wanted.leaves)
+    if "d" in wanted.only:
+        yield lambda folder: pulling.measured(folder, wanted.runs, wanted.records)
     if "x" in wanted.only:
         yield lambda folder: auditing.exports(folder, wanted.rows)
     if "u" in wanted.only:
@@ -92,7 +95,7 @@ def _on(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", help="which figures (a,b,c,e,h,j,k,p,u,v,x), for example a,c")
+    parser.add_argument("--only", help="which figures (a,b,c,d,e,h,j,k,p,u,v,x), for example a,c")
     parser.add_argument("--runs", type=int, help="runs of each figure (5)")
     parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
     parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
@@ -101,13 +104,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--entries", type=int, default=100_000, help="entries of a run of (e) (100,000)")
     parser.add_argument("--leaves", type=int, default=1_000_000, help="leaves of the tree of (p), of the log of (v)")
     parser.add_argument("--rows", type=int, help="entries of (x) and blocks of (u) (1,000,000)")
+    parser.add_argument("--records", type=int, help="records of (d) (100,000); 1000000 for a registry's whole history")
     parser.add_argument("--memory", action="store_true", help=f"whether memory stays flat, over {memory.TRANSFERS:,}")
     parser.add_argument("--slow-peer", action="store_true", help="what the others manage beside a slow peer")
     parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="write where the time goes")
     wanted = parser.parse_args()
     usual = (
-        {"runs": 1, "transfers": 2_000, "alone": 30, "seconds": 5, "positions": "100000", "rows": 100_000}
+        {
+            "runs": 1,
+            "transfers": 2_000,
+            "alone": 30,
+            "seconds": 5,
+            "positions": "100000",
+            "rows": 100_000,
+            "records": 20_000,
+        }
         if wanted.quick
         else {}
     )
@@ -118,13 +130,14 @@ def _options() -> argparse.Namespace:
         "seconds": 30,
         "positions": "1000000",
         "rows": 1_000_000,
+        "records": 100_000,
         **usual,
     }
     for name, value in usual.items():
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
     if wanted.only is None:
-        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,e,h,j,k,p,u,v,x"
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,d,e,h,j,k,p,u,v,x"
     wanted.only = wanted.only.split(",")
     if wanted.memory:
         wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS

@@ -43,6 +43,9 @@ _refuse_settle = meets("KOR01", "refuse-settle", "transfer.settle", 1)
 #: KOR01 decides, nobody else: what is passed by that is passed while the transfers on all other arrows are under way.
 _KOREA = Course(during=load.end_in_korea)
 
+#: MEC01 tells of an issuance: its feeds are pulled at once.
+_TOLD = Course(during=calls("MEC01", "POST", "issue", **ISSUE))
+
 #: Of the gateway: what the ordinary load does not pass, or only at its end.
 GATEWAY = {
     **dict.fromkeys(("decide.end_overdue", "decide.commit", "receive.transfer.voided"), _KOREA),
@@ -56,6 +59,11 @@ GATEWAY = {
     "receive.transfer.answer": Course(mirrored=False),
     "receive.transfer.released": Course(during=load.end_in_korea, mirrored=True),
     "receive.transfer.credited": Course(during=load.end_in_korea, mirrored=False),
+    "receive.history.query": Course(during=says("KOR01", "KOR01", "GWY01", "history.query")),
+    **dict.fromkeys(("pull.lease", "pull.ask", "send.history.query", "absorb.history.page"), _TOLD),
+    "pull.take-over": Course(during=leave_it),
+    "pull.wait": Course(before=meets("MEC01", "lose-reply", "history.query", 4), during=_TOLD.during, needs="MEC01"),
+    "send.history.deliver": _KOREA,
     "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
     "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
     "request": Course(during=load.request),
