@@ -26,13 +26,14 @@ class Feed:
 
 
 def across(http: httpx.Client, network: Network) -> tuple[Feed, ...]:
-    """Wait until every feed that has records is equal in all three places; what there is by then."""
+    """Wait until every feed that was called for is pulled, and those with records are equal; what there is then."""
     deadline, tokens = time.monotonic() + PATIENCE_SECONDS, network.tokens()
     while True:
         network.check()
         listed = http.get(f"{network.operator}/api/v1/history/feeds", auth=tokens).raise_for_status().json()
         feeds = tuple(_feeds(http, network, listed))
-        if (feeds and all(feed.equal for feed in feeds)) or time.monotonic() > deadline:
+        settled = all(feed.equal for feed in feeds) and not any(row["due"] for row in listed)
+        if (feeds and settled) or time.monotonic() > deadline:
             return feeds
         time.sleep(POLL_SECONDS)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.demo.history import Feed
 from gateway.demo.plan import Move
 from gateway.demo.proving import Proof
 from gateway.demo.records import Records
@@ -57,6 +58,8 @@ class Result:
     nowhere: int = 0
     #: Who tried to see and do what, and what came of it.
     tries: tuple[Try, ...] = ()
+    #: The history that was pulled and handed on, feed by feed; empty for a story that does not wait for it.
+    history: tuple[Feed, ...] = ()
     #: What was verified of the log and of a transfer's evidence; None for a story that shows nothing of them.
     proof: Proof | None = None
     #: What the doctor found of the gateway's database at the end.
@@ -89,7 +92,8 @@ class Result:
         tried = all(one.as_it_should for one in self.tries)
         ruled = self.rules is None or self.rules.as_they_should
         proven = self.proof is None or self.proof.as_it_should
-        ended = self.settled and tried and ruled and proven and all(way.as_it_should for way in self.ways)
+        told = all(feed.equal for feed in self.history)
+        ended = self.settled and tried and ruled and proven and told and all(way.as_it_should for way in self.ways)
         return self.conservation == "holds" and ended and healthy
 
 

@@ -39,6 +39,7 @@ def as_dict(result: Result, note: str) -> dict[str, Any]:
         },
         "rules": dataclasses.asdict(result.rules) if result.rules else None,
         "access": [dataclasses.asdict(one) for one in result.tries],
+        "history": [dataclasses.asdict(feed) for feed in result.history],
         "log": dataclasses.asdict(result.proof) if result.proof else None,
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": _used(result),
@@ -65,6 +66,8 @@ def tables(console: Console, result: Result, note: str) -> None:
             f"trouble: the answer that {result.nowhere:,} t were debited was lost and the worker killed (SIGKILL) "
             "before they were credited; started again, it resolved this by itself"
         )
+    if result.history:
+        console.print(_history(result))
     if result.proof is not None:
         console.print(_proof(result.proof))
     if result.doctor is not None:
@@ -138,6 +141,18 @@ def _proof(proof: Proof) -> Table:
     shown.add_row("promises in receipts, looked up by registries", promises)
     shown.add_row("MEC01's own log, cosigned by the gateway", f"{proof.cosigned} entries")
     shown.add_row(f"evidence of one transfer, offline: {proof.evidence_checks} checks", evidence)
+    return shown
+
+
+def _history(result: Result) -> Table:
+    shown = Table(title="History of its units in each Party's own books", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("pulled from", no_wrap=True)
+    shown.add_column("for", no_wrap=True)
+    shown.add_column("records", justify="right", no_wrap=True)
+    shown.add_column("there, here and in its books", no_wrap=True)
+    for feed in result.history:
+        equal = "equal" if feed.equal else "[red]not equal[/red]"
+        shown.add_row(feed.source, feed.registry, f"{feed.records:,}", equal)
     return shown
 
 

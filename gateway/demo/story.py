@@ -12,7 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.demo import arrows, blocks, health, loading, members, outcome, proving, records, rights, rules, trouble
+from gateway.demo import (
+    arrows,
+    blocks,
+    health,
+    history,
+    loading,
+    members,
+    outcome,
+    proving,
+    records,
+    rights,
+    rules,
+    trouble,
+)
 from gateway.demo.loading import Loaded
 from gateway.demo.members import Member
 from gateway.demo.network import DEFAULT_STORY, Network
@@ -89,6 +102,7 @@ def tell(network: Network, progress: Progress) -> Result:
         result = _seen(network, operators, watch, began, lambda _books: ways, nowhere)
         result = replace(result, tries=rights.tried(http, network, result.total), rules=rules.seen(operators, watch))
         if result.settled:
+            result = replace(result, history=history.across(http, network))
             result = replace(result, proof=proving.proven(http, network, watch))
         return replace(result, doctor=health.examined(network, result.total))
 

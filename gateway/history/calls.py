@@ -5,7 +5,7 @@ feeds. One statement for any number of transfers; it waits for nobody (``store.c
 transaction is made up for by the schedule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway import db
 from gateway.domain.transfers import State
@@ -13,6 +13,9 @@ from gateway.history import store
 from gateway.messages.inbox import Handler, Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
+
+#: Members of an item of a notice that name a Party.
+_NAMING = ("party", "first_transferring_party")
 
 
 def after_transfers(handler: Handler) -> Handler:
@@ -29,14 +32,24 @@ def after_transfers(handler: Handler) -> Handler:
 
 
 def after_notices(handler: Handler) -> Handler:
-    """What receives ``action.notice``; the feeds of its sender are called for."""
+    """What receives ``action.notice``; the feeds of its sender for the Parties that it names are called for."""
 
     async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
         receipts = await handler(tx, node, inbound)
-        await store.call_for_link(tx, inbound.message.sender)
+        named = {party for item in inbound.message.items for party in _parties(item.value)}
+        await store.call_for_parties(tx, inbound.message.sender, sorted(named))
         return receipts
 
     return heard
+
+
+def _parties(told: object) -> Iterator[str]:
+    """The Parties that an item names, as those of an account or as hosts of units."""
+    if isinstance(told, dict):
+        yield from (told[name] for name in _NAMING if isinstance(told.get(name), str))
+        told = list(told.values())
+    for part in told if isinstance(told, list) else ():
+        yield from _parties(part)
 
 
 def both(first: Handler, second: Handler) -> Handler:

@@ -54,6 +54,9 @@ class Readable:
     number: int
 
 
+#: How many feeds that were just made are pulled at once, and how far apart the others: the sections of an international
+#: registry are hundreds, most of which have nothing, and units go on moving meanwhile.
+FIRST_AT_ONCE, APART = 8, "interval '0.25 s'"
 #: Pages that one transaction begins to hand on: each is read and signed whole.
 DELIVERIES_AT_ONCE = 4
 #: Feeds ``f`` with the link ``s`` that they are pulled from and ``d`` that they are for, while both are open for it.
@@ -62,11 +65,12 @@ _OPEN = """
   JOIN link_registry r ON r.registry = f.registry JOIN link d ON d.code = r.link
   WHERE s.state = 'active' AND 'view' = ANY(s.capabilities) AND d.state = 'active' AND 'view' = ANY(d.capabilities)
 """
+#: The last call for a feed ``f``.
+_CALLED = "(SELECT c.called FROM history_call c WHERE c.feed_id = f.id)"
 #: Those of them that somebody should pull now: at their time, or at once when called, unless the last try failed.
 _DUE = f"""
   {_OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
-  AND (f.next_at <= :now OR (f.attempts = 0
-       AND f.answered <> (SELECT c.called FROM history_call c WHERE c.feed_id = f.id)))
+  AND (f.next_at <= :now OR (f.attempts = 0 AND f.answered <> {_CALLED}))
 """
 #: Registries ``r`` of a Party, and the links ``s`` that they may pull from, which have no feed yet.
 _MISSING = """
@@ -78,10 +82,10 @@ _MISSING = """
 """
 #: Feeds of which a page waits to be handed on.
 _UNDELIVERED = f"{_OPEN} AND f.delivered < f.number AND f.delivering IS NULL"
-_COLUMNS = """
+_COLUMNS = f"""
   f.id, f.link, f.registry, f.party, f.number, f.digest, f.walk_number, f.walk_digest, f.attempts, f.log_size,
   f.log_root, (SELECT r.link FROM link_registry r WHERE r.registry = f.registry) AS peer,
-  (SELECT c.called FROM history_call c WHERE c.feed_id = f.id) AS called"""
+  {_CALLED} AS called"""
 
 
 async def look(tx: db.ReadTx, now: datetime) -> bool:
@@ -99,13 +103,15 @@ async def look(tx: db.ReadTx, now: datetime) -> bool:
 
 
 async def ensure(tx: db.Tx, now: datetime) -> None:
-    """Give a row to every feed that there is since links were opened; each is due at once."""
+    """Give a row to every feed that there is since links were opened; due at once, of many one soon after the other."""
     await db.execute(
         tx,
         f"""
         WITH made AS (
           INSERT INTO history_feed (link, registry, party, next_at)
-          SELECT s.code, r.registry, r.party, :now FROM {_MISSING} ON CONFLICT DO NOTHING RETURNING id
+          SELECT s.code, r.registry, r.party, CAST(:now AS timestamptz)
+            + greatest(0, row_number() OVER (ORDER BY s.code, r.registry) - {FIRST_AT_ONCE}) * {APART}
+          FROM {_MISSING} ON CONFLICT DO NOTHING RETURNING id
         )
         INSERT INTO history_call (feed_id) SELECT id FROM made
         """,
@@ -114,7 +120,7 @@ async def ensure(tx: db.Tx, now: datetime) -> None:
 
 
 async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, limit: int) -> list[Feed]:
-    """Lease feeds that are due, the longest due first."""
+    """Lease feeds that are due: those that were called for, then the longest due."""
     return await _lease(tx, f"SELECT f.id FROM {_DUE}", {"now": now}, worker, now, until, limit)
 
 
@@ -134,7 +140,7 @@ async def _lease(
     found = await db.rows(
         tx,
         f"""
-        WITH due AS ({wanted} ORDER BY f.next_at LIMIT :limit FOR UPDATE OF f SKIP LOCKED)
+        WITH due AS ({wanted} ORDER BY f.answered = {_CALLED}, f.next_at LIMIT :limit FOR UPDATE OF f SKIP LOCKED)
         UPDATE history_feed f SET leased_until = :until, leased_by = :worker, attempts = f.attempts + 1,
           next_at = least(f.next_at, :now)
         FROM due WHERE f.id = due.id RETURNING {_COLUMNS}
@@ -348,19 +354,27 @@ async def call(tx: db.Tx, feeds: str, named: dict[str, object]) -> None:
 
 
 async def call_for_transfers(tx: db.Tx, transfers: Sequence[str]) -> None:
-    """Call for what completed transfers bring: to both their registries, from the source and the international one."""
+    """Call for what completed transfers bring, from the source and the international registry.
+
+    It is for the Parties between which units moved, and for those that host them.
+    """
     await call(
         tx,
         """
-        SELECT f.id FROM transfer t
-        JOIN history_feed f ON f.registry IN (t.acquiring_registry, t.transferring_registry)
-        JOIN link s ON s.code = f.link AND (s.code = t.source OR s.kind = 'international')
-        WHERE t.id = ANY(CAST(:transfers AS text[]))
+        SELECT f.id FROM (
+          SELECT DISTINCT t.source, p.party
+          FROM transfer t JOIN unit_movement m ON m.cause = t.id
+          CROSS JOIN LATERAL (VALUES (m.party), (m.acquiring_party), (m.first_transferring_party)) AS p(party)
+          WHERE t.id = ANY(CAST(:transfers AS text[]))
+        ) AS w
+        JOIN history_feed f ON f.party = w.party
+        JOIN link s ON s.code = f.link AND (s.code = w.source OR s.kind = 'international')
         """,
         {"transfers": list(transfers)},
     )
 
 
-async def call_for_link(tx: db.Tx, link: str) -> None:
-    """Call for every feed of a link, which has told of something that it did."""
-    await call(tx, "SELECT f.id FROM history_feed f WHERE f.link = :link", {"link": link})
+async def call_for_parties(tx: db.Tx, link: str, parties: Sequence[str]) -> None:
+    """Call for the feeds of a link that are for these Parties: it has told of something done with their units."""
+    feeds = "SELECT f.id FROM history_feed f WHERE f.link = :link AND f.party = ANY(CAST(:parties AS text[]))"
+    await call(tx, feeds, {"link": link, "parties": list(parties)})

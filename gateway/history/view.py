@@ -113,7 +113,8 @@ class Page:
 class Feed:
     """How far a feed is pulled and handed on; ``digest`` (base64url) binds its first ``number`` records.
 
-    ``walked`` is how far one that is read again was found to be as before, ``due`` that it is to be pulled now.
+    ``walked`` is how far one that is read again was found to be as before, ``due`` that it was called for and not
+    pulled since.
     """
 
     source: str
@@ -166,17 +167,17 @@ async def page(tx: db.ReadTx, sight: Sight, wanted: Wanted, *, limit: int = 50, 
     return Page(found, None if edge is None else _sealed(edge, sight, wanted))
 
 
-async def feeds(tx: db.ReadTx, sight: Sight, now: datetime) -> list[Feed]:
+async def feeds(tx: db.ReadTx, sight: Sight) -> list[Feed]:
     """The feeds that are seen, by source and registry."""
-    return [_feed(row, sight, now) for row in await view_store.feeds(tx, sight)]
+    return [_feed(row, sight) for row in await view_store.feeds(tx, sight)]
 
 
-async def feed(tx: db.ReadTx, sight: Sight, source: str, registry: str, now: datetime) -> tuple[int, Feed]:
+async def feed(tx: db.ReadTx, sight: Sight, source: str, registry: str) -> tuple[int, Feed]:
     """One feed with its id; raises as the module says."""
     found = await view_store.feeds(tx, sight, source, registry)
     if not found:
         raise _absent(sight)
-    return found[0].id, _feed(found[0], sight, now)
+    return found[0].id, _feed(found[0], sight)
 
 
 async def findings(tx: db.ReadTx, sight: Sight, source: str, registry: str) -> list[Found]:
@@ -225,9 +226,9 @@ def _record(row: Any) -> Record:
     )
 
 
-def _feed(row: Any, sight: Sight, now: datetime) -> Feed:
+def _feed(row: Any, sight: Sight) -> Feed:
     digest = compact.encode(bytes(row.digest))
-    due = not row.stopped and (row.called or row.next_at <= now)
+    due = row.called and not row.stopped
     return Feed(
         row.source, row.registry, row.party, row.number, digest, row.delivered, row.walk_number, row.stopped, due,
         row.attempts, sight.why(row.waiting), row.next_at, row.pulled_at, row.findings,

@@ -94,7 +94,7 @@ def history(database: db.Database, node: Node, at_source: live.Live) -> APIRoute
     async def feeds(caller: Annotated[Caller, needs(Scope.BOOKS_READ)]) -> list[schemas.Feed]:
         """How far each feed that the caller sees is pulled and handed on, and why one waits."""
         async with database.reading() as tx:
-            found = await view.feeds(tx, caller.sight, node.clock())
+            found = await view.feeds(tx, caller.sight)
         return [schemas.Feed.model_validate(one, from_attributes=True) for one in found]
 
     @router.get("/history/feeds/{source}/{registry}")
@@ -102,7 +102,7 @@ def history(database: db.Database, node: Node, at_source: live.Live) -> APIRoute
         """One feed, and what was found in its pages and records."""
         named = parse_link_code(source), parse_registry_code(registry)
         async with database.reading() as tx:
-            _, one = await view.feed(tx, caller.sight, *named, node.clock())
+            _, one = await view.feed(tx, caller.sight, *named)
             found = await view.findings(tx, caller.sight, *named)
         return schemas.FeedFound.model_validate({"feed": one, "found": found}, from_attributes=True)
 
@@ -166,11 +166,11 @@ async def _called(tx: db.Tx, node: Node, caller: Caller, source: str, registry: 
     if caller.sight.code == source:  # who is asked does not say when
         raise caller.sight.absent("no such history is pulled here", 8001)
     reading = db.ReadTx(tx)
-    feed_id, found = await view.feed(reading, caller.sight, source, registry, node.clock())
+    feed_id, found = await view.feed(reading, caller.sight, source, registry)
     if found.stopped:
         raise GatewayError(Kind.CONFLICT, "its past is another one: two persons must look at it first", code=8004)
     await view_store.call(tx, feed_id)
-    return (await view.feed(reading, caller.sight, source, registry, node.clock()))[1]
+    return (await view.feed(reading, caller.sight, source, registry))[1]
 
 
 def _selected(what: Wanted) -> dict[str, Any]:
