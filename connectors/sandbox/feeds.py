@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .database import Tx
-from .history import MEETING
+from .history import MEETING, by_index
 
 #: Records that get their numbers in one transaction, with those that follow them.
 BATCH = 10_000
@@ -67,6 +67,7 @@ async def place(tx: Tx, party: str) -> tuple[Place, bool]:
                            party, BATCH)  # fmt: skip
     if waiting is None or not waiting["n"]:
         return end, False
+    await by_index(tx)
     new = await tx.rows(_NEW, party, party, BATCH)
     places = list(beyond(end, (bytes(row["sha256"]) for row in new)))
     await put(tx, party, [(row["id"], at) for row, at in zip(new, places, strict=True)])

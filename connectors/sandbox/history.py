@@ -154,13 +154,24 @@ async def under_authorisation(tx: Tx, units: Sequence[Holding]) -> list[Record]:
     A record without an authorisation is for nobody and stays what it is. What it tells of these units is told under
     the authorisation they have now: the same transaction at the same time, cut to these units.
     """
+    await by_index(tx)
     asked = [(unit.registry, unit.name, unit.first, unit.last) for unit in units]
     return [_cut(row, units[row["n"] - 1]) for row in await tx.rows(_UNAUTHORISED, *columns(asked, 4))]
 
 
 async def of_units(tx: Tx, registry: str, series: str, first: int, last: int) -> list[str]:
     """Give the texts of all records about these units, of this registry and as they were told here, oldest first."""
+    await by_index(tx)
     return [row["text"] for row in await tx.rows(_CHAIN, registry, series, first, last)]
+
+
+async def by_index(tx: Tx) -> None:
+    """Have records that meet units found by their index, from here to the end of the transaction.
+
+    Before its first statistics PostgreSQL thinks a table is small, and would compare everything with everything.
+    """
+    await tx.execute("SET LOCAL enable_hashjoin = off")
+    await tx.execute("SET LOCAL enable_mergejoin = off")
 
 
 def _cut(row: Row, unit: Holding) -> Record:

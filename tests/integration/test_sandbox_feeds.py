@@ -119,6 +119,20 @@ async def test_a_long_synthetic_history_is_made_once_and_proves_itself(
             assert len(used) == 500 and len({r["block"]["first"] for r in used}) == 500
 
 
+async def test_a_page_ends_before_its_message_grows_too_long(server: Any, gateway: Gateway, tmp_path: Path) -> None:
+    async with registry(server, gateway, tmp_path, "services", "SRV01") as services:
+        # A quotation mark is four bytes in a body: once written as JSON, once more inside a list of texts.
+        long = {name: '"' * 250 for name in ("sector", "activity_type", "metric")}
+        wanted = issuance(gross=1, attributes=long, activity='"' * 250, announce=False)
+        await services.admin("POST", "/issuances", {"issuances": [wanted] * 1000}, 201)
+        texts, after, more = [], START, True
+        while more:
+            page = await pull(services, "MMR", after)
+            assert len(page.heard.raw) < 4 * 1024 * 1024 and (len(page.texts) < 1000)
+            texts, after, more = [*texts, *page.texts], page.until, page.more
+        assert len(set(texts)) == 1000
+
+
 async def held(sandbox: Sandbox, party: str, limit: int = 1000, **more: Any) -> Heard:
     body = {"of": sandbox.code, "for": {"registry": CODES[party], "party": party}, "limit": limit}
     answer = await sandbox.send("positions.query", [], body | more)
