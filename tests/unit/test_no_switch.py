@@ -30,6 +30,7 @@ PURE = {
         "dataclasses",
         "datetime",
         "enum",
+        "hashlib",
         "importlib",
         "ipaddress",
         "itertools",
