@@ -30,7 +30,6 @@ from gateway.doctor.examination import examine
 from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
-from gateway.history.pull import Pulls
 from gateway.links.store import Link
 from gateway.settings import Settings
 from gateway.signing import notes
@@ -39,7 +38,7 @@ from gateway.signing.log_keys import LogKey
 from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
-from gateway.wiring import Gateway
+from gateway.wiring import Gateway, Pulls
 from tests import deciding
 from tests.bearer import Bearer, registered
 

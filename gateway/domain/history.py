@@ -19,7 +19,7 @@ from typing import Any
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding, merged
 from gateway.domain.identifiers import Address, LinkCode, PartyCode, RegistryCode
-from gateway.domain.units import Block
+from gateway.domain.units import Attributes, Block
 
 #: Most records of one page.
 MAX_PAGE = 1_000
@@ -31,6 +31,7 @@ HASH_BYTES = 32
 
 _REQUIRED = frozenset({"kind", "registry", "transaction", "type", "at", "block", "first_transfer"})
 _OPTIONAL = frozenset({"from", "to", "purpose", "year", "corrects"})
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _HASH = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -101,10 +102,27 @@ class Record:
         return self.block.attributes.first_transferring_party == party or any(a and a.party == party for a in ends)
 
 
-def parse_record(text: str, sha256: str, value: object) -> Record | tuple[Finding, ...]:
+class Known:
+    """What was read in the records of one page: most of them say the same of their units and name the same accounts."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Attributes] = {}
+        self._addresses: dict[str, Address] = {}
+
+    def address(self, value: object, faults: wire.Faults) -> Address | None:
+        """Read an address, or find it among those that were sound."""
+        spelling = repr(value)
+        if (known := self._addresses.get(spelling)) is not None:
+            return known
+        read = wire.read_address(value, faults)
+        return None if read is None else self._addresses.setdefault(spelling, read)
+
+
+def parse_record(text: str, sha256: str, value: object, known: Known | None = None) -> Record | tuple[Finding, ...]:
     """Read the record ``text``, parsed as ``value``, or say what is wrong with its data.
 
-    Raises MALFORMED with code 2001 for the structure, and for a text that is not written as RFC 8785 says.
+    ``known`` spares reading what was read before in the same words. Raises MALFORMED with code 2001 for the structure,
+    and for a text that is not written as RFC 8785 says.
     """
     raw = wire.members(value, "record", _REQUIRED, _OPTIONAL)
     if raw["kind"] != "history" or raw["type"] not in _TYPES:
@@ -113,9 +131,11 @@ def parse_record(text: str, sha256: str, value: object) -> Record | tuple[Findin
         raise wire.malformed("a record is written with its members sorted by name and no white space")
     if type(raw["first_transfer"]) is not bool:
         raise wire.malformed("first_transfer is true or false")
+    known = known or Known()
     faults = wire.Faults()
+    faults.attributes = known.attributes
     block = wire.read_block(raw["block"], faults)
-    ends = {name: wire.read_address(raw[name], faults) if name in raw else None for name in ("from", "to")}
+    ends = {name: known.address(raw[name], faults) if name in raw else None for name in ("from", "to")}
     if raw.get("purpose", "NDC") not in _PURPOSES:
         raise wire.malformed("a purpose is NDC, IMP, OP, OMGE or other")
     if "corrects" in raw and not (type(raw["corrects"]) is str and _HASH.fullmatch(raw["corrects"])):
@@ -143,4 +163,4 @@ def parse_record(text: str, sha256: str, value: object) -> Record | tuple[Findin
 
 def canonical(value: dict[str, Any]) -> str:
     """The RFC 8785 text of an object of strings, whole numbers and booleans whose names are ASCII."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _CANONICAL.encode(value)

@@ -20,7 +20,7 @@ from datetime import datetime
 from gateway import db
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding
-from gateway.domain.history import AHEAD, Cursor, Record, parse_record
+from gateway.domain.history import AHEAD, Cursor, Known, Record, parse_record
 from gateway.domain.identifiers import PartyCode
 from gateway.domain.units import Attributes, ItmoNaming, Origin, UnitRange
 from gateway.errors import GatewayError, Kind
@@ -67,7 +67,8 @@ def read(message: VerifiedMessage, question: Question, now: datetime) -> Page | 
         until, more = _head(message, question)
         if findings := _chain(message, question, until, more=more):
             return findings
-        parsed = [(item, parse_record(item.text, item.sha256, item.value)) for item in message.items]
+        known = Known()
+        parsed = [(item, parse_record(item.text, item.sha256, item.value, known)) for item in message.items]
     except GatewayError as error:
         return (Finding(error.code or 2001, detail=error.detail),)
     faults = [(item.sha256, found) for item, found in parsed if isinstance(found, tuple)]

@@ -1,5 +1,5 @@
-"""(d) A history of very many records pulled from its beginning: verified and stored records per second, and what COPY of
-the same rows into the same tables, indexes and all, manages on the same server.
+"""(d) A history of very many records pulled from its beginning: verified and stored records per second, and what COPY
+of the same rows into the same tables, indexes and all, manages on the same server.
 
 The gateway is in this process, as a worker would be; the source is a program of its own. Nothing is handed on, because
 the viewer's registry does not answer. All records are synthetic.
@@ -7,10 +7,10 @@ the viewer's registry does not answer. All records are synthetic.
 
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,17 @@ async def _run(server: embedded.Server, folder: Path, nr: int, records: int) -> 
         party = Party("MEC01")
         (place / "source.jwk").write_text(json.dumps(party.key.as_dict(private=True)))
         command = [sys.executable, "-m", "tests.bench.feed_source", str(place), str(records)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as source:
-            assert source.stdout is not None and source.stdin is not None
-            try:
-                url = (await asyncio.to_thread(source.stdout.readline)).strip()
-                await played.join(stage, "MEC01", "mechanism", url=url, signer=party)
-                await played.join(stage, "KOR01", "party", "KOR")
-                return await _pulled(stage, records) | await _copied(stage, records)
-            finally:
-                source.stdin.close()
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        source = await asyncio.create_subprocess_exec(*command, **pipes)
+        assert source.stdout is not None and source.stdin is not None
+        try:
+            url = (await source.stdout.readline()).decode().strip()
+            await played.join(stage, "MEC01", "mechanism", url=url, signer=party)
+            await played.join(stage, "KOR01", "party", "KOR")
+            return await _pulled(stage, records) | await _copied(stage, records)
+        finally:
+            source.stdin.close()
+            await source.wait()
 
 
 async def _pulled(stage: Stage, records: int) -> dict[str, float]:
@@ -61,7 +63,7 @@ async def _pulled(stage: Stage, records: int) -> dict[str, float]:
     pulled = await stage.history.pull("MEC01", "KOR01", lambda _: at.append(time.perf_counter()))
     assert (pulled.number, pulled.waiting) == (records, None), pulled
     assert await stage.count("history_entry") == records
-    pages = [after - before for before, after in zip(at, at[1:], strict=False)]
+    pages = [after - before for before, after in pairwise(at)]
     tenth = max(1, len(pages) // 10)
     before = await stage.count("message WHERE type = 'history.query'")
     begun = time.perf_counter()
