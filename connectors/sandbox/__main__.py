@@ -73,6 +73,12 @@ def _options() -> argparse.Namespace:
         "--witness", action="store_true", help="feed the log this registry keeps (mechanism) to the gateway's witness"
     )
     parser.add_argument("--answer", choices=["reply", "message"], default="reply")
+    parser.add_argument(
+        "--wire",
+        choices=["link", "des"],
+        default="link",
+        help="what is spoken with the gateway; with des the link is at URL/des, and orders are answered by message",
+    )
     options = parser.parse_args()
     if options.kind == "party" and not options.party:
         parser.error("a party registry needs --party")
@@ -97,12 +103,13 @@ def _registry(options: argparse.Namespace) -> Registry:
         party=options.party,
         gateway=options.gateway_code,
         gateway_url=options.gateway_url.rstrip("/"),
-        at_once=options.answer == "reply",
+        at_once=options.answer == "reply" and options.wire == "link",
         trust=Trust(options.code, options.key, files),
         database=Database(options.database),
         logs=_logs(options),
         sections={section_of(party): party for party in options.section},
         international=options.code if options.kind == "international" else options.international,
+        wire=options.wire,
     )
 
 

@@ -25,7 +25,10 @@ KEEPS_LOG = {"mechanism"}
 
 @dataclass
 class Registry:
-    """One registry. ``at_once``: answers with the substance; otherwise receipts first, own message later."""
+    """One registry. ``at_once``: answers with the substance; otherwise receipts first, own message later.
+
+    ``wire`` is what it speaks with the gateway: "link" or "des".
+    """
 
     code: str
     kind: str
@@ -40,6 +43,7 @@ class Registry:
     sections: Mapping[str, str] = field(default_factory=dict)
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
+    wire: str = "link"
     faults: Faults = field(default_factory=Faults)
     #: One rotation at a time.
     rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
