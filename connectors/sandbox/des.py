@@ -112,12 +112,11 @@ def read(document: bytes) -> tuple[str, bytes]:
     if names[at + 1 :] != ["SignedContent"] + ["SignedItem"] * (len(names) - at - 2):
         raise Malformed("not a SignedContent and its SignedItems")
     content, *texts = [_carried(child) for child in root[at + 1 :]]
-    tag, _, signature = _plain(root[at])
-    if [name for name, _, inner in signature if not inner] != ["header", "value"]:
-        raise Malformed(f"{tag} is not a header and a value")
-    header, value = (text for _, text, _ in signature)
+    header, value = (root[at].findtext(name, "") for name in ("header", "value"))
+    if _plain(root[at]) != ("Signature", "", [("header", header, []), ("value", value, [])]):
+        raise Malformed("a Signature is a header and a value")
     if not _PART.fullmatch(header) or not _PART.fullmatch(value):
-        raise Malformed(f"{tag} is not in base64url")
+        raise Malformed("a signature is in base64url")
     payload = strictjson.loads(content)
     if not isinstance(payload, dict) or str(payload.get("type")) not in OPERATIONS:
         raise Malformed("no message is signed in it")
