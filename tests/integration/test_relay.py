@@ -11,7 +11,7 @@ import pytest
 
 from tests.stage import Stage
 
-STYLES = list(product(("reply", "message", "des"), repeat=2))
+STYLES = [*product(("reply", "message"), repeat=2), ("des", "des"), ("des", "reply"), ("message", "des")]
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.parametrize("either", STYLES, indirect=True, ids="-".join),
