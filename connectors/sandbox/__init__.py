@@ -6,9 +6,9 @@ Reading order: ``registry`` (what one process holds, sections included), ``inbox
 ``hearing`` (what is asked, and what the answer leads to), ``retelling`` (what is said again), ``admin`` (the
 operator's side, unauthenticated and for a loopback address only). Logs come after that: ``promises`` and ``following``
 (whether the gateway publishes what it must), ``witnessing`` (its checkpoints, cosigned), ``own_log`` and ``feeding``
-(the log of the mechanism registry), on ``merkle``, ``tiles`` and ``notes``. How a registry is disturbed comes last:
-``disturbing`` (the operator's side of it), ``crash``, ``faults`` and ``arrivals``, ``lies``, ``backup`` and
-``restoring``.
+(the log of the mechanism registry), on ``merkle``, ``tiles`` and ``notes``. ``des`` says all of it over another wire.
+How a registry is disturbed comes last: ``disturbing`` (the operator's side of it), ``crash``, ``faults`` and
+``arrivals``, ``lies``, ``backup`` and ``restoring``.
 
 Nothing here imports the gateway or another connector: envelope, SQL and books are written a second time on
 purpose, so that a mistake is not shared by both ends. All units, serials and accounts are synthetic.

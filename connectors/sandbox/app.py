@@ -7,6 +7,7 @@ A body over 8 MiB is refused while it is read (413). Unsigned problem documents 
 nothing can be attributed to the gateway or no verdict is possible now (503); everything else is signed.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -67,7 +68,8 @@ def _link(registry: Registry) -> APIRouter:
             raise Unattributable(415, 2001, f"content type {content_type or 'missing'} is not taken")
         document = await _read(request, des.MAX_DOCUMENT_BYTES)
         try:
-            return _document(await suffer(*des.read(document)))
+            # In a thread of its own: a batch takes a second, and everything else would wait for it.
+            return _document(await suffer(*await asyncio.to_thread(des.read, document)))
         except Malformed as error:
             raise Unattributable(400, 2001, str(error)) from error
 

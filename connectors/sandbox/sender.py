@@ -116,7 +116,7 @@ class Sender:
                 raise NoAnswer(f"{response.status_code}: {response.text[:500]}")
             received, received_type = response.content, response.headers.get("content-type", "")
             if registry.wire == "des":
-                received_type, received = des.read(received)
+                received_type, received = await asyncio.to_thread(des.read, received)
             answer = envelope.read(received_type, received, registry.gateway, registry.trust, ANSWERS)
             envelope.check_times(answer)
         except (httpx.HTTPError, Unattributable, Refusal, KeysMissing, Malformed) as error:
