@@ -2,7 +2,7 @@
 
 Every failure becomes one of three outcomes. *Rejected* is said only by the registry itself: an unsigned
 problem document (4xx, or 503 with its Retry-After), after which nothing has happened there. *Accepted* is an
-answer with status 200, of a content type the protocol knows and a bounded size. Everything else (time-out, connection
+answer with status 200, of a content type the wire knows and a bounded size. Everything else (time-out, connection
 lost or refused, 5xx without a problem document, an oversize or unreadable answer) is *Unknown*. Nothing is
 retried here and nothing is followed: repeating is the relay's decision. What may not be called is sent nothing;
 that is *Unknown* too, so the statement stays due and its row says why.
@@ -12,7 +12,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
 import aiohttp
@@ -51,16 +51,26 @@ class Client:
             trust_env=False,
         )
 
-    async def post(self, url: str, body: bytes, content_type: str) -> Outcome:
-        """Send ``body`` once and say how it ended; raises nothing for what happens on the network."""
-        headers = {"content-type": content_type, "accept": f"{LINK_JSON}, {JOSE}, application/problem+json"}
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        content_type: str,
+        answers: Collection[str] = (LINK_JSON, JOSE),
+        most: int = MAX_BODY,
+    ) -> Outcome:
+        """Send ``body`` once and say how it ended; raises nothing for what happens on the network.
+
+        An answer is of one of the content types ``answers`` and has at most ``most`` bytes.
+        """
+        headers = {"content-type": content_type, "accept": ", ".join((*answers, "application/problem+json"))}
         headers["content-length"] = str(len(body))
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 self._http.stream("POST", url, content=_parts(body), headers=headers) as response,
             ):
-                return _outcome(response, await _read(response))
+                return _outcome(response, await _read(response, most), answers)
         except TimeoutError:
             return Unknown(f"time-out: the exchange was not over after {self._timeout_seconds:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, aiohttp.ClientError, OSError) as error:
@@ -111,21 +121,21 @@ async def _parts(body: bytes) -> AsyncIterator[bytes]:
         yield body[at : at + PART]
 
 
-async def _read(response: httpx.Response) -> bytes | None:
+async def _read(response: httpx.Response, most: int = MAX_BODY) -> bytes | None:
     """The body, or nothing when it is larger than a message may be."""
     received = bytearray()
     async for chunk in response.aiter_bytes():
         received += chunk
-        if len(received) > MAX_BODY:
+        if len(received) > most:
             return None
     return bytes(received)
 
 
-def _outcome(response: httpx.Response, body: bytes | None) -> Outcome:
+def _outcome(response: httpx.Response, body: bytes | None, answers: Collection[str]) -> Outcome:
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if body is None:
         return Unknown("the answer is larger than a message may be")
-    if response.status_code == 200 and kind in (LINK_JSON, JOSE):
+    if response.status_code == 200 and kind in answers:
         return Accepted(body)
     if kind == "application/problem+json" and (400 <= response.status_code < 500 or response.status_code == 503):
         return Rejected(f"{response.status_code} {_detail(response, body)}"[:300], _retry_after(response))

@@ -176,6 +176,9 @@ EXECUTORS = Executors(
     access.standing, {kind: (scope, does) for scope, acts in _ACTS.items() for kind, does in acts.items()}
 )
 
+#: Content type → how registries that do not speak the link protocol write its messages.
+ENCODINGS = connectors.ENCODINGS
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:

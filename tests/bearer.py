@@ -17,6 +17,7 @@ from gateway.access.tokens import Authority
 from gateway.audit import log
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.settings import Settings, token_signer
+from gateway.wiring import Gateway
 
 
 class Bearer(httpx.Auth):
@@ -42,6 +43,23 @@ async def registered(tx: db.Tx, caller: Caller) -> None:
     made = Principal(caller.id, caller.person, caller.id, caller.sight.code, None, caller.scopes)
     [entry_id] = await log.append(tx, [log.draft("access.client-added", datetime.now(UTC), {"principal": caller.id})])
     assert await store.add(tx, made, entry_id)
+
+
+class Cast:
+    """Who may call the operator API of a stage: each is a principal of the gateway, with exactly these scopes."""
+
+    def __init__(self, gateway: Gateway, authority: Authority) -> None:
+        self._gateway = gateway
+        self._authority = authority
+        self._known: dict[str, Caller] = {}
+
+    async def bearer(self, caller: Caller) -> Bearer:
+        """The tokens of a caller, who becomes known to the gateway."""
+        if caller.id not in self._known:
+            await self._gateway.database.run(partial(registered, caller=caller), "access")
+            self._known[caller.id] = caller
+        assert self._known[caller.id] == caller, "another caller has this id"
+        return Bearer(self._authority, caller.id, caller.scopes, self._gateway.node.clock)
 
 
 def persons(*names: str) -> list[Caller]:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +39,7 @@ from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway, Pulls
 from tests import deciding
-from tests.bearer import Bearer, registered
+from tests.bearer import Cast
 
 AUTHORISATION = {"id": "MMR-SYNTHETIC-2026-1", "version": 1}
 PATIENCE_SECONDS = 60.0
@@ -88,41 +87,28 @@ class Registry:
     http: httpx.AsyncClient
     command: list[str]
 
+    @property
+    def link(self) -> str:
+        """Where its link begins: another wire than the link protocol has a path of its own."""
+        return f"{self.url}/des" if "des" in self.command else self.url
+
     async def post(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = await self.http.post(f"{self.url}/admin/{path}", json=body)
-        assert answer.is_success, answer.text
-        return dict(answer.json())
+        return await self._called("POST", path, json=body)
 
     async def change(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = await self.http.patch(f"{self.url}/admin/{path}", json=body)
+        return await self._called("PATCH", path, json=body)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        return await self._called("GET", path)
+
+    async def _called(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        answer = await self.http.request(method, f"{self.url}/admin/{path}", **content)
         assert answer.is_success, answer.text
         return dict(answer.json())
 
     async def stop(self) -> None:
         """End the process; its database and its key stay."""
         await _stop(self.process)
-
-    async def get(self, path: str) -> dict[str, Any]:
-        answer = await self.http.get(f"{self.url}/admin/{path}")
-        assert answer.is_success, answer.text
-        return dict(answer.json())
-
-
-class Cast:
-    """Who may call the operator API of a stage: each is a principal of the gateway, with exactly these scopes."""
-
-    def __init__(self, gateway: Gateway, authority: Authority) -> None:
-        self._gateway = gateway
-        self._authority = authority
-        self._known: dict[str, Caller] = {}
-
-    async def bearer(self, caller: Caller) -> Bearer:
-        """The tokens of a caller, who becomes known to the gateway."""
-        if caller.id not in self._known:
-            await self._gateway.database.run(partial(registered, caller=caller), "access")
-            self._known[caller.id] = caller
-        assert self._known[caller.id] == caller, "another caller has this id"
-        return Bearer(self._authority, caller.id, caller.scopes, self._gateway.node.clock)
 
 
 #: An administrator of the gateway who may do everything.
@@ -204,16 +190,17 @@ class Stage:
         activate: bool = True,
         sections: Sequence[str] = (),
         follows: bool = False,
+        wire: str = "link",
     ) -> Registry:
         """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties.
 
         One that ``follows`` looks whether the gateway's log keeps its promises, cosigns it, and has its own cosigned.
         """
-        registry = await self._start(code, kind, party, answer, sections, follows)
-        keys = (await self.http.get(f"{registry.url}/keys")).json()
+        registry = await self._start(code, kind, party, answer, sections, follows, wire)
+        keys = (await self.http.get(f"{registry.link}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
-        made = Link(code, kind, registry.url, "requested", 24, tuple(books))
+        made = Link(code, kind, registry.link, "requested", 24, tuple(books))
         await self.run(lambda tx: deciding.establish(tx, self.gateway.node, made, books, keys["keys"]))
         if follows:
             await self._witness(registry, kind)
@@ -224,20 +211,27 @@ class Stage:
 
     async def _witness(self, registry: Registry, kind: str) -> None:
         """Let each cosign the other's log, where it has one."""
-        [key] = notes.read_keys((await self.http.get(f"{registry.url}/witness/keys")).text)
+        [key] = notes.read_keys((await self.http.get(f"{registry.link}/witness/keys")).text)
         now, witness_of = self.clock(), Witness(key.name, key.vkey, registry.code)
         await self.run(lambda tx: cosigning.add(tx, witness_of, now))
         if kind == "mechanism":
-            shown = (await self.http.get(f"{registry.url}/log/keys")).json()
+            shown = (await self.http.get(f"{registry.link}/log/keys")).json()
             log = Watched(shown["origin"], registry.code, tuple(one["vkey"] for one in shown["keys"]))
             await self.run(lambda tx: witness.watch(tx, log, now))
 
     async def _start(
-        self, code: str, kind: str, party: str, answer: str, sections: Sequence[str], follows: bool = False
+        self,
+        code: str,
+        kind: str,
+        party: str,
+        answer: str,
+        sections: Sequence[str],
+        follows: bool = False,
+        wire: str = "link",
     ) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)
-        arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer]
+        arguments = ["--code", code, "--database", self.server.dsn(name, name), "--answer", answer, "--wire", wire]
         arguments += ["--key", str(self.folder / f"{code}.pem"), "--gateway-url", self.link_url]
         arguments += ["--gateway-keys", str(self.folder / "GWY01.jwks")]
         arguments += ["--party", party] if party else []
@@ -291,7 +285,7 @@ class Stage:
 
     async def published(self, code: str) -> list[dict[str, Any]]:
         """The public keys a registry shows."""
-        return list((await self.http.get(f"{self.registries[code].url}/keys")).json()["keys"])
+        return list((await self.http.get(f"{self.registries[code].link}/keys")).json()["keys"])
 
     async def states(self, transfers: list[str]) -> list[str]:
         """The states of these transfers, "absent" for one that has not arrived."""
@@ -377,7 +371,8 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         cast = Cast(gateway, Authority(settings.issuer_name, tokens))
         parts = (gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
         facing_operators = operator.app(*parts, live=gateway.live)
-        edges = (link.app(gateway.database, gateway.inbox, gateway.node, transparency), facing_operators)
+        application = link.app(gateway.database, gateway.inbox, gateway.node, transparency, wiring.ENCODINGS)
+        edges = (application, facing_operators)
         stop = asyncio.Event()
         serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
         stack.push_async_callback(_end, serving, stop)

@@ -8,9 +8,9 @@ operator's side, unauthenticated and for a loopback address only). Logs come aft
 (whether the gateway publishes what it must), ``witnessing`` (its checkpoints, cosigned), ``own_log`` and ``feeding``
 (the log of the mechanism registry), on ``merkle``, ``tiles`` and ``notes``. Then history: ``history`` (records),
 ``feeds`` (who sees which, in which order), ``history_pages`` and ``showing_positions`` (how it is asked for),
-``told_history`` (what others' was), ``made_history`` (a long one, for trials). How a registry is disturbed comes last:
-``disturbing`` (the operator's side of it), ``crash``, ``faults`` and ``arrivals``, ``lies``, ``history_lies`` and
-``history_tricks``, ``backup`` and ``restoring``.
+``told_history`` (what others' was), ``made_history`` (a long one, for trials). ``des`` says all of it over another
+wire. How a registry is disturbed comes last: ``disturbing`` (the operator's side of it), ``crash``, ``faults`` and
+``arrivals``, ``lies``, ``history_lies`` and ``history_tricks``, ``backup`` and ``restoring``.
 
 Nothing here imports the gateway or another connector: envelope, SQL and books are written a second time on
 purpose, so that a mistake is not shared by both ends. All units, serials and accounts are synthetic.

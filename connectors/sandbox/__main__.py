@@ -81,6 +81,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--history-of", default="MMR", metavar="PARTY", help="whose units those are")
     parser.add_argument("--answer", choices=["reply", "message"], default="reply")
+    parser.add_argument(
+        "--wire",
+        choices=["link", "des"],
+        default="link",
+        help="what is spoken with the gateway; with des the link is at URL/des, and orders are answered by message",
+    )
     options = parser.parse_args()
     if options.kind == "party" and not options.party:
         parser.error("a party registry needs --party")
@@ -105,13 +111,14 @@ def _registry(options: argparse.Namespace) -> Registry:
         party=options.party,
         gateway=options.gateway_code,
         gateway_url=options.gateway_url.rstrip("/"),
-        at_once=options.answer == "reply",
+        at_once=options.answer == "reply" and options.wire == "link",
         trust=Trust(options.code, options.key, files),
         database=Database(options.database),
         logs=_logs(options),
         sections={section_of(party): party for party in options.section},
         international=options.code if options.kind == "international" else options.international,
         made=(options.history_of, options.history) if options.history else None,
+        wire=options.wire,
     )
 
 

@@ -1,16 +1,21 @@
 """The HTTP side: ``POST /messages``, ``GET /keys``, and the operator's routes.
 
+What the gateway uses is at the root, or, where another wire is spoken, under the path that says so (``des``); what
+comes there is translated on its way in, and the answer on its way out.
+
 A body over 8 MiB is refused while it is read (413). Unsigned problem documents (RFC 9457) go out only where
 nothing can be attributed to the gateway or no verdict is possible now (503); everything else is signed.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
@@ -20,6 +25,7 @@ from . import (
     arrivals,
     backup,
     books,
+    des,
     disturbing,
     faults,
     log_admin,
@@ -32,10 +38,12 @@ from .arrivals import Cut, problem
 from .backup import NotServing
 from .database import Tx
 from .duties import Background
+from .envelope import BARE_TYPE, ITEMS_TYPE
 from .keys import KeysMissing
 from .registry import Registry
 from .sender import NoAnswer, Sender
 from .signature import MAX_BODY_BYTES, Unattributable
+from .strictjson import Malformed
 from .units import Declined
 
 log = logging.getLogger(__name__)
@@ -52,19 +60,49 @@ def build(registry: Registry) -> FastAPI:
     app.include_router(admin_history.router(registry, sender))
     app.include_router(disturbing.router(registry, sender, background))
     app.include_router(log_admin.router(registry, sender))
-    app.include_router(log_routes.router(registry))
+    path = des.PATH if registry.wire == "des" else ""
+    app.include_router(log_routes.router(registry), prefix=path)
+    app.include_router(_link(registry), prefix=path)
+    _map_errors(app)
+    return app
 
-    @app.post("/messages")
+
+def _link(registry: Registry) -> APIRouter:
+    routes = APIRouter()
+
+    async def suffer(content_type: str, body: bytes) -> Response:
+        arrival = arrivals.Arrival(registry, content_type, body)
+        return await faults.suffer(registry.faults, arrivals.FAULTS, "in", arrival)
+
+    @routes.post("/messages")
     async def messages(request: Request) -> Response:
-        body = await _read(request)
-        return await faults.suffer(registry.faults, arrivals.FAULTS, "in", arrivals.of(registry, request, body))
+        content_type = request.headers.get("content-type", "")
+        if registry.wire == "link":
+            return await suffer(content_type, await _read(request, MAX_BODY_BYTES))
+        if content_type != des.CONTENT_TYPE:
+            raise Unattributable(415, 2001, f"content type {content_type or 'missing'} is not taken")
+        document = await _read(request, des.MAX_DOCUMENT_BYTES)
+        try:
+            # In a thread of its own: a batch takes a second, and everything else would wait for it.
+            return _document(await suffer(*await asyncio.to_thread(des.read, document)))
+        except Malformed as error:
+            raise Unattributable(400, 2001, str(error)) from error
 
-    @app.get("/keys")
+    @routes.get("/keys")
     async def keys() -> Response:
         return Cut() if registry.faults.down else JSONResponse({"keys": registry.trust.published()})
 
-    _map_errors(app)
-    return app
+    return routes
+
+
+def _document(answer: Response) -> Response:
+    """Translate an answer that is a message; garbage (a fault) stays what it is."""
+    if answer.media_type not in (ITEMS_TYPE, BARE_TYPE):
+        return answer
+    with contextlib.suppress(Malformed, ValueError):
+        answer = Response(des.write(bytes(answer.body)), background=answer.background)
+    answer.headers["content-type"] = des.CONTENT_TYPE
+    return answer
 
 
 def _lifespan(registry: Registry, sender: Sender, background: Background) -> Any:
@@ -98,12 +136,12 @@ async def _open(tx: Tx, registry: Registry) -> None:
         await books.ensure_accounts(tx, [(party, "100-1", "holding"), (party, books.PENDING_ACCOUNT, "pending")])
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Unattributable(413, 2001, "the body is over 8 MiB")
+        if len(body) > most:
+            raise Unattributable(413, 2001, f"the body is over {most // 1024**2} MiB")
     return bytes(body)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.background import BackgroundTask
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -57,11 +56,6 @@ class Arrival:
     async def answer(self, handlers: Mapping[str, inbox.Handler] = inbox.HANDLERS) -> Outgoing:
         """Receive it, with the answer as a signed message."""
         return await inbox.receive(self.registry, self.content_type, self.body, handlers)
-
-
-def of(registry: Registry, request: Request, body: bytes) -> Arrival:
-    """Make the arrival of a request whose body was read."""
-    return Arrival(registry, request.headers.get("content-type", ""), body)
 
 
 def problem(status: int, code: int, title: str, detail: str) -> JSONResponse:

@@ -26,7 +26,10 @@ KEEPS_LOG = {"mechanism"}
 
 @dataclass
 class Registry:
-    """One registry. ``at_once``: answers with the substance; otherwise receipts first, own message later."""
+    """One registry. ``at_once``: answers with the substance; otherwise receipts first, own message later.
+
+    ``wire`` is what it speaks with the gateway: "link" or "des".
+    """
 
     code: str
     kind: str
@@ -41,6 +44,7 @@ class Registry:
     sections: Mapping[str, str] = field(default_factory=dict)
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
+    wire: str = "link"
     faults: Faults = field(default_factory=Faults)
     #: Synthetic history to be made at the start: of whose units, how many records.
     made: tuple[str, int] | None = None

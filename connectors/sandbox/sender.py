@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from . import clock, envelope, faults, promises, rotating, strictjson
+from . import clock, des, envelope, faults, promises, rotating, strictjson
 from .database import Row, Tx
 from .envelope import ANSWERS, Message, Refusal
 from .keys import KeysMissing
@@ -107,16 +107,19 @@ class Sender:
 
     async def _post(self, message_type: str, content_type: str, body: bytes) -> Answer:
         registry = self._registry
+        sent, sent_type = (des.write(body), des.CONTENT_TYPE) if registry.wire == "des" else (body, content_type)
         try:
             response = await self._exchange(
-                f"send.{message_type}", "POST", "/messages", content=body, headers={"content-type": content_type}
+                f"send.{message_type}", "POST", "/messages", content=sent, headers={"content-type": sent_type}
             )
             if response.status_code != 200:
                 raise NoAnswer(f"{response.status_code}: {response.text[:500]}")
             received, received_type = response.content, response.headers.get("content-type", "")
+            if registry.wire == "des":
+                received_type, received = await asyncio.to_thread(des.read, received)
             answer = envelope.read(received_type, received, registry.gateway, registry.trust, ANSWERS)
             envelope.check_times(answer)
-        except (httpx.HTTPError, Unattributable, Refusal, KeysMissing) as error:
+        except (httpx.HTTPError, Unattributable, Refusal, KeysMissing, Malformed) as error:
             raise NoAnswer(str(error) or type(error).__name__) from error
         if answer.payload["in_reply_to"]["sha256"] != digest(body):
             raise NoAnswer("the answer is to other bytes")

@@ -39,7 +39,7 @@ def serve(keep: Keep = None) -> None:
             with named("token_key" if settings.token_key is not None else "token_key_file"):
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
-            for_registries = link.app(gateway.database, gateway.inbox, gateway.node, transparency)
+            for_registries = link.app(gateway.database, gateway.inbox, gateway.node, transparency, wiring.ENCODINGS)
             for_operators = operator.app(
                 gateway.database,
                 gateway.node,

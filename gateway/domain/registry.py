@@ -6,7 +6,7 @@ by sending the same bytes again or by asking, never by assuming. ``send`` theref
 happens on the network; an exception out of it is a fault of the program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -83,6 +83,19 @@ class Unknown:
 
 
 Outcome: TypeAlias = Accepted | Rejected | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Another way to write a message for HTTP, for registries that speak to the gateway so.
+
+    ``most`` is the largest document in bytes. ``decode`` gives the message it carries, to the byte, and that message's
+    content type; ``encode`` writes one. Both raise MALFORMED or LIMIT (2001), and say nothing of who signed.
+    """
+
+    most: int
+    decode: Callable[[bytes], tuple[bytes, str]]
+    encode: Callable[[bytes], bytes]
 
 
 class Registry(Protocol):

@@ -1,7 +1,8 @@
 """What registries call: ``POST /messages`` with a signed message, ``GET /keys`` for ours; and the public log (``log``).
 
 The body is read within the protocol's limit, refused while it is still arriving when it grows beyond it, and
-handed to the inbox as it came. A sender takes up only the memory of what it has sent, and that not for long, so
+handed to the inbox as it came; one of another way to write messages (``encodings``) as the message it carries, whose
+answer is written in the same way. A sender takes up only the memory of what it has sent, and that not for long, so
 slow or silent senders keep nobody out. The answer is a signed message; an unsigned problem document is given
 only where there is nothing to answer to: not a message, an unknown sender, a bad signature, too large, too slow,
 overloaded.
@@ -10,6 +11,7 @@ overloaded.
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
@@ -17,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from gateway import db
 from gateway.audit.transparency import Transparency
 from gateway.audit.witness import MAX_REQUEST
+from gateway.domain.registry import Encoding
 from gateway.errors import GatewayError, Kind
 from gateway.keys import commands as own_keys
 from gateway.messages.inbox import Inbox
@@ -43,17 +46,19 @@ def app(
     inbox: Inbox,
     node: Node,
     transparency: Transparency | None = None,
+    encodings: Mapping[str, Encoding] = MappingProxyType({}),
     *,
     read_seconds: float = READ_SECONDS,
     read_bytes: int = READ_BYTES,
 ) -> FastAPI:
     """The application that faces registries, and everybody who reads the log, where ``transparency`` is given.
 
-    It reads bodies within the two bounds (seconds each, bytes together).
+    It reads bodies within the two bounds (seconds each, bytes together), and messages written otherwise by their
+    content type in ``encodings``.
     """
     application = FastAPI(title="Article 6 gateway: link", openapi_url=None, docs_url=None, redoc_url=None)
     reading = _Reading(read_seconds, read_bytes)
-    application.include_router(_routes(database, inbox, node, reading))
+    application.include_router(_routes(database, inbox, node, reading, encodings))
     if transparency is not None:
         application.include_router(log.published(database, transparency.own))
         application.include_router(
@@ -91,7 +96,9 @@ class _Reading:
         return bytes(received)
 
 
-def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) -> APIRouter:
+def _routes(
+    database: db.Database, inbox: Inbox, node: Node, reading: _Reading, encodings: Mapping[str, Encoding]
+) -> APIRouter:
     router = APIRouter()
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -104,8 +111,9 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
     @router.post("/messages")
     async def receive(request: Request) -> Response:
         try:
-            content_type = _content_type(request)
-            body = await reading.body(request)
+            content_type = _content_type(request, encodings)
+            encoding = encodings.get(content_type)
+            body = await reading.body(request, encoding.most if encoding else MAX_BODY)
         except GatewayError as error:
             inbox.remember(error.kind.value)
             raise
@@ -116,8 +124,13 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
         if free.locked():
             raise GatewayError(Kind.UNAVAILABLE, "too many messages at once", code=9003)
         async with free:
-            answer = await inbox.receive(body, content_type, getattr(request.state, CERTIFICATE, None))
-        return Response(answer.body, media_type=answer.content_type)
+            certificate = getattr(request.state, CERTIFICATE, None)
+            if encoding is None:
+                answer = await inbox.receive(body, content_type, certificate)
+                return Response(answer.body, media_type=answer.content_type)
+            carried = await _carried(inbox, encoding, body)
+            answer = await inbox.receive(*carried, certificate)
+            return Response(await asyncio.to_thread(encoding.encode, answer.body), media_type=content_type)
 
     @router.get("/keys")
     async def keys() -> dict[str, list[Mapping[str, str]]]:
@@ -126,8 +139,17 @@ def _routes(database: db.Database, inbox: Inbox, node: Node, reading: _Reading) 
     return router
 
 
-def _content_type(request: Request) -> str:
+async def _carried(inbox: Inbox, encoding: Encoding, document: bytes) -> tuple[bytes, str]:
+    """The message in a document, read outside the event loop: it may be large. What is none is remembered."""
+    try:
+        return await asyncio.to_thread(encoding.decode, document)
+    except GatewayError as error:
+        inbox.remember(error.kind.value)
+        raise
+
+
+def _content_type(request: Request, encodings: Mapping[str, Encoding]) -> str:
     value = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if value not in (JOSE, LINK_JSON):
-        raise GatewayError(Kind.UNSUPPORTED, f"a message is {JOSE} or {LINK_JSON}", code=2001)
+    if value not in (JOSE, LINK_JSON, *encodings):
+        raise GatewayError(Kind.UNSUPPORTED, f"a message is {' or '.join((JOSE, LINK_JSON, *encodings))}", code=2001)
     return value

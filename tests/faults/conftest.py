@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from tests.faults import network as networks
 from tests.faults import postgres as databases
+from tests.faults.members import MIXED
 from tests.faults.network import Network
 from tests.faults.postgres import Postgres
 
@@ -22,6 +23,6 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def network(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
-    """One serve, one worker, MEC01 and KOR01."""
-    async with networks.opened(postgres, tmp_path_factory.mktemp("network")) as opened:
+    """One serve, one worker, and all registries, some of which speak another wire."""
+    async with networks.opened(postgres, tmp_path_factory.mktemp("network"), answers=MIXED) as opened:
         yield opened

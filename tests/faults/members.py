@@ -39,6 +39,9 @@ ACQUIRERS, SOURCES = ("KOR01", "CHE01", "INT01"), ("MEC01", "KOR01", "SRV01", "I
 #: How each answers: in the reply, or by a message of its own.
 USUAL = {code: MEMBERS[code].answer for code in REGISTRIES}
 MIRRORED = {code: "message" if answer == "reply" else "reply" for code, answer in USUAL.items()}
+#: Another way: over another wire than the link protocol, whose path this is; and a network in which two of five do.
+OTHER_WIRE = "des"
+MIXED = USUAL | {"CHE01": OTHER_WIRE, "INT01": OTHER_WIRE}
 
 #: Accounts: what is proposed, what is used and cancelled, what is not authorised; and KOR01's that does not exist.
 PROPOSED, OWN, UNAUTHORISED, NO_ACCOUNT = "100-1", "100-5", "100-2", "100-9"

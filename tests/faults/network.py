@@ -329,7 +329,8 @@ def _add_registry(network: Network, code: str, answer: str, serve: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     arguments = ["tests.faults.registry", member.kind, "--code", code, "--database", server.dsn(books, books)]
     arguments += ["--key", str(folder / f"{code}.pem"), "--gateway-url", network.parts[serve].url]
-    arguments += ["--gateway-keys", str(linking.jwks_file(folder, "GWY01")), "--answer", answer, "--listen", address]
+    arguments += ["--wire", "des"] if answer == members.OTHER_WIRE else ["--answer", answer]
+    arguments += ["--gateway-keys", str(linking.jwks_file(folder, "GWY01")), "--listen", address]
     arguments += ["--party", member.party] if member.party else []
     arguments += ["--gateway-log-keys", str(folder / "GWY01.vkeys")] if code in linking.FOLLOWING else []
     arguments += ["--witness"] if code in linking.FOLLOWING and member.kind == "mechanism" else []

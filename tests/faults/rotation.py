@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.signing.keys import SoftwareKey
+from tests.faults import linking
 from tests.faults import network as networks
 from tests.faults.network import Network
 
@@ -17,7 +18,7 @@ def of(code: str) -> Callable[[Network], Awaitable[None]]:
         await network.insist(lambda: network.admin(code, "POST", "keys/rotate"), f"{code} announces a key")
 
         async def told() -> bool:
-            shown = (await network.http.get(f"{network[code].url}/keys")).json()["keys"]
+            shown = (await network.http.get(f"{linking.link_url(network, code)}/keys")).json()["keys"]
             _pin(network.folder / f"{code}.jwks", shown)
             return True
 

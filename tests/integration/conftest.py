@@ -62,16 +62,19 @@ async def shared(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=[("reply", "message"), ("message", "reply")], ids="-".join
+    scope="module",
+    loop_scope="module",
+    params=[("reply", "message"), ("message", "reply"), ("des", "des")],
+    ids="-".join,
 )
 async def either(
     request: pytest.FixtureRequest, postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """A gateway with MEC01 and KOR01 linked, each side in both ways of answering."""
-    source, acquirer = request.param
+    """A gateway with MEC01 and KOR01 linked, each side in both ways of answering, and both over the other wire."""
+    source, acquirer = ({"wire": way} if way == "des" else {"answer": way} for way in request.param)
     async with staging.opened(postgres, tmp_path_factory.mktemp("either")) as stage:
         await asyncio.gather(
-            stage.link("MEC01", "mechanism", answer=source), stage.link("KOR01", "party", "KOR", answer=acquirer)
+            stage.link("MEC01", "mechanism", **source), stage.link("KOR01", "party", "KOR", **acquirer)
         )
         yield stage
         await contract.sent_as_agreed(stage)

@@ -26,17 +26,20 @@ APPROACH = {"THA": "CA9001", "GHA": "CA9002"}
 _SERIES = itertools.count(1)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """Every kind of registry, linked; one answers by messages of its own."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["link", "des"])
+async def world(
+    request: pytest.FixtureRequest, postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """Every kind of registry, linked over the same wire; over the link protocol one answers by messages of its own."""
+    wire = request.param
     async with staging.opened(postgres, tmp_path_factory.mktemp("world")) as stage:
         await asyncio.gather(
-            stage.link("MEC01", "mechanism"),
-            stage.link("INT01", "international", sections=SECTIONS),
-            stage.link("KOR01", "party", "KOR", answer="message"),
-            stage.link("CHE01", "party", "CHE"),
-            stage.link("JPN01", "party", "JPN"),
-            stage.link("SRV01", "services"),
+            stage.link("MEC01", "mechanism", wire=wire),
+            stage.link("INT01", "international", sections=SECTIONS, wire=wire),
+            stage.link("KOR01", "party", "KOR", answer="message", wire=wire),
+            stage.link("CHE01", "party", "CHE", wire=wire),
+            stage.link("JPN01", "party", "JPN", wire=wire),
+            stage.link("SRV01", "services", wire=wire),
         )
         for code in ("KOR01", "CHE01", "JPN01", "SWE99", "GHA99", "MMR99"):
             await stage.registries[link_of(code)].post("accounts", party=code[:3], account="100-1")

@@ -1,6 +1,7 @@
 """Transfers through a real gateway between real registries, whole courses: what arrives, and what is told of it.
 
-A registry answers in the HTTP response or by a message of its own; whichever each side does, it is one course.
+A registry answers in the HTTP response or by a message of its own, or speaks another wire; whichever each side does,
+it is one course.
 """
 
 from itertools import product
@@ -10,7 +11,7 @@ import pytest
 
 from tests.stage import Stage
 
-STYLES = list(product(("reply", "message"), repeat=2))
+STYLES = [*product(("reply", "message"), repeat=2), ("des", "des"), ("des", "reply"), ("message", "des")]
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.parametrize("either", STYLES, indirect=True, ids="-".join),

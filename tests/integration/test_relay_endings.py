@@ -186,7 +186,7 @@ async def out_of_reach(stage: Stage, code: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await decided(stage, f"links/{code}", "PATCH", url=stage.registries[code].url)
+        await decided(stage, f"links/{code}", "PATCH", url=stage.registries[code].link)
 
 
 def wish(account: str, quantity: int) -> dict[str, Any]:
