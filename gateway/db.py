@@ -149,12 +149,19 @@ class Database:
             crash.passing("ring.after-commit")
 
     async def close(self) -> None:
-        """Close every connection, once nothing uses one any more; whoever comes from now on finds no database.
+        """Close every connection for good: whoever comes from now on finds no database.
 
-        One that is given back to a pool that was closed meanwhile, or that is opened afterwards, would stay open until
-        it is collected as garbage. What does not end in ``CLOSE_SECONDS`` is given up.
+        One that is opened afterwards would stay open until it is collected as garbage.
         """
         self._closing = True
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close every connection, once nothing uses one any more; whoever comes afterwards has a new one opened.
+
+        One that is given back to a pool that was closed meanwhile would stay open until it is collected as garbage.
+        What does not end in ``CLOSE_SECONDS`` is given up.
+        """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._unused.wait(), CLOSE_SECONDS)
         await self._engine.dispose()

@@ -164,7 +164,7 @@ class Stage:
 
     async def _copy(self, source: str, target: str) -> None:
         """The copy of a database to which nobody may be connected: who comes in just then is told to come again."""
-        await self.gateway.database.close()
+        await self.gateway.database.disconnect()
         names = {"source": sql.Identifier(source), "target": sql.Identifier(target)}
         ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with psycopg.connect(self.server.dsn(), autocommit=True) as server:
@@ -178,7 +178,7 @@ class Stage:
             finally:
                 server.execute(sql.SQL("ALTER DATABASE {source} ALLOW_CONNECTIONS true").format(**names))
             server.execute(sql.SQL("GRANT CONNECT ON DATABASE {target} TO gateway_app").format(**names))
-        await self.gateway.database.close()
+        await self.gateway.database.disconnect()
 
     async def link(
         self,
