@@ -27,8 +27,8 @@ from gateway.history import view
 from gateway.history.verify import Tell, Verdict
 
 _PATH = "/api/v1/history"
-#: How often a pull that is waited for is looked at.
-LOOK_SECONDS = 0.5
+#: How often a pull that is waited for is looked at, and how long without a further record: then no worker is at it.
+LOOK_SECONDS, STILL_SECONDS = 0.5, 60.0
 app = typer.Typer(help="The history of units: pulled, viewed at its source, proven.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(help="The registry that keeps it, MEC01 say.")]
@@ -198,17 +198,17 @@ def pull(
     """Have a feed pulled now; a worker of the gateway does it, and goes on if nobody waits."""
     found = ask(where, "POST", f"{_PATH}/feeds/{source}/{registry}/pull")
     with _waiting(f"{source} for {registry}", shown=wait and not as_json) as tell:
-        while wait and found["due"] and not found["stopped"]:
-            tell(found["number"], None)
+        until = time.monotonic() + STILL_SECONDS
+        while wait and found["due"] and not found["waiting"] and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
-            found = ask(where, "GET", f"{_PATH}/feeds/{source}/{registry}")["feed"]
-            if found["due"] and found["waiting"] and found["attempts"]:
-                break
+            before, found = found, ask(where, "GET", f"{_PATH}/feeds/{source}/{registry}")["feed"]
+            tell(found["number"], None)
+            until = until if found["number"] == before["number"] else time.monotonic() + STILL_SECONDS
     if as_json:
         print(json.dumps(found))
     else:
         plain_console().print(f"{source} for {registry}: {found['number']:,} records, {_state(found)}", soft_wrap=True)
-    if found["stopped"] or found["waiting"]:
+    if wait and (found["due"] or found["stopped"] or found["waiting"]):
         raise GatewayError(Kind.UNAVAILABLE, f"not all is pulled: {_state(found)}")
 
 

@@ -31,8 +31,8 @@ from gateway.signing.messages import is_hash
 
 #: How long an answer is shown again: who reloads a page asks the source once.
 FRESH_SECONDS = 10.0
-#: Answers kept at most: of one page each, some hundred kilobytes.
-MAX_KEPT = 200
+#: Answers kept at most: of one page each, which as it is read may take five megabytes.
+MAX_KEPT = 32
 _HOLDINGS = (frozenset({"of", "for", "at"}), frozenset({"next"}))
 _POSITION = frozenset({"kind", "party", "account", "block"})
 _RECORDS = (frozenset({"of", "for", "after", "until", "more"}), frozenset({"log"}))
@@ -83,12 +83,18 @@ class Recent(Generic[T]):
     async def get(self, key: Any, ask: Callable[[], Awaitable[T]]) -> T:
         """What was answered to ``key`` not long ago, or is answered now; a failure is not kept."""
         now = time.monotonic()
-        self._known = {k: v for k, v in self._known.items() if v[0] > now and not _failed(v[1])}
+        self._forget()
         if key not in self._known:
             if len(self._known) >= MAX_KEPT:
                 del self._known[next(iter(self._known))]
             self._known[key] = now + self._seconds, asyncio.create_task(_run(ask))
+            asyncio.get_running_loop().call_later(self._seconds, self._forget)
         return await asyncio.shield(self._known[key][1])
+
+    def _forget(self) -> None:
+        """Drop what is old, and what failed."""
+        now = time.monotonic()
+        self._known = {k: v for k, v in self._known.items() if v[0] > now and not _failed(v[1])}
 
 
 async def _run(ask: Callable[[], Awaitable[T]]) -> T:

@@ -19,7 +19,7 @@ from gateway import wiring
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests import pulled
-from tests.e2e.programs import only_line, run
+from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
 from tests.e2e.test_cli import Installation, installation, migrated, serving
 from tests.integration.test_sandbox_play import Party, sha
 from tests.played import Played
@@ -116,6 +116,28 @@ def test_a_feed_is_shown_and_called_for(history: History) -> None:
     assert "due" in history.local("feeds", COLUMNS="160").stdout
     refused = history.elsewhere("source", "pull", "MEC01", "KOR01", "--no-wait")
     assert refused.returncode == 2 and "[8001]" in only_line(refused.stderr)
+
+
+def test_who_calls_for_a_feed_waits_until_it_is_pulled(history: History) -> None:
+    with psycopg.connect(history.here.server.dsn("gateway", "gateway_owner"), autocommit=True) as database:
+
+        def called() -> int:
+            [number] = database.execute("SELECT coalesce(sum(called), 0) FROM history_call").fetchone() or [0]
+            return int(number)
+
+        before = called()
+        process = start("history", "pull", "MEC01", "KOR01", **history.here.settings)
+        until(lambda: called() > before)
+        assert process.poll() is None
+        database.execute("UPDATE history_feed SET answered = (SELECT called FROM history_call)")  # as a worker does
+    told, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, said) == (0, "")
+    assert told == "MEC01 for KOR01: 4 records, up to date\n"
+    with psycopg.connect(history.here.server.dsn("gateway", "gateway_owner"), autocommit=True) as database:
+        database.execute("UPDATE history_feed SET waiting = 'no answer from MEC01', attempts = 1")
+        waiting = history.local("pull", "MEC01", "KOR01")
+        database.execute("UPDATE history_feed SET waiting = NULL, answered = (SELECT called FROM history_call)")
+    assert waiting.returncode == 3 and "not all is pulled: waits: no answer from MEC01" in only_line(waiting.stderr)
 
 
 def test_what_a_source_that_is_not_there_shows_is_not_known(history: History) -> None:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from gateway import db, embedded
 from gateway.domain.callers import EVERYTHING, Sight
 from gateway.domain.units import UnitRange
-from gateway.history import view, view_store
+from gateway.history import verify, view, view_store
 from gateway.history.view import Wanted
 from gateway.history.view_store import Along, Question
 from tests import pulled
@@ -85,6 +85,11 @@ async def test_rare_records_are_found_though_pages_may_be_short(many: Stage) -> 
     assert [text for page in shown for text in page] == newest_first(uses)
     never = await pages(many, JAPAN, Wanted(activity="none"), 10)
     assert [text for page in never for text in page] == [] and len(never) <= 2
+
+
+async def test_all_of_them_are_proven(many: Stage) -> None:
+    verdict = await verify.verify(many.gateway.database)
+    assert verdict.valid and sum(feed.records for feed in verdict.feeds) == MANY + len(FEW)
 
 
 async def test_units_are_found_wherever_they_lie(many: Stage) -> None:
