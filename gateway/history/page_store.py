@@ -55,9 +55,10 @@ class StoredPage:
     texts: tuple[str, ...]
 
 
-async def keep(tx: db.Tx, feed: Feed, until: Cursor, message: str, jws: str, records: Sequence[Record]) -> None:
-    """Keep a page that came in ``message``, its records, and their numbers behind the feed's."""
-    hashes = [compact.decode(r.sha256) for r in records]
+async def keep(
+    tx: db.Tx, feed: Feed, until: Cursor, message: str, jws: str, records: Sequence[Record], hashes: Sequence[bytes]
+) -> None:
+    """Keep a page that came in ``message``, its records (and their hashes), and their numbers behind the feed's."""
     await _keep_records(tx, records, hashes)
     # A statement of its own: what another transaction kept meanwhile is seen by it.
     await db.execute(
@@ -68,7 +69,7 @@ async def keep(tx: db.Tx, feed: Feed, until: Cursor, message: str, jws: str, rec
         FROM unnest(CAST(:hashes AS bytea[])) WITH ORDINALITY AS w(sha256, nr)
         JOIN history_record r ON r.sha256 = w.sha256 ORDER BY w.nr
         """,
-        {"feed": feed.id, "number": feed.cursor.number, "hashes": hashes},
+        {"feed": feed.id, "number": feed.cursor.number, "hashes": list(hashes)},
     )
     await db.execute(
         tx,

@@ -54,18 +54,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that is sound by itself."""
+    """A page that is sound by itself; ``hashes`` are those of its records, in order."""
 
     until: Cursor
     more: bool
     records: tuple[Record, ...]
+    hashes: tuple[bytes, ...]
 
 
 def read(message: VerifiedMessage, question: Question, now: datetime) -> Page | tuple[Finding, ...]:
     """The page that ``message`` brings in answer to ``question``, or what is wrong with it."""
     try:
         until, more = _head(message, question)
-        if findings := _chain(message, question, until, more=more):
+        hashes = tuple(compact.decode(item.sha256) for item in message.items)
+        if findings := _chain(hashes, question, until, more=more):
             return findings
         known = Known()
         parsed = [(item, parse_record(item.text, item.sha256, item.value, known)) for item in message.items]
@@ -79,7 +81,7 @@ def read(message: VerifiedMessage, question: Question, now: datetime) -> Page | 
     if future:
         detail = "a record is more than 300 s in the future"
         return tuple(Finding(1009, (r.block.range,), f"{detail}: {r.sha256}") for r in future[:MAX_NAMED])
-    return Page(until, more, records)
+    return Page(until, more, records, hashes)
 
 
 def _head(message: VerifiedMessage, question: Question) -> tuple[Cursor, bool]:
@@ -92,14 +94,14 @@ def _head(message: VerifiedMessage, question: Question) -> tuple[Cursor, bool]:
     return read_cursor(body["until"]), body["more"]
 
 
-def _chain(message: VerifiedMessage, question: Question, until: Cursor, *, more: bool) -> tuple[Finding, ...]:
-    number = len(message.items)
+def _chain(hashes: Sequence[bytes], question: Question, until: Cursor, *, more: bool) -> tuple[Finding, ...]:
+    number = len(hashes)
     if until.number != question.after.number + number or (more and not number):
         detail = f"{number} records do not lead from {question.after.number} to {until.number}"
         return (Finding(8005, detail=detail if number or not more else "there are more, and none comes"),)
     if number > question.limit:
         return (Finding(8002, detail=f"at most {question.limit} records were asked for"),)
-    if question.after.beyond(compact.decode(item.sha256) for item in message.items) != until:
+    if question.after.beyond(hashes) != until:
         return (Finding(8004, detail=f"the digest at {until.number} is not that of the records"),)
     return ()
 
@@ -110,8 +112,7 @@ def _of_record(sha256: str, finding: Finding) -> Finding:
 
 async def stored(tx: db.Tx, feed: Feed, page: Page) -> tuple[Finding, ...]:
     """What is wrong with a page's records where the feed has others before them."""
-    hashes = [compact.decode(r.sha256) for r in page.records]
-    if twice := await page_store.again(tx, feed, hashes):
+    if twice := await page_store.again(tx, feed, page.hashes):
         return (Finding(8005, detail=f"the feed has record {compact.encode(twice[0])} already"),)
     hidden = await page_store.unseen(tx, feed, _foreign(page.records, feed.asked.viewer.party))
     detail = f"{feed.asked.viewer.party} may not see these units"

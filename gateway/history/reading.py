@@ -198,7 +198,7 @@ class Reading:
         if page.records:
             if not await store.advance(tx, feed, self._worker, page.until, size, root):
                 raise GatewayError(Kind.CONFLICT, "another pulls this feed by now", context={"lost": True})
-            await page_store.keep(tx, feed, page.until, message.id, message.jws, page.records)
+            await page_store.keep(tx, feed, page.until, message.id, message.jws, page.records, page.hashes)
             if found := await pages.contradictions(tx, feed, page):
                 entry = await page_store.entry_of(tx, message.sender, message.id)
                 await self._tell(tx, found, entry, now)
@@ -215,7 +215,7 @@ class Reading:
         assert walk is not None  # or nothing would be compared
         until = min(page.until.number, feed.cursor.number)
         known = await page_store.hashes(tx, feed, walk.number, until)
-        came = [compact.decode(r.sha256) for r in page.records[: until - walk.number]]
+        came = list(page.hashes[: until - walk.number])
         if came != known:
             first = next(n for n, pair in enumerate(zip(came, known, strict=True), walk.number + 1) if len({*pair}) > 1)
             await self._change(tx, message, f"its record {first} is another than before", first)
