@@ -122,8 +122,9 @@ async def test_a_long_synthetic_history_is_made_once_and_proves_itself(
 async def test_a_page_ends_before_its_message_grows_too_long(server: Any, gateway: Gateway, tmp_path: Path) -> None:
     async with registry(server, gateway, tmp_path, "services", "SRV01") as services:
         # A quotation mark is four bytes in a body: once written as JSON, once more inside a list of texts.
-        long = {name: '"' * 250 for name in ("sector", "activity_type", "metric")}
-        wanted = issuance(gross=1, attributes=long, activity='"' * 250, announce=False)
+        long = {name: chr(34) * 250 for name in ("sector", "activity_type")}
+        named = {"id": chr(34) * 250, "version": 1}
+        wanted = issuance(gross=1, attributes=long, activity=chr(34) * 250, authorisation=named, announce=False)
         await services.admin("POST", "/issuances", {"issuances": [wanted] * 1000}, 201)
         texts, after, more = [], START, True
         while more:
