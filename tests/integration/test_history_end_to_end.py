@@ -1,0 +1,257 @@
+"""History between real registries: from where it happened, through the gateway, into each Party's own books.
+
+Pulled and viewed from the mechanism registry and from the international one, for a Party's own registry and for a
+section of the international one; over either wire. All units are synthetic.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway import embedded
+from gateway.history import verify
+from gateway.messages import store as messages
+from gateway.signing import compact
+from tests import contract
+from tests import stage as staging
+from tests.stage import Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Where history is pulled from, for which books; and for which Party those are.
+PAIRS = (("MEC01", "KOR01"), ("MEC01", "GHA99"), ("INT01", "KOR01"), ("INT01", "GHA99"))
+SEEN = {"KOR01": "KOR", "GHA99": "GHA"}
+
+
+async def linked(stage: Stage, wire: str = "link") -> None:
+    """A mechanism registry that keeps a log of its own, a Party's registry, and the international one."""
+    await stage.link("MEC01", "mechanism", follows=True, wire=wire)
+    await stage.link("KOR01", "party", "KOR", wire=wire)
+    await stage.link("INT01", "international", sections=("GHA", "MMR"), wire=wire)
+    for party in ("GHA", "MMR"):
+        await stage.registries["INT01"].post("accounts", party=party, account="100-1")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["link", "des"])
+async def world(
+    request: pytest.FixtureRequest, postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """Units of Myanmar went to Korea's registry and to Ghana's section, some of the latter's on to Korea."""
+    async with staging.opened(postgres, tmp_path_factory.mktemp("history")) as stage:
+        await linked(stage, request.param)
+        await stage.issue(net=1_000)
+        sent = await stage.propose(*[1] * 300) + await stage.propose(200, to="GHA99")
+        assert set(await stage.relay(sent)) == {"completed"}
+        [onward] = await stage.propose(50, source="INT01", to="KOR01", party="GHA")
+        assert await stage.relay([onward]) == ["completed"]
+        await told(stage)
+        yield stage
+        assert await stage.doctor() == []
+        await contract.sent_as_agreed(stage)
+
+
+async def told(stage: Stage) -> None:
+    """Let everything that is to be pulled be pulled, and handed on."""
+    while await stage.history.turn() or await stage.gateway.relay.turn():
+        pass
+
+
+async def at_source(stage: Stage, source: str, registry: str) -> dict[str, Any]:
+    return await stage.registries[source].get(f"history?party={SEEN[registry]}&limit=10000")
+
+
+async def in_its_books(stage: Stage, source: str, registry: str) -> dict[str, Any]:
+    home = stage.registries["INT01" if registry.endswith("99") else registry]
+    return await home.get(f"history/told?source={source}&code={registry}&limit=10000")
+
+
+@pytest.mark.parametrize(("source", "registry"), PAIRS)
+async def test_what_was_pulled_is_at_home_as_it_is_at_its_source(world: Stage, source: str, registry: str) -> None:
+    there, home = await at_source(world, source, registry), await in_its_books(world, source, registry)
+    assert there["end"]["number"] > 0
+    assert home == there
+
+
+@pytest.mark.parametrize(("source", "registry"), PAIRS)
+async def test_its_source_can_be_viewed_without_pulling(world: Stage, source: str, registry: str) -> None:
+    before = await world.count("history_entry")
+    asked = f"source={source}&registry={registry}"
+    records = await world.api.get(f"/api/v1/history/live/records?{asked}&type=transfer")
+    holdings = await world.api.get(f"/api/v1/history/live/holdings?{asked}")
+    assert records.is_success and holdings.is_success, (records.text, holdings.text)
+    shown = records.json()
+    assert (shown["source"], shown["registry"]) == (source, registry)
+    assert shown["age_seconds"] >= 0 and {item["said"]["type"] for item in shown["items"]} == {"transfer"}
+    different = await world.api.get(f"/api/v1/history/difference?{asked}")
+    assert different.is_success and different.json()["differences"] == [], different.text
+    assert await world.count("history_entry") == before
+
+
+async def test_every_unit_that_came_has_its_chain_from_issuance_to_acquisition(world: Stage) -> None:
+    """Compared with what the mechanism registry tells of each unit, up to Korea's books."""
+    units = [h["block"] for h in (await world.registries["KOR01"].get("books?blocks=true"))["holdings"]]
+    assert sum(b["last"] - b["first"] + 1 for b in units) == 350
+    for block in units:
+        asked = "&".join(f"{name}={block[name]}" for name in ("first", "last"))
+        asked += f"&origin={block['origin']['registry']}&series={block['origin']['series']}"
+        ours, theirs = [
+            [json.loads(text) for text in (await world.registries[code].get(f"history/units?{asked}"))["records"]]
+            for code in ("KOR01", "MEC01")
+        ]
+        assert [r["type"] for r in ours][0] == "issuance"
+        assert ours[-1]["to"]["registry"] == "KOR01"
+        assert [r for r in ours if r["registry"] == "MEC01"] == theirs
+        for earlier, later in pairwise(ours):
+            assert later["from"] == earlier["to"]
+
+
+async def test_one_transfer_told_by_both_its_registries_is_one_fact_with_two_witnesses(world: Stage) -> None:
+    page = await world.api.get("/api/v1/history?type=transfer&registry=GHA99&limit=500")
+    twice = [one for one in page.json()["records"] if {w["source"] for w in one["witnesses"]} == {"MEC01", "INT01"}]
+    assert [one["said"]["to"]["registry"] for one in twice] == ["GHA99"]
+    assert await world.count("history_finding") == 0
+
+
+async def test_all_of_it_is_proven(world: Stage) -> None:
+    verdict = await verify.verify(world.gateway.database)
+    assert verdict.valid and len(verdict.feeds) >= len(PAIRS)
+    assert {f.logged > 0 for f in verdict.feeds if f.source == "MEC01" and f.records} == {True}
+
+
+async def test_what_happens_here_is_called_for_and_told(world: Stage) -> None:
+    """A use in Ghana's section: the Party that hosts the units hears of it."""
+    number = (await at_source(world, "INT01", "GHA99"))["end"]["number"]
+    wish = {"party": "GHA", "account": "100-1", "to_account": "200-1", "quantity": 1}
+    await world.registries["INT01"].post("use", **wish)
+    await world.until(lambda: world.count("action WHERE type = 'use'"))
+    await told(world)
+    there = await at_source(world, "INT01", "GHA99")
+    assert there["end"]["number"] == number + 1
+    assert await in_its_books(world, "INT01", "GHA99") == there
+
+
+@pytest.fixture
+async def korea(stage: Stage) -> Stage:
+    """A hundred units issued and, ten by ten, on their way or gone to Korea; the history of it pulled and told."""
+    await stage.link("MEC01", "mechanism", follows=True)
+    await stage.link("KOR01", "party", "KOR")
+    await stage.issue(net=100)
+    assert set(await stage.relay(await stage.propose(*[10] * 5))) == {"completed"}
+    await told(stage)
+    return stage
+
+
+async def lie(stage: Stage, name: str, **more: Any) -> None:
+    await stage.registries["MEC01"].post("history/lies", lie=name, **more)
+
+
+async def moved_on(stage: Stage) -> None:
+    """Something more happens, and is to be pulled."""
+    assert await stage.relay(await stage.propose(10)) == ["completed"]
+    await told(stage)
+
+
+#: What a registry does wrong with one page, and the code of it.
+TRICKS = {"lose-page": 8005, "repeat": 8005, "reorder": 8004}
+LIES = {"future": 1009, "foreign": 8001}
+
+
+@pytest.mark.parametrize(("trick", "code"), TRICKS.items())
+async def test_a_page_that_is_wrong_is_refused_and_the_next_one_is_taken(korea: Stage, trick: str, code: int) -> None:
+    await korea.history.turn()
+    await lie(korea, trick)
+    assert await korea.relay(await korea.propose(10)) == ["completed"]
+    before = await korea.count("history_entry")
+    await korea.history.turn()
+    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(code,)]
+    assert await korea.count("history_entry") == before
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await told(korea)
+    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
+
+
+@pytest.mark.parametrize(("told_lie", "code"), LIES.items())
+async def test_a_record_that_cannot_be_takes_its_page_with_it(korea: Stage, told_lie: str, code: int) -> None:
+    before = await korea.count("history_entry")
+    await lie(korea, told_lie, party="KOR")
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await korea.history.turn()
+    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(code,)]
+    assert await korea.count("history_entry") == before
+    assert await korea.count(f"alarm WHERE code = {code}") == 1
+
+
+async def test_a_contradiction_and_a_correction_are_kept_and_told_apart(korea: Stage) -> None:
+    await lie(korea, "correct", party="KOR", number=1)
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await told(korea)
+    assert await korea.count("history_finding") == 0
+    await lie(korea, "contradict", party="KOR", number=1)
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await told(korea)
+    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(4010,)]
+    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
+
+
+@pytest.mark.parametrize("past", ["rewrite", "truncate"])
+async def test_a_past_that_has_changed_is_detected_kept_and_stops(korea: Stage, past: str) -> None:
+    known = await korea.count("history_entry")
+    await lie(korea, past, party="KOR", number=3)
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await told(korea)
+    assert await korea.rows("SELECT stopped FROM history_feed WHERE registry = 'KOR01'") == [(True,)]
+    assert await korea.rows("SELECT state FROM link WHERE code = 'MEC01'") == [("suspended",)]
+    assert (8004,) in await korea.rows("SELECT DISTINCT code FROM history_finding")
+    assert await korea.count("log_entry WHERE kind = 'history.changed'") == 1
+    assert await korea.count("history_entry") == known
+    assert (await verify.verify(korea.gateway.database)).valid
+
+
+async def test_an_expired_cursor_leads_to_the_whole_again_and_nothing_twice(korea: Stage) -> None:
+    await lie(korea, "expire")
+    known = await korea.count("history_entry")
+    await moved_on(korea)
+    assert await korea.count("history_entry") == known + 2, "the transfer, and the issuance is known"
+    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
+
+
+@pytest.mark.parametrize(("code", "refused"), [("MEC01", 1010), ("KOR01", 4015)])
+async def test_a_link_that_may_only_view_views_and_transfers_nothing(korea: Stage, code: str, refused: int) -> None:
+    await korea.rows(f"UPDATE link SET capabilities = '{{view}}' WHERE code = '{code}'")
+    [transfer] = await korea.propose(10)
+    await korea.registries["MEC01"].get("books")
+    found = await korea.relay([transfer]) if code == "KOR01" else await refusals(korea)
+    assert found in (["refused"], [refused])
+    asked = "source=MEC01&registry=KOR01"
+    assert (await korea.api.get(f"/api/v1/history/live/holdings?{asked}")).is_success
+    await lie(korea, "correct", party="KOR", number=1)
+    await korea.rows("UPDATE history_feed SET next_at = now()")
+    await told(korea)
+    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
+
+
+async def refusals(stage: Stage) -> list[int]:
+    """The codes of the last refusal that was answered."""
+
+    async def refused() -> list[tuple[bytes]]:
+        return await stage.rows("SELECT body FROM message WHERE type = 'refusal' AND direction = 'out' LIMIT 1")
+
+    await stage.until(refused)
+    [(body,)] = await refused()
+    return [f["code"] for f in compact.read(messages.jws_of(bytes(body))).payload["body"]["findings"]]
+
+
+async def test_a_registry_that_lost_its_history_asks_for_it(korea: Stage, tmp_path: Path) -> None:
+    there = await at_source(korea, "MEC01", "KOR01")
+    home = korea.registries["KOR01"]
+    await home.post("history/ask")
+    assert await in_its_books(korea, "MEC01", "KOR01") == there
+
+
+def test_every_pair_of_source_and_destination_is_tried() -> None:
+    assert set(PAIRS) == set(product(("MEC01", "INT01"), SEEN))
