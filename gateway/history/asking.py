@@ -25,7 +25,7 @@ async def query(tx: db.Tx, node: Node, peer: str, kind: str, body: Mapping[str, 
     return message
 
 
-async def send(registry: Registry, stored: messages.Message) -> Outcome:
+async def post(registry: Registry, stored: messages.Message) -> Outcome:
     """Send a stored query once."""
     crash.passing(f"send.{stored.type}.before-send")
     outcome = await registry.send(OutgoingMessage(stored.message_id, stored.type, stored.body, stored.content_type))

@@ -101,7 +101,7 @@ class Reading:
         if asked is None:
             return
         registry, query = asked
-        match await asking.send(registry, query):
+        match await asking.post(registry, query):
             case Accepted(body):
                 try:
                     await self._absorb(body, query, question)
