@@ -73,8 +73,7 @@ def _look(routes: APIRouter, registry: Registry) -> None:
 
     @routes.get("/told")
     async def told(source: str, code: str, after: After = 0, limit: Limit = 1000) -> dict[str, Any]:
-        end = await database.run("admin.look", lambda tx: told_history.end(tx, source, code))
-        found = await database.run("admin.look", lambda tx: told_history.listed(tx, source, code, after, limit))
+        end, found = await database.run("admin.look", lambda tx: told_history.listed(tx, source, code, after, limit))
         return {"end": written(end), "records": found}
 
     @routes.get("/units")

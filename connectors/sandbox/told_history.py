@@ -136,14 +136,16 @@ async def known_feeds(tx: Tx) -> list[tuple[str, str]]:
     return [(row["source"], row["registry"]) for row in found]
 
 
-async def listed(tx: Tx, source: str, registry: str, after: int, limit: int) -> list[Row]:
-    """Give what was told of one feed, with the texts as they were signed."""
-    return await tx.rows(
-        "SELECT number, text FROM told_history WHERE source = %s AND registry = %s AND number > %s"
+async def listed(tx: Tx, source: str, registry: str, after: int, limit: int) -> tuple[Place, list[Row]]:
+    """Give where what was told of one feed ends, and its texts as they were signed, up to there."""
+    known = await end(tx, source, registry)
+    return known, await tx.rows(
+        "SELECT number, text FROM told_history WHERE source = %s AND registry = %s AND number > %s AND number <= %s"
         " ORDER BY number LIMIT %s",
         source,
         registry,
         after,
+        known.number,
         limit,
     )
 
