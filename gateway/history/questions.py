@@ -15,7 +15,7 @@ from typing import Any
 from gateway import db
 from gateway.domain.registry import Accepted, Registry, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
-from gateway.history.asking import query, send
+from gateway.history.asking import post, query
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound, Inbox
 from gateway.messages.outbox import Node
@@ -69,7 +69,7 @@ class Questions:
             return await self._answered(registry, asked)
 
     async def _answered(self, registry: Registry, asked: messages.Message) -> VerifiedMessage:
-        outcome = await send(registry, asked)
+        outcome = await post(registry, asked)
         match outcome:
             case Accepted(body):
                 return _said(asked.peer, await self._absorbed(body, asked))

@@ -73,4 +73,4 @@ def test_only_the_database_module_commits_and_only_the_relay_sends() -> None:
                 places[node.func.attr].add(str(path.relative_to(SOURCES)))
     assert places["commit"] == {"migrations/__init__.py"}  # the advisory lock's, which changes nothing
     assert places["begin"] == {"db.py", "transfers/relay.py", "worker.py"}  # a turn of the relay begins, too
-    assert places["send"] == {"transfers/sending.py", "history/asking.py", "history/reading.py"}  # through ``asking``
+    assert places["send"] == {"transfers/sending.py", "history/asking.py"}
