@@ -39,6 +39,7 @@ from gateway.domain.registry import Registry
 from gateway.errors import GatewayError, Kind
 from gateway.halts import commands as halts
 from gateway.history import answers, calls, deliver, questions
+from gateway.history import store as feeds
 from gateway.history.live import Live
 from gateway.history.pull import Pulls
 from gateway.history.questions import Questions
@@ -93,7 +94,10 @@ QUERIES: dict[str, Query] = links.require_open(
 
 
 async def _step(step: Step, tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:
-    return await changing.take_step(tx, node, step, act, by)
+    taken = await changing.take_step(tx, node, step, act, by)
+    if step is Step.REACTIVATE:
+        await feeds.reopen(tx, act["link"], node.clock())
+    return taken
 
 
 async def _change(tx: db.Tx, node: Node, act: Parameters, by: tuple[str, str]) -> Parameters:

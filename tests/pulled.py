@@ -7,6 +7,7 @@ message are those of a page that came; the rows beside it are written here, from
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -115,7 +116,8 @@ async def page(source: Played, feed: int, before: int, reached: Chain, texts: li
 async def _feed(source: Played, registry: str, party: str) -> int:
     await source.stage.rows(
         "INSERT INTO history_feed (link, registry, party, next_at, pulled_at) VALUES"
-        f" ('{source.code}', '{registry}', '{party}', now() + interval '1 hour', now()) ON CONFLICT DO NOTHING"
+        f" ('{source.code}', '{registry}', '{party}', now() + interval '1 hour', now()) ON CONFLICT DO NOTHING;"
+        " INSERT INTO history_call (feed_id) SELECT id FROM history_feed ON CONFLICT DO NOTHING"
     )
     which = f"link = '{source.code}' AND registry = '{registry}'"
     return int((await source.stage.rows(f"SELECT id FROM history_feed WHERE {which}"))[0][0])
@@ -123,7 +125,14 @@ async def _feed(source: Played, registry: str, party: str) -> int:
 
 async def _keep(tx: db.Tx, feed: int, before: int, reached: Chain, texts: list[str], message: VerifiedMessage) -> None:
     values = [_columns(text) for text in texts]
-    kinds = {"first": "bigint", "last": "bigint", "vintage": "integer", "at": "timestamptz", "corrects": "bytea"}
+    kinds = {
+        "first": "bigint",
+        "last": "bigint",
+        "itmo_first": "bigint",
+        "vintage": "integer",
+        "at": "timestamptz",
+        "corrects": "bytea",
+    }
     names = list(values[0])
     arrays = ", ".join(f"CAST(:{name} AS {kinds.get(name, 'text')}[])" for name in names)
     await db.execute(
@@ -165,7 +174,9 @@ def _columns(text: str) -> dict[str, Any]:
         for side in ("from", "to")
         for part in ("registry", "party", "account")
     }
+    named = re.fullmatch(r"(.{16})-([0-9,]+)(-[0-9]{4})", units["itmo"]["first"]) if "itmo" in units else None
     return {
+        "itmo_stem": named and named[1] + named[3], "itmo_first": named and int(named[2].replace(",", "")),
         "registry": said["registry"], "transaction": said["transaction"], "type": said["type"],
         "at": datetime.fromisoformat(said["at"]), "origin_registry": units["origin"]["registry"],
         "series": units["origin"]["series"], "first": units["first"], "last": units["last"], **ends,

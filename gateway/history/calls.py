@@ -1,7 +1,7 @@
 """Calls for pulls at once, in the transaction of what there is to be pulled.
 
 A completed transfer is in the history of both its registries, and what a registry tells of its own units is in its
-feeds. One statement for any number of transfers; it waits for nobody (``store.call``), and a call that is lost with its
+feeds. One statement for any number of transfers; it waits for nobody (``call_store``), and a call that is lost with its
 transaction is made up for by the schedule.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from gateway import db
 from gateway.domain.transfers import State
-from gateway.history import store
+from gateway.history import call_store
 from gateway.messages.inbox import Handler, Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
@@ -25,7 +25,7 @@ def after_transfers(handler: Handler) -> Handler:
         receipts = await handler(tx, node, inbound)
         completed = [r.transfer for r in receipts if r.transfer is not None and r.state == State.COMPLETED]
         if completed:
-            await store.call_for_transfers(tx, completed)
+            await call_store.call_for_transfers(tx, completed)
         return receipts
 
     return heard
@@ -37,7 +37,7 @@ def after_notices(handler: Handler) -> Handler:
     async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
         receipts = await handler(tx, node, inbound)
         named = {party for item in inbound.message.items for party in _parties(item.value)}
-        await store.call_for_parties(tx, inbound.message.sender, sorted(named))
+        await call_store.call_for_parties(tx, inbound.message.sender, sorted(named))
         return receipts
 
     return heard

@@ -3,7 +3,8 @@
 A ``history.deliver`` is the page as it was pulled: its texts and, as evidence, its registry's own JWS. It is owed like
 any message (``messages.owed``): the same bytes again until there is a receipt, which moves ``delivered`` and stores the
 next one in the same transaction. A refusal that is no verdict leaves it due; that the registry lacks what comes before
-(8005) is an alarm, and so is a verdict against it, after which nothing more is handed on.
+(8005) is an alarm, and so is a verdict against it, after which nothing
+more is handed on until two persons reactivate the registry's link.
 """
 
 from collections.abc import Sequence

@@ -93,14 +93,15 @@ async def _keep_records(tx: db.Tx, records: Sequence[Record], hashes: Sequence[b
         """
         INSERT INTO history_record (sha256, registry, transaction, type, at, origin_registry, series, first, last,
           from_registry, from_party, from_account, to_registry, to_party, to_account, host, vintage, activity,
-          authorisation, corrects, item)
+          authorisation, corrects, item, itmo_stem, itmo_first)
         SELECT * FROM unnest(
           CAST(:sha256 AS bytea[]), CAST(:registry AS text[]), CAST(:transaction AS text[]), CAST(:type AS text[]),
           CAST(:at AS timestamptz[]), CAST(:origin AS text[]), CAST(:series AS text[]), CAST(:first AS bigint[]),
           CAST(:last AS bigint[]), CAST(:from_registry AS text[]), CAST(:from_party AS text[]),
           CAST(:from_account AS text[]), CAST(:to_registry AS text[]), CAST(:to_party AS text[]),
           CAST(:to_account AS text[]), CAST(:host AS text[]), CAST(:vintage AS integer[]), CAST(:activity AS text[]),
-          CAST(:authorisation AS text[]), CAST(:corrects AS bytea[]), CAST(:item AS text[]))
+          CAST(:authorisation AS text[]), CAST(:corrects AS bytea[]), CAST(:item AS text[]),
+          CAST(:itmo_stem AS text[]), CAST(:itmo_first AS bigint[]))
         ON CONFLICT (sha256) DO NOTHING
         """,
         {"sha256": [sha256 for sha256, _ in both], **_columns([record for _, record in both])},
@@ -131,6 +132,8 @@ def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
         "authorisation": [a.authorisation and a.authorisation.id for a in attributes],
         "corrects": [compact.decode(r.corrects) if r.corrects else None for r in records],
         "item": [r.text for r in records],
+        "itmo_stem": [str(b.itmo.stem) if b.itmo else None for b in blocks],
+        "itmo_first": [b.first + b.itmo.offset if b.itmo else None for b in blocks],
     }
 
 

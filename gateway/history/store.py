@@ -5,7 +5,7 @@ number it was asked for, two who pull one feed at once never store a page twice.
 adds to its ``history_call``, which a pull only reads: the relay never waits for one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -337,44 +337,27 @@ async def stop(tx: db.Tx, feed: Feed, why: str) -> None:
     )
 
 
-async def call(tx: db.Tx, feeds: str, named: dict[str, object]) -> None:
-    """Have the feeds that the query ``feeds`` gives pulled at once, but for those that another is calling for now.
+async def reopen(tx: db.Tx, link: str, now: datetime) -> None:
+    """Try again what stopped over a link that two persons have opened again.
 
-    Whoever holds such a row makes the call too, and what we want to be read is there already: nobody waits.
+    What is pulled from it is read again from its beginning and compared with what we have: only if its past is as
+    it was, the pull goes on. What its registries had refused to take is handed on to them again.
     """
     await db.execute(
         tx,
-        f"""
-        UPDATE history_call c SET called = c.called + 1
-        FROM (SELECT feed_id FROM history_call WHERE feed_id IN ({feeds}) ORDER BY feed_id FOR UPDATE SKIP LOCKED) AS f
-        WHERE c.feed_id = f.feed_id
+        """
+        UPDATE history_feed SET stopped = false, waiting = NULL, next_at = :now, walk_number = 0,
+          walk_digest = decode(repeat('00', 32), 'hex')
+        WHERE stopped AND link = :link
         """,
-        named,
+        {"link": link, "now": now},
     )
-
-
-async def call_for_transfers(tx: db.Tx, transfers: Sequence[str]) -> None:
-    """Call for what completed transfers bring, from the source and the international registry.
-
-    It is for the Parties between which units moved, and for those that host them.
-    """
-    await call(
+    await db.execute(
         tx,
         """
-        SELECT f.id FROM (
-          SELECT DISTINCT t.source, p.party
-          FROM transfer t JOIN unit_movement m ON m.cause = t.id
-          CROSS JOIN LATERAL (VALUES (m.party), (m.acquiring_party), (m.first_transferring_party)) AS p(party)
-          WHERE t.id = ANY(CAST(:transfers AS text[]))
-        ) AS w
-        JOIN history_feed f ON f.party = w.party
-        JOIN link s ON s.code = f.link AND (s.code = w.source OR s.kind = 'international')
+        UPDATE history_feed f SET delivering = NULL FROM link_registry r
+        WHERE r.registry = f.registry AND r.link = :link AND f.delivering IS NOT NULL
+          AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = f.delivering)
         """,
-        {"transfers": list(transfers)},
+        {"link": link},
     )
-
-
-async def call_for_parties(tx: db.Tx, link: str, parties: Sequence[str]) -> None:
-    """Call for the feeds of a link that are for these Parties: it has told of something done with their units."""
-    feeds = "SELECT f.id FROM history_feed f WHERE f.link = :link AND f.party = ANY(CAST(:parties AS text[]))"
-    await call(tx, feeds, {"link": link, "parties": list(parties)})

@@ -22,6 +22,7 @@ from gateway.audit import witness_store
 from gateway.audit.checkpoint import Checkpoint
 from gateway.domain import wire
 from gateway.domain.history import HASH_BYTES, START, Cursor, canonical
+from gateway.domain.identifiers import parse_itmo_id
 from gateway.errors import GatewayError, Kind
 from gateway.history import verify_store
 from gateway.history.asked import Asked, read_cursor
@@ -273,6 +274,7 @@ def _columns(value: Mapping[str, Any]) -> dict[str, Any]:
         for name in ("from", "to")
         for part in ("registry", "party", "account")
     }
+    named = parse_itmo_id(block["itmo"]["first"]) if "itmo" in block else None
     return {
         **{name: value[name] for name in ("registry", "transaction", "type")},
         **{name: block[name] for name in ("first", "last")},
@@ -283,5 +285,7 @@ def _columns(value: Mapping[str, Any]) -> dict[str, Any]:
         "series": block["origin"]["series"],
         "host": attributes["first_transferring_party"],
         "authorisation": attributes["authorisation"]["id"],
+        "itmo_stem": named and str(named.stem),
+        "itmo_first": named and named.serial,
         "corrects": compact.decode(value["corrects"]) if "corrects" in value else None,
     }

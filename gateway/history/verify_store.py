@@ -43,7 +43,7 @@ async def records(tx: db.ReadTx, feed_id: int, after: int, until: int) -> Sequen
         """
         SELECT e.number, r.sha256, r.registry, r.transaction, r.type, r.at, r.origin_registry, r.series, r.first,
                r.last, r.from_registry, r.from_party, r.from_account, r.to_registry, r.to_party, r.to_account, r.host,
-               r.vintage, r.activity, r.authorisation, r.corrects, r.item
+               r.vintage, r.activity, r.authorisation, r.itmo_stem, r.itmo_first, r.corrects, r.item
         FROM history_entry e JOIN history_record r ON r.id = e.record_id
         WHERE e.feed_id = :feed AND e.number > :after AND e.number <= :until ORDER BY e.number
         """,

@@ -2,7 +2,7 @@
 
 Everything is seen through the sight of who asks, in SQL: those of a registry see the feeds that are pulled for it and
 for the other books of its Party, those of a source the feeds that are pulled from it. A record is seen by who sees a
-feed that has it, and of a record only what those feeds say. Nothing here changes anything but ``call``.
+feed that has it, and of a record only what those feeds say. Nothing here changes anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,18 +136,6 @@ async def findings(tx: db.ReadTx, sight: Sight, source: str, registry: str, *, m
         WHERE {_WANTED} ORDER BY h.id DESC LIMIT :most
         """,
         {"source": source, "registry": registry, "most": most, **sight.parameters},
-    )
-
-
-async def call(tx: db.Tx, feed_id: int) -> None:
-    """Have a feed pulled as soon as a worker comes to it."""
-    await db.execute(
-        tx,
-        """
-        INSERT INTO history_call (feed_id, called) VALUES (:feed, 1)
-        ON CONFLICT (feed_id) DO UPDATE SET called = history_call.called + 1
-        """,
-        {"feed": feed_id},
     )
 
 

@@ -15,7 +15,7 @@ from gateway.domain.identifiers import parse_account, parse_link_code, parse_par
 from gateway.domain.units import UnitRange
 from gateway.domain.wire import MAX_TEXT, range_to_wire, time_to_wire
 from gateway.errors import GatewayError, Kind
-from gateway.history import difference, live, view, view_store
+from gateway.history import call_store, difference, live, view
 from gateway.history.view import Wanted
 from gateway.messages.outbox import Node
 from gateway.web import history_schemas as schemas
@@ -169,7 +169,7 @@ async def _called(tx: db.Tx, node: Node, caller: Caller, source: str, registry: 
     feed_id, found = await view.feed(reading, caller.sight, source, registry)
     if found.stopped:
         raise GatewayError(Kind.CONFLICT, "its past is another one: two persons must look at it first", code=8004)
-    await view_store.call(tx, feed_id)
+    await call_store.call_for(tx, feed_id)
     return (await view.feed(reading, caller.sight, source, registry))[1]
 
 

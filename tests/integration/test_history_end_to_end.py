@@ -7,7 +7,6 @@ section of the international one; over either wire. All units are synthetic.
 import json
 from collections.abc import AsyncIterator
 from itertools import pairwise, product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ import pytest_asyncio
 
 from gateway import embedded
 from gateway.history import verify
-from gateway.messages import store as messages
-from gateway.signing import compact
 from tests import contract
 from tests import stage as staging
 from tests.stage import Stage
@@ -135,123 +132,5 @@ async def test_what_happens_here_is_called_for_and_told(world: Stage) -> None:
     assert await in_its_books(world, "INT01", "GHA99") == there
 
 
-@pytest.fixture
-async def korea(stage: Stage) -> Stage:
-    """A hundred units issued and, ten by ten, on their way or gone to Korea; the history of it pulled and told."""
-    await stage.link("MEC01", "mechanism", follows=True)
-    await stage.link("KOR01", "party", "KOR")
-    await stage.issue(net=100)
-    assert set(await stage.relay(await stage.propose(*[10] * 5))) == {"completed"}
-    await told(stage)
-    return stage
-
-
-async def lie(stage: Stage, name: str, **more: Any) -> None:
-    await stage.registries["MEC01"].post("history/lies", lie=name, **more)
-
-
-async def moved_on(stage: Stage) -> None:
-    """Something more happens, and is to be pulled."""
-    assert await stage.relay(await stage.propose(10)) == ["completed"]
-    await told(stage)
-
-
-#: What a registry does wrong with one page, and the code of it.
-TRICKS = {"lose-page": 8005, "repeat": 8005, "reorder": 8004}
-LIES = {"future": 1009, "foreign": 8001}
-
-
-@pytest.mark.parametrize(("trick", "code"), TRICKS.items())
-async def test_a_page_that_is_wrong_is_refused_and_the_next_one_is_taken(korea: Stage, trick: str, code: int) -> None:
-    await korea.history.turn()
-    await lie(korea, trick)
-    assert await korea.relay(await korea.propose(10)) == ["completed"]
-    before = await korea.count("history_entry")
-    await korea.history.turn()
-    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(code,)]
-    assert await korea.count("history_entry") == before
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await told(korea)
-    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
-
-
-@pytest.mark.parametrize(("told_lie", "code"), LIES.items())
-async def test_a_record_that_cannot_be_takes_its_page_with_it(korea: Stage, told_lie: str, code: int) -> None:
-    before = await korea.count("history_entry")
-    await lie(korea, told_lie, party="KOR")
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await korea.history.turn()
-    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(code,)]
-    assert await korea.count("history_entry") == before
-    assert await korea.count(f"alarm WHERE code = {code}") == 1
-
-
-async def test_a_contradiction_and_a_correction_are_kept_and_told_apart(korea: Stage) -> None:
-    await lie(korea, "correct", party="KOR", number=1)
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await told(korea)
-    assert await korea.count("history_finding") == 0
-    await lie(korea, "contradict", party="KOR", number=1)
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await told(korea)
-    assert await korea.rows("SELECT DISTINCT code FROM history_finding") == [(4010,)]
-    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
-
-
-@pytest.mark.parametrize("past", ["rewrite", "truncate"])
-async def test_a_past_that_has_changed_is_detected_kept_and_stops(korea: Stage, past: str) -> None:
-    known = await korea.count("history_entry")
-    await lie(korea, past, party="KOR", number=3)
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await told(korea)
-    assert await korea.rows("SELECT stopped FROM history_feed WHERE registry = 'KOR01'") == [(True,)]
-    assert await korea.rows("SELECT state FROM link WHERE code = 'MEC01'") == [("suspended",)]
-    assert (8004,) in await korea.rows("SELECT DISTINCT code FROM history_finding")
-    assert await korea.count("log_entry WHERE kind = 'history.changed'") == 1
-    assert await korea.count("history_entry") == known
-    assert (await verify.verify(korea.gateway.database)).valid
-
-
-async def test_an_expired_cursor_leads_to_the_whole_again_and_nothing_twice(korea: Stage) -> None:
-    await lie(korea, "expire")
-    known = await korea.count("history_entry")
-    await moved_on(korea)
-    assert await korea.count("history_entry") == known + 2, "the transfer, and the issuance is known"
-    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
-
-
-@pytest.mark.parametrize(("code", "refused"), [("MEC01", 1010), ("KOR01", 4015)])
-async def test_a_link_that_may_only_view_views_and_transfers_nothing(korea: Stage, code: str, refused: int) -> None:
-    await korea.rows(f"UPDATE link SET capabilities = '{{view}}' WHERE code = '{code}'")
-    [transfer] = await korea.propose(10)
-    await korea.registries["MEC01"].get("books")
-    found = await korea.relay([transfer]) if code == "KOR01" else await refusals(korea)
-    assert found in (["refused"], [refused])
-    asked = "source=MEC01&registry=KOR01"
-    assert (await korea.api.get(f"/api/v1/history/live/holdings?{asked}")).is_success
-    await lie(korea, "correct", party="KOR", number=1)
-    await korea.rows("UPDATE history_feed SET next_at = now()")
-    await told(korea)
-    assert await in_its_books(korea, "MEC01", "KOR01") == await at_source(korea, "MEC01", "KOR01")
-
-
-async def refusals(stage: Stage) -> list[int]:
-    """The codes of the last refusal that was answered."""
-
-    async def refused() -> list[tuple[bytes]]:
-        return await stage.rows("SELECT body FROM message WHERE type = 'refusal' AND direction = 'out' LIMIT 1")
-
-    await stage.until(refused)
-    [(body,)] = await refused()
-    return [f["code"] for f in compact.read(messages.jws_of(bytes(body))).payload["body"]["findings"]]
-
-
-async def test_a_registry_that_lost_its_history_asks_for_it(korea: Stage, tmp_path: Path) -> None:
-    there = await at_source(korea, "MEC01", "KOR01")
-    home = korea.registries["KOR01"]
-    await home.post("history/ask")
-    assert await in_its_books(korea, "MEC01", "KOR01") == there
-
-
-def test_every_pair_of_source_and_destination_is_tried() -> None:
+async def test_every_pair_of_source_and_destination_is_tried() -> None:
     assert set(PAIRS) == set(product(("MEC01", "INT01"), SEEN))

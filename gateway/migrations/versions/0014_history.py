@@ -13,8 +13,8 @@ depends_on = None
 
 #: ``walk_*``: how far a feed that is read again from its beginning was found to be as before. ``delivered``: up to
 #: which record its books have acknowledged. ``stopped``: its past has changed, nothing more is pulled until two persons
-#: say so. ``answered``: the last call that a pull was begun after. ``log_*``: the largest tree of its registry's own
-#: log under which a page was found.
+#: reactivate the link. ``answered``: the last call that a pull was begun after. ``log_*``: the largest tree of its
+#: registry's own log under which a page was found.
 FEEDS = """
 CREATE TABLE history_feed (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -96,12 +96,9 @@ CREATE TABLE history_record (
   authorisation text NOT NULL,
   corrects bytea,
   item text NOT NULL,
-  itmo_stem text COLLATE "C" GENERATED ALWAYS AS (
-    left(CAST(item AS jsonb) #>> '{block,itmo,first}', 16) || right(CAST(item AS jsonb) #>> '{block,itmo,first}', 5)
-  ) STORED,
-  itmo_first bigint GENERATED ALWAYS AS (
-    CAST(replace(substring(CAST(item AS jsonb) #>> '{block,itmo,first}' FROM '^.{17}(.*).{5}$'), ',', '') AS bigint)
-  ) STORED,
+  itmo_stem text COLLATE "C",
+  itmo_first bigint,
+  CHECK ((itmo_stem IS NULL) = (itmo_first IS NULL)),
   CHECK (1 <= first AND first <= last AND last <= 9007199254740991)
 );
 CREATE INDEX history_record_of_transaction ON history_record (registry, transaction);
