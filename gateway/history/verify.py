@@ -3,8 +3,8 @@
 Of each feed, from its beginning on: every number has its record; each record is named by the SHA-256 of its text, and
 found by what its text says; the digest over all of them is that of each page and of the feed; each page is its source's
 own, signed under a key that counted when it came, and lists exactly its records, without gap from page to page; where a
-page names the source's own log, the checkpoint is that log's, and its trees only grow. That each record is in that tree
-was proven when the page came: the tree's other leaves are not kept.
+page names the source's own log, the checkpoint is that log's, and no two have one size and two roots. That each record
+is in that tree was proven when the page came: the tree's other leaves are not kept.
 
 Feeds are read some pages at a time, each time in a transaction of its own, while others write: what was stored once
 stays. Memory is that of some pages, whatever the length. Fails with the database; what is wrong is a ``Fault``.
@@ -104,8 +104,8 @@ class Proof:
     at: Cursor = START
     pages: int = 0
     logged: int = 0
-    _size: int = 0
-    _root: bytes = b""
+    #: Size → root of the source's trees that pages name.
+    _roots: dict[int, bytes] = field(default_factory=dict)
 
     async def read(self, tx: db.ReadTx) -> list[Fault]:
         """What is wrong with the next pages; ``done`` after the last."""
@@ -198,9 +198,8 @@ class Proof:
             yield "its page does not name a leaf and a salt for each record"
         if len(set(leaves)) != len(leaves) or not all(0 <= leaf < head.size for leaf in leaves):
             yield "its page names leaves that the tree does not have, or one twice"
-        if head.size < self._size or (head.size == self._size and head.root != self._root):
-            yield "its page's checkpoint is of a tree that the one before does not grow into"
-        self._size, self._root = head.size, head.root
+        if self._roots.setdefault(head.size, head.root) != head.root:
+            yield "its page's checkpoint is of another tree than an earlier page's of the same size"
 
 
 async def verify(

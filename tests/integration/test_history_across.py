@@ -206,6 +206,7 @@ async def test_completed_transfers_and_notices_call_for_pulls_and_wait_for_nobod
     assert (await called(scene))["MEC01", "KOR01"] == before, "these are Myanmar's, and Korea has none of them"
     await course.complete(course.proposal(block(1, 10)), course.proposal(block(11, 20)))
     assert (await called(scene))["MEC01", "KOR01"] == before + 1, "one message completes both"
+    await stage.rows("UPDATE history_feed SET next_at = now() + interval '1 hour'")
     assert await stage.history.turn() is False, "nobody answers, and a feed that waits is not pulled at once"
 
 

@@ -239,11 +239,12 @@ async def test_a_feed_is_called_for_by_the_people_it_is_for(scene: Scene) -> Non
     assert (await scene.get("KOR01", "/feeds/MEC01/KOR01")).json()["feed"]["due"] is False
     refused = [await call(who) for who in ("MEC01", "JPN01", "CHE01")]
     assert [(r.status_code, r.json()["code"]) for r in refused] == [(403, 8001)] * 3
-    assert await scene.stage.count("history_call") == 0
+    of_korea = "SELECT called FROM history_call c JOIN history_feed f ON f.id = c.feed_id AND f.registry = 'KOR01'"
+    assert await scene.stage.rows(of_korea) == [(0,)]
     for nr, who in enumerate(("KOR01", "KOR99", "all"), 1):
         called = await call(who)
         assert (called.status_code, called.json()["due"]) == (202, True)
-        assert await scene.stage.rows("SELECT called FROM history_call") == [(nr,)]
+        assert await scene.stage.rows(of_korea) == [(nr,)]
     await scene.stage.rows("UPDATE history_feed SET stopped = true WHERE registry = 'KOR01'")
     stopped = await call("KOR01")
     assert (stopped.status_code, stopped.json()["code"]) == (409, 8004)
