@@ -59,7 +59,7 @@ from gateway.transfers.relay import Relay
 
 #: Message type → what receives it. A type that is neither here nor in ``told`` is refused (1010).
 HANDLERS: dict[str, Handler] = {
-    "link.activate": links.activate,
+    "link.activate": calls.after_opening(links.activate),
     **links.require_open(
         {
             "link.keys": rotation.announced,

@@ -9,13 +9,24 @@ from collections.abc import Iterator, Sequence
 
 from gateway import db
 from gateway.domain.transfers import State
-from gateway.history import call_store
+from gateway.history import call_store, store
 from gateway.messages.inbox import Handler, Inbound
 from gateway.messages.outbox import Node
 from gateway.messages.receipts import ItemReceipt
 
 #: Members of an item of a notice that name a Party.
 _NAMING = ("party", "first_transferring_party")
+
+
+def after_opening(handler: Handler) -> Handler:
+    """What receives ``link.activate``; the feeds there are from then on get rows, so that each can be called for."""
+
+    async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
+        receipts = await handler(tx, node, inbound)
+        await store.ensure(tx, inbound.at)
+        return receipts
+
+    return heard
 
 
 def after_transfers(handler: Handler) -> Handler:
