@@ -24,10 +24,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from typing import Any, Final, TypeAlias
 
 from connectors import xml
-from connectors.http import Client
+from connectors.link import LinkRegistry
 from connectors.xml import Element, Found, malformed
-from gateway.domain.identifiers import RegistryCode, parse_registry_code
-from gateway.domain.registry import Accepted, Capability, Encoding, Outcome, OutgoingMessage, Unknown
+from gateway.domain.registry import Accepted, Encoding, Outcome, OutgoingMessage, Unknown
 from gateway.errors import GatewayError, Kind
 from gateway.signing import compact, strict_json
 from gateway.signing.envelope import JOSE, LINK_JSON, MAX_BODY
@@ -162,24 +161,8 @@ _READ: Final[Mapping[str, frozenset[str]]] = {
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class DesRegistry:
+class DesRegistry(LinkRegistry):
     """A registry that speaks this wire at ``url``."""
-
-    def __init__(self, code: str, url: str, client: Client, capabilities: frozenset[Capability]) -> None:
-        self._code = parse_registry_code(code)
-        self._url = f"{url.rstrip('/')}/messages"
-        self._client = client
-        self._capabilities = capabilities
-
-    @property
-    def code(self) -> RegistryCode:
-        """The registry's link code."""
-        return self._code
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What this kind of registry offers."""
-        return self._capabilities
 
     async def send(self, message: OutgoingMessage) -> Outcome:
         """Send the stored message once, as a document; an answer is Accepted as the message that it carries."""
@@ -193,9 +176,6 @@ class DesRegistry:
         except GatewayError as error:
             return Unknown(f"not of the wire shaped like the DES: {error.detail}"[:300])
         return outcome
-
-    async def close(self) -> None:
-        """Nothing to give back: the client is shared."""
 
 
 def speaks(url: str) -> bool:
