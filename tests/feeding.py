@@ -76,9 +76,8 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve ``app`` on loopback; its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     task = asyncio.create_task(server.serve())
-    for _ in range(1000):
-        if server.started:
-            break
+    while not server.started:
+        assert not task.done(), "it does not start"
         await asyncio.sleep(0.005)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

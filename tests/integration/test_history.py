@@ -10,6 +10,7 @@ from gateway.errors import GatewayError
 from gateway.history.pull import Pulls
 from tests import feeding
 from tests.feeding import Scene, issuance, record
+from tests.integration.test_database import none
 from tests.integration.test_sandbox_play import Heard
 from tests.stage import Stage
 
@@ -97,6 +98,8 @@ async def test_a_pull_that_is_cut_off_goes_on_where_it_was(scene: Scene, pages: 
         await pulling
     scene.source.held = None
     cut.set()
+    gone = f"pg_stat_activity WHERE application_name = '{scene.stage.history.worker_id}'"
+    await scene.stage.until(lambda: none(scene.stage, gone))
     assert len(await scene.kept()) == 2 * pages
     assert await Pulls(scene.stage.history._means).turn()  # whose lease it was is gone
     assert await scene.kept() == scene.source.feeds["KOR01"]
@@ -129,6 +132,7 @@ async def test_retry_after_is_honoured(scene: Scene) -> None:
 
 async def test_waits_double_up_to_five_minutes(scene: Scene) -> None:
     waits = []
+    scene.stage.clock.stands_at = scene.stage.clock()
     for _ in range(11):
         scene.source.otherwise.append(lambda *_: Response(status_code=500))
         await scene.pull()

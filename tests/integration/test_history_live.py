@@ -130,6 +130,7 @@ async def test_records_are_shown_in_the_order_of_the_feed_without_pulling(scene:
 async def test_the_same_question_within_seconds_asks_the_source_once_and_says_how_old_the_answer_is(
     scene: Scene,
 ) -> None:
+    scene.stage.gateway.live._recent = live.Recent(600.0)
     answers = await asyncio.gather(*(scene.shown("live/holdings", who, limit=7) for who in ("KOR01", "all", "KOR01")))
     assert [a["items"] for a in answers] == [HELD] * 3 and len(scene.source.asked) == 1
     later = await scene.shown("live/holdings", limit=7)
