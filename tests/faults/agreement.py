@@ -3,7 +3,7 @@
 Judged when everything is at rest. Conservation over the gateway's book and in each registry's; every unit in
 exactly one place, under one identifier, the same on both sides, section by section; every transfer with the same end
 everywhere, each of its steps taken once; INT01's records exactly the actions that were completed; no registry
-alarmed; and whatever ``gateway doctor`` looks at.
+alarmed; every history alike (``histories``); and whatever ``gateway doctor`` looks at.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from gateway import cli
+from tests.faults import histories
 from tests.faults import network as networks
 from tests.faults.linking import FOLLOWING
 from tests.faults.load import NOWHERE
@@ -81,7 +81,8 @@ async def agree(network: Network, *, doctor: bool = False, alarms: bool = False)
     await _recorded(network)
     await asyncio.gather(*(_promised(network, code) for code in FOLLOWING))
     assert await network.rows(_STEPS_TWICE) == []
-    if doctor and "doctor" in cli._COMMANDS:
+    if doctor:
+        await histories.alike(network)
         await healthy(network)
 
 
