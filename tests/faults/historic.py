@@ -35,6 +35,18 @@ async def deliver(network: Network) -> None:
     await _insist(network, "KOR01", "history.deliver", body, texts)
 
 
+async def have_some_for_korea(network: Network) -> None:
+    """MEC01 issues a unit that Korea hosts, and the gateway has pulled its history."""
+    wanted = {"activity": "synthetic", "party": "KOR", "vintage": 2021, "series": f"KOR-{play.uuid7()[:13]}", "net": 1}
+    terms = {"id": "KOR-SYNTHETIC-2026-1", "version": 1}
+    await network.admin("MEC01", "POST", "issue", **wanted, authorisation=terms)
+
+    async def pulled() -> bool:
+        return await network.count("history_feed WHERE link = 'MEC01' AND registry = 'KOR01' AND number > 0") == 1
+
+    await network.until(pulled, "the history of a unit of Korea's is pulled")
+
+
 async def leave_a_gap(network: Network) -> None:
     """KOR01 has forgotten what it was told of MEC01, and what is delivered does not go on from there: it asks."""
     forget = "ALTER TABLE told_history DISABLE TRIGGER USER; DELETE FROM told_history"

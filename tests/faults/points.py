@@ -117,7 +117,7 @@ REGISTRY = {
     "start.history": ("MEC01", Course(before=historic.have_some_made)),
     "history.place": ("MEC01", Course(during=historic.asks("MEC01", "history.query"))),
     **{
-        name: ("KOR01", Course(during=historic.leave_a_gap))
+        name: ("KOR01", Course(before=historic.have_some_for_korea, during=historic.leave_a_gap))
         for name in ("history.ask", "history.heard", "send.history.query")
     },
     "receive.refused": ("MEC01", Course(during=says("GWY01", "gateway", "MEC01", "transfer.answer"))),
