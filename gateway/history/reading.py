@@ -44,6 +44,9 @@ from gateway.signing.envelope import EnvelopeError, Unverified, VerifiedMessage
 LEASE = timedelta(seconds=60)
 #: Records that are always asked for at once: so many of the longest there can be fit into a page.
 FEWEST = 50
+#: The longest JWS of a page: one of the most records, with the places of all in a log. In a delivery it is evidence and
+#: stands in that message's own JWS, which no longer one would leave room for.
+MAX_JWS = 256 * 1024
 #: How much of a reason is shown.
 MAX_WHY = 300
 
@@ -93,6 +96,15 @@ class Reading:
         self._logs: tuple[Watched, ...] = ()
         self._tree: Tree | None = None
 
+    @property
+    def _state(self) -> tuple[Feed, bool, str | None, bool, int]:
+        """What a transaction changes of it."""
+        return self.feed, self.over, self.waiting, self._walked, self._limit
+
+    @_state.setter
+    def _state(self, state: tuple[Feed, bool, str | None, bool, int]) -> None:
+        self.feed, self.over, self.waiting, self._walked, self._limit = state
+
     async def page(self) -> None:
         """Ask for the next page and take it; raises only what is a fault of the database or of the program."""
         feed = self.feed
@@ -136,12 +148,21 @@ class Reading:
         if len(body) > MAX_BYTES:
             raise GatewayError(Kind.LIMIT, f"a page has at most {MAX_BYTES} bytes", code=8002)
         unverified = await read(body)
+        if len(unverified.signed.text) > MAX_JWS:
+            raise GatewayError(Kind.LIMIT, f"the JWS of a page has at most {MAX_JWS} bytes", code=8002)
         proof = await self._proof(unverified)
 
+        before = self._state
+
         async def taken(tx: db.Tx, message: VerifiedMessage) -> None:
+            self._state = before  # where the database took a try back, what it led to is not so
             await self._take(tx, message, question, proof)
 
-        await self._means.inbox.absorb(unverified, query, taken)
+        try:
+            await self._means.inbox.absorb(unverified, query, taken)
+        except BaseException:
+            self._state = before
+            raise
 
     async def _failed(self, error: GatewayError) -> None:
         """What came is no answer at all, or none that can be judged now."""

@@ -5,7 +5,6 @@ number it was asked for, two who pull one feed at once never store a page twice.
 adds to its ``history_call``, which a pull only reads: the relay never waits for one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -280,16 +279,26 @@ async def undelivered(tx: db.Tx, feed_id: int | None) -> list[Undelivered]:
     return [Undelivered(r.id, _asked(r), r.peer, r.delivered) for r in found]
 
 
-async def deliver(tx: db.Tx, messages: Mapping[int, str]) -> None:
-    """Note by which message a page of each of these feeds is handed on."""
-    await db.execute(
+async def deliver(tx: db.Tx, feed_id: int, message_id: str) -> None:
+    """Note by which message the next page of a feed is handed on."""
+    statement = "UPDATE history_feed SET delivering = :message WHERE id = :feed"
+    await db.execute(tx, statement, {"feed": feed_id, "message": message_id})
+
+
+async def hold_back(tx: db.Tx, feed_id: int) -> int | None:
+    """Hand on nothing of a feed until ``reopen``; the log entry of the page that cannot be, where there is one.
+
+    It is as if a message that is owed no more handed it on: one that there never was.
+    """
+    found = await db.one(
         tx,
         """
-        UPDATE history_feed f SET delivering = m.message
-        FROM unnest(CAST(:feeds AS integer[]), CAST(:messages AS uuid[])) AS m(feed, message) WHERE f.id = m.feed
+        UPDATE history_feed f SET delivering = gen_random_uuid() WHERE f.id = :feed RETURNING
+          (SELECT p.entry_id FROM history_page p WHERE p.feed_id = f.id AND p.first = f.delivered + 1) AS entry_id
         """,
-        {"feeds": list(messages), "messages": list(messages.values())},
+        {"feed": feed_id},
     )
+    return found.entry_id if found else None
 
 
 async def delivered(tx: db.Tx, message_id: str) -> int | None:

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import Response
 
+from gateway import db
 from gateway.errors import GatewayError
+from gateway.history import deliver
 from gateway.history.pull import Pulls
+from gateway.messages.outbox import Node
 from tests import feeding
 from tests.feeding import Scene, issuance, record
 from tests.integration.test_sandbox_play import Heard
@@ -114,6 +117,28 @@ async def test_a_page_that_comes_after_another_took_over_is_not_kept(scene: Scen
     assert (await slow).waiting == "another worker pulls it"
     assert await scene.numbers() == (0, 0, 0)
     await scene.stage.rows("UPDATE history_feed SET leased_by = NULL, leased_until = NULL")
+
+
+@pytest.mark.parametrize("times", [1, db.CONFLICT_TRIES])
+async def test_a_page_that_the_database_takes_back_is_taken_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Once, or so often that the feed is put off."""
+    scene.source.most = 2
+    scene.source.add(*history(2))
+    going_on, tries = deliver.go_on, 0
+
+    async def deadlocked(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
+        nonlocal tries
+        tries += 1
+        if tries <= times:
+            await db.execute(tx, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+        return await going_on(tx, node, feed_id)
+
+    monkeypatch.setattr(deliver, "go_on", deadlocked)
+    pulled = await scene.pull()
+    assert pulled.number == len(await scene.kept()) == (4 if times == 1 else 0)
+    assert (pulled.waiting is None) == (times == 1)
 
 
 async def test_retry_after_is_honoured(scene: Scene) -> None:
