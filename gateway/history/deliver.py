@@ -16,10 +16,10 @@ from gateway.alarms import store as alarms
 from gateway.alarms.store import Alarm
 from gateway.domain import wire
 from gateway.errors import GatewayError, Kind, invariant
-from gateway.history import page_store, store
+from gateway.history import deliver_store, page_store
 from gateway.history.asked import written_cursor
+from gateway.history.deliver_store import Undelivered
 from gateway.history.page_store import StoredPage
-from gateway.history.store import Undelivered
 from gateway.messages import outbox, owed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
@@ -37,7 +37,7 @@ journal = structlog.get_logger()
 async def go_on(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
     """Begin to hand on the next page of this feed, or of some that wait for it; how many pages that is."""
     begun = 0
-    for feed in await store.undelivered(tx, feed_id):
+    for feed in await deliver_store.undelivered(tx, feed_id):
         try:
             async with tx.begin_nested():
                 await _begin(tx, node, feed)
@@ -51,7 +51,7 @@ async def go_on(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
 
 async def _begin(tx: db.Tx, node: Node, feed: Undelivered) -> None:
     [stored] = await outbox.store(tx, node, [_draft(feed, await _next(tx, feed))])
-    await store.deliver(tx, feed.id, stored.message.id)
+    await deliver_store.deliver(tx, feed.id, stored.message.id)
     await owed.add(tx, [Owed(feed.peer, stored.message.id)], node.clock())
 
 
@@ -59,7 +59,7 @@ async def _hold_back(tx: db.Tx, node: Node, feed: Undelivered, error: GatewayErr
     """Hand on nothing more of a feed whose next page cannot be: whatever else is in this transaction goes on."""
     asked, why = feed.asked, f"the history of {feed.asked.of} cannot be handed on: {error.detail}"[:MAX_TOLD]
     journal.error("history-held-back", of=asked.of, registry=asked.viewer.registry, why=why)
-    if (entry := await store.hold_back(tx, feed.id)) is not None:
+    if (entry := await deliver_store.hold_back(tx, feed.id)) is not None:
         alarm = Alarm(feed.peer, f"history of {asked.viewer.registry}", error.code or NO_REASON, why, entry)
         await alarms.sound(tx, [alarm], node.clock())
 
@@ -80,7 +80,7 @@ async def receipted(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRec
     """``receipt`` without items: the page that it answers is taken, and the next one follows."""
     answered = inbound.message.in_reply_to
     assert answered is not None  # a receipt answers something, or it would not have been verified
-    if not inbound.message.items and (feed_id := await store.delivered(tx, answered.id)) is not None:
+    if not inbound.message.items and (feed_id := await deliver_store.delivered(tx, answered.id)) is not None:
         await owed.done(tx, answered.id)
         await go_on(tx, node, feed_id)
     return ()
@@ -90,7 +90,7 @@ async def refused(tx: db.Tx, _node: Node, inbound: Inbound) -> Sequence[ItemRece
     """``refusal``: a page is not taken now, or, if the refusal is a verdict, never."""
     answered = inbound.message.in_reply_to
     assert answered is not None  # as above
-    asked = await store.delivering(tx, answered.id)
+    asked = await deliver_store.delivering(tx, answered.id)
     if asked is None:
         return ()
     body = wire.members(inbound.message.body, "body", frozenset({"findings"}))

@@ -189,6 +189,29 @@ async def test_without_view_on_either_link_nothing_is_pulled(scene: Scene) -> No
     assert (await scene.pull()).number == 0
 
 
+@pytest.mark.parametrize("change", ["state = 'suspended'", "capabilities = '{transfer_in}'"])
+async def test_a_pull_ends_when_the_link_it_is_for_is_no_longer_open(scene: Scene, change: str) -> None:
+    scene.source.most = 2
+    scene.source.add(*history(3))
+    scene.source.held = asyncio.Event()
+    pulling = asyncio.create_task(scene.pull())
+    await scene.source.arrived(1)
+    await scene.stage.rows(f"UPDATE link SET {change} WHERE code = 'KOR01'")
+    scene.source.held.set()
+    pulled = await pulling
+    assert (pulled.number, pulled.waiting) == (2, "its links are no longer open for it")
+    assert len(scene.source.heard) == 1 and await scene.feed("leased_by") == (None,)
+    await scene.stage.rows("UPDATE link SET state = 'active', capabilities = '{view}' WHERE code = 'KOR01'")
+    assert (await scene.pull()).number == 6
+
+
+async def test_a_feed_that_nobody_ever_called_for_rests(scene: Scene) -> None:
+    scene.source.add(*history(1))
+    await scene.stage.rows("DELETE FROM history_call")
+    assert await scene.stage.history.turn()
+    assert (len(await scene.kept()), await scene.feed("leased_by, answered")) == (2, (None, 0))
+
+
 async def test_a_suspended_source_is_not_asked(scene: Scene) -> None:
     await scene.stage.rows("UPDATE link SET state = 'suspended' WHERE code = 'MEC01'")
     assert not await scene.stage.history.turn()

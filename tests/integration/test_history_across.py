@@ -9,8 +9,8 @@ from fastapi import Response
 
 from gateway.errors import GatewayError, Kind
 from gateway.history import deliver as handing_on
+from gateway.history.deliver_store import Undelivered
 from gateway.history.page_store import StoredPage
-from gateway.history.store import Undelivered
 from gateway.messages.outbox import Draft
 from tests import feeding
 from tests.feeding import KOREA, Scene, chain, cursor, encoded, issuance, record
