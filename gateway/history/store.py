@@ -5,6 +5,7 @@ number it was asked for, two who pull one feed at once never store a page twice.
 adds to its ``history_call``, which a pull only reads: the relay never waits for one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -115,9 +116,23 @@ async def ensure(tx: db.Tx, now: datetime) -> None:
     )
 
 
-async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, limit: int) -> list[Feed]:
-    """Lease feeds that are due: those that were called for, then the longest due."""
-    return await _lease(tx, f"SELECT f.id FROM {_DUE}", {"now": now}, worker, now, until, limit)
+async def lease_due(
+    tx: db.Tx, worker: str, now: datetime, until: datetime, *, busy: Sequence[str], but: Sequence[int]
+) -> Feed | None:
+    """Lease a feed that is due: one that was called for, or the longest due; none of links that are ``busy``.
+
+    Nor one of those ``but`` for which any may be had: they are under way here still, whoever had leased them.
+    """
+    wanted = f"""
+      SELECT f.id FROM {_DUE} AND f.link <> ALL(CAST(:busy AS text[])) AND f.id <> ALL(CAST(:but AS integer[]))"""
+    return await _lease(tx, wanted, {"busy": list(busy), "but": list(but)}, worker, now, until)
+
+
+async def others_wait(tx: db.ReadTx, now: datetime) -> bool:
+    """Whether a feed is due that nobody pulls."""
+    found = await db.one(tx, f"SELECT EXISTS (SELECT FROM {_DUE}) AS any", {"now": now})
+    assert found is not None  # EXISTS always says something
+    return bool(found.any)
 
 
 async def lease(tx: db.Tx, of: str, registry: str, worker: str, now: datetime, until: datetime) -> Feed | None:
@@ -125,25 +140,24 @@ async def lease(tx: db.Tx, of: str, registry: str, worker: str, now: datetime, u
     wanted = f"""
       SELECT f.id FROM {OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
       AND f.link = :of AND f.registry = :registry"""
-    found = await _lease(tx, wanted, {"of": of, "registry": registry, "now": now}, worker, now, until, 1)
-    return found[0] if found else None
+    return await _lease(tx, wanted, {"of": of, "registry": registry}, worker, now, until)
 
 
 async def _lease(
-    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime, limit: int
-) -> list[Feed]:
+    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime
+) -> Feed | None:
     """``next_at`` is over from now on: whoever takes over from a worker that dies goes on at once."""
-    found = await db.rows(
+    found = await db.one(
         tx,
         f"""
-        WITH due AS ({wanted} ORDER BY f.answered = {_CALLED}, f.next_at LIMIT :limit FOR UPDATE OF f SKIP LOCKED)
+        WITH due AS ({wanted} ORDER BY f.answered = {_CALLED}, f.next_at LIMIT 1 FOR UPDATE OF f SKIP LOCKED)
         UPDATE history_feed f SET leased_until = :until, leased_by = :worker, attempts = f.attempts + 1,
           next_at = least(f.next_at, :now)
         FROM due WHERE f.id = due.id RETURNING {_COLUMNS}
         """,
-        {**named, "worker": worker, "now": now, "until": until, "limit": limit},
+        {**named, "worker": worker, "now": now, "until": until},
     )
-    return [_feed(r) for r in found]
+    return _feed(found) if found else None
 
 
 def _feed(r: Any) -> Feed:
