@@ -3,21 +3,23 @@
 A ``history.deliver`` is the page as it was pulled: its texts and, as evidence, its registry's own JWS. It is owed like
 any message (``messages.owed``): the same bytes again until there is a receipt, which moves ``delivered`` and stores the
 next one in the same transaction. A refusal that is no verdict leaves it due; that the registry lacks what comes before
-(8005) is an alarm, and so is a verdict against it, after which nothing
-more is handed on until two persons reactivate the registry's link.
+(8005) is an alarm. So is a verdict against it, and a page of which no message can be made: nothing more of the feed is
+handed on then until two persons reactivate the registry's link. Neither holds up other feeds.
 """
 
 from collections.abc import Sequence
+
+import structlog
 
 from gateway import db
 from gateway.alarms import store as alarms
 from gateway.alarms.store import Alarm
 from gateway.domain import wire
-from gateway.errors import invariant
-from gateway.history import page_store, store
+from gateway.errors import GatewayError, Kind, invariant
+from gateway.history import deliver_store, page_store
 from gateway.history.asked import written_cursor
+from gateway.history.deliver_store import Undelivered
 from gateway.history.page_store import StoredPage
-from gateway.history.store import Undelivered
 from gateway.messages import outbox, owed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
@@ -29,17 +31,37 @@ GAP = 8005
 #: The code of an alarm about a refusal that gives none, and how much of a refusal an alarm tells.
 NO_REASON, MAX_TOLD = 3006, 200
 
+journal = structlog.get_logger()
+
 
 async def go_on(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
     """Begin to hand on the next page of this feed, or of some that wait for it; how many pages that is."""
-    feeds = await store.undelivered(tx, feed_id)
-    drafts = [_draft(feed, await _next(tx, feed)) for feed in feeds]
-    stored = await outbox.store(tx, node, drafts)
-    if stored:
-        sent = [s.message.id for s in stored]
-        await store.deliver(tx, {feed.id: message for feed, message in zip(feeds, sent, strict=True)})
-        await owed.add(tx, [Owed(f.peer, m) for f, m in zip(feeds, sent, strict=True)], node.clock())
-    return len(stored)
+    begun = 0
+    for feed in await deliver_store.undelivered(tx, feed_id):
+        try:
+            async with tx.begin_nested():
+                await _begin(tx, node, feed)
+            begun += 1
+        except GatewayError as error:
+            if error.kind is Kind.UNAVAILABLE:  # it will pass
+                raise
+            await _hold_back(tx, node, feed, error)
+    return begun
+
+
+async def _begin(tx: db.Tx, node: Node, feed: Undelivered) -> None:
+    [stored] = await outbox.store(tx, node, [_draft(feed, await _next(tx, feed))])
+    await deliver_store.deliver(tx, feed.id, stored.message.id)
+    await owed.add(tx, [Owed(feed.peer, stored.message.id)], node.clock())
+
+
+async def _hold_back(tx: db.Tx, node: Node, feed: Undelivered, error: GatewayError) -> None:
+    """Hand on nothing more of a feed whose next page cannot be: whatever else is in this transaction goes on."""
+    asked, why = feed.asked, f"the history of {feed.asked.of} cannot be handed on: {error.detail}"[:MAX_TOLD]
+    journal.error("history-held-back", of=asked.of, registry=asked.viewer.registry, why=why)
+    if (entry := await deliver_store.hold_back(tx, feed.id)) is not None:
+        alarm = Alarm(feed.peer, f"history of {asked.viewer.registry}", error.code or NO_REASON, why, entry)
+        await alarms.sound(tx, [alarm], node.clock())
 
 
 async def _next(tx: db.Tx, feed: Undelivered) -> StoredPage:
@@ -58,7 +80,7 @@ async def receipted(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemRec
     """``receipt`` without items: the page that it answers is taken, and the next one follows."""
     answered = inbound.message.in_reply_to
     assert answered is not None  # a receipt answers something, or it would not have been verified
-    if not inbound.message.items and (feed_id := await store.delivered(tx, answered.id)) is not None:
+    if not inbound.message.items and (feed_id := await deliver_store.delivered(tx, answered.id)) is not None:
         await owed.done(tx, answered.id)
         await go_on(tx, node, feed_id)
     return ()
@@ -68,7 +90,7 @@ async def refused(tx: db.Tx, _node: Node, inbound: Inbound) -> Sequence[ItemRece
     """``refusal``: a page is not taken now, or, if the refusal is a verdict, never."""
     answered = inbound.message.in_reply_to
     assert answered is not None  # as above
-    asked = await store.delivering(tx, answered.id)
+    asked = await deliver_store.delivering(tx, answered.id)
     if asked is None:
         return ()
     body = wire.members(inbound.message.body, "body", frozenset({"findings"}))

@@ -22,6 +22,7 @@ from gateway.audit.witness_store import Watched
 from gateway.domain import wire
 from gateway.domain.history import HASH_BYTES, Record, canonical
 from gateway.errors import GatewayError, Kind
+from gateway.history.store import Seen
 from gateway.signing import compact, notes
 from gateway.signing.notes import Verifier
 
@@ -36,8 +37,9 @@ class Changed(GatewayError):
 
 @dataclass
 class Tree:
-    """The tree of ``size`` leaves under ``root``; ``kept`` are tiles that are proven to be in it."""
+    """The tree of ``size`` leaves of the log ``origin``; ``kept`` are tiles proven to be under its ``root``."""
 
+    origin: str
     size: int
     root: bytes
     tiles: Tiles
@@ -105,12 +107,18 @@ class Shown:
     log: Watched
 
     @classmethod
-    def read(cls, value: Any, logs: Sequence[Watched]) -> "Shown":
-        """Read ``log`` of a page of a link that has ``logs``; raises MALFORMED 2001, UNTRUSTED 8004."""
+    def read(cls, value: Any, logs: Sequence[Watched], number: int) -> "Shown":
+        """Read ``log`` of a page of ``number`` records of a link that has ``logs``.
+
+        Raises MALFORMED 2001, UNTRUSTED 8004.
+        """
         raw = wire.members(value, "log", _LOG)
         if type(raw["checkpoint"]) is not str or type(raw["salts"]) is not str:
             raise wire.malformed("a checkpoint and salts are texts")
-        leaves = tuple(wire.whole(one, "leaf") for one in wire.array(raw["leaves"], "leaves"))
+        listed = wire.array(raw["leaves"], "leaves")
+        if len(listed) != number:  # before anything is fetched for them
+            raise wire.malformed("there is a leaf for each record")
+        leaves = tuple(wire.whole(one, "leaf") for one in listed)
         try:
             salts = compact.decode(raw["salts"])
             note = notes.read(raw["checkpoint"])
@@ -128,25 +136,26 @@ class Shown:
             raise _not_in("each record has a leaf in the tree of the checkpoint, and a salt of 32 bytes")
         return cls(checkpoint, leaves, salts, log)
 
-    async def fetched(self, tiles_of: TilesOf, before: Tree | None, known: tuple[int, bytes] | None) -> Tree:
+    async def fetched(self, tiles_of: TilesOf, before: Tree | None, seen: Seen | None) -> Tree:
         """The tree of the checkpoint with what ``judge`` needs of it.
 
-        ``before`` is a tree of the same log that may be this one, ``known`` (size, root) the largest that was found
-        before. Raises UNTRUSTED 8004, ``Changed`` where the log does not go on from what it had signed.
+        ``before`` is a tree that may be this one, ``seen`` the largest that was found before: of one log there is
+        nothing in another. Raises UNTRUSTED 8004, ``Changed`` where the log does not go on from what it had signed.
         """
         here = self.checkpoint
-        same = before is not None and (before.size, before.root) == (here.size, here.root)
-        tree = before if before is not None and same else Tree(here.size, here.root, tiles_of(self.log, here.size))
-        if not same:
-            for size, root in filter(None, [(self.log.size, self.log.root) if self.log.size else None, known]):
-                await _agree(tree, Tree(size, root, tiles_of(self.log, size)))
+        tree = Tree(here.origin, here.size, here.root, tiles_of(self.log, here.size))
+        if before is not None and (before.origin, before.size, before.root) == (tree.origin, tree.size, tree.root):
+            tree = before
+        else:
+            known = [(self.log.size, self.log.root)] if self.log.size else []
+            known += [(seen.size, seen.root)] if seen is not None and seen.origin == here.origin else []
+            for size, root in known:
+                await _agree(tree, Tree(here.origin, size, root, tiles_of(self.log, size)))
         await tree.prove({(0, index // merkle.TILE_WIDTH) for index in self.leaves})
         return tree
 
     def judge(self, tree: Tree, records: Sequence[Record]) -> None:
         """Raise UNTRUSTED 8004 unless each record's entry is at its leaf of the tree."""
-        if len(records) != len(self.leaves):
-            raise _not_in("there are not as many leaves as records")
         for nr, (record, index) in enumerate(zip(records, self.leaves, strict=True)):
             salt = self.salts[nr * HASH_BYTES :][:HASH_BYTES]
             digest = sha256(salt + record.text.encode()).hexdigest()

@@ -7,9 +7,11 @@ of the database or of the program is logged; the feed's row still says where to 
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -21,6 +23,10 @@ from gateway.history.store import Feed
 
 #: Feeds that one process pulls at once: each holds a page of up to 7 MiB, its records and a connection for a moment.
 AT_ONCE = 4
+#: Of these, so many of one source: one that is slow, or has much to tell, leaves room for the others.
+OF_ONE_SOURCE = 2
+#: Pages after which a feed goes behind the others that are due.
+PAGES_AT_A_TIME = 50
 #: The longest nap: how late a call, or a feed that is due by its time, may be seen.
 NAP_SECONDS = 1.0
 #: How long the pages under way may take to end when the process is told to stop; what is cut off is read again.
@@ -28,6 +34,8 @@ LAST_PAGES_SECONDS = 5.0
 
 #: Told after each page that was stored: how many records of the feed we have.
 Progress = Callable[[int], None]
+#: What is done between two pages.
+Then = Callable[[], Awaitable[None]]
 
 journal = structlog.get_logger()
 
@@ -47,7 +55,7 @@ class Pulls:
         #: Unlike any other's; no longer than PostgreSQL takes it (63 bytes).
         self.worker_id = f"gateway-pull-{secrets.token_hex(8)}"
         self._means = means
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Feed] = {}
         self._stop = asyncio.Event()
 
     async def turn(self) -> bool:
@@ -128,17 +136,43 @@ class Pulls:
 
         async def leased(tx: db.Tx) -> tuple[list[Feed], int]:
             await store.ensure(tx, now)
-            found = await store.lease_due(tx, self.worker_id, now, now + LEASE, room) if room else []
-            return found, await deliver.go_on(tx, self._means.node)
+            return await self._lease(tx, now, room), await deliver.go_on(tx, self._means.node)
 
         feeds, delivered = await self._means.database.run(leased, "pull.lease")
         for feed in feeds:
-            task = asyncio.create_task(self._read(Reading(self._means, feed, self.worker_id)))
-            self._running.add(task)
+            task = asyncio.create_task(self._take_turns(Reading(self._means, feed, self.worker_id)))
+            self._running[task] = feed
             task.add_done_callback(self._ended)
         return bool(feeds or delivered)
 
-    async def _read(self, reading: Reading, told: Progress | None = None) -> None:
+    async def _lease(self, tx: db.Tx, now: datetime, room: int) -> list[Feed]:
+        running, found = list(self._running.values()), list[Feed]()
+        while len(found) < room:
+            pulled = Counter(str(feed.asked.of) for feed in [*running, *found])
+            busy = [link for link, number in pulled.items() if number >= OF_ONE_SOURCE]
+            under_way = [feed.id for feed in running]
+            feed = await store.lease_due(tx, self.worker_id, now, now + LEASE, busy=busy, but=under_way)
+            if feed is None:
+                break
+            found.append(feed)
+        return found
+
+    async def _take_turns(self, reading: Reading) -> None:
+        """Read a feed, but let others that wait have their turn in between."""
+        pages = 0
+
+        async def told() -> None:
+            nonlocal pages
+            pages += 1
+            if pages % PAGES_AT_A_TIME == 0:
+                async with self._means.database.reading() as tx:
+                    others = await store.others_wait(tx, self._means.node.clock())
+                if others:
+                    await reading.give_back()
+
+        await self._read(reading, then=told)
+
+    async def _read(self, reading: Reading, told: Progress | None = None, then: Then | None = None) -> None:
         while not reading.over:
             try:
                 await reading.page()
@@ -150,9 +184,11 @@ class Pulls:
                 told(reading.feed.cursor.number)
             if self._stop.is_set() and not reading.over:
                 await reading.give_back()
+            if then is not None and not reading.over:
+                await then()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             journal.error("pull-failed", error=type(error).__name__, detail=str(error)[:500])
 

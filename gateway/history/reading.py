@@ -11,6 +11,7 @@ goes on from its end. If not, its past has changed: the feed is stopped and its 
 whoever comes next goes on from the last page stored.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from gateway.history import asking, deliver, page_store, pages, store
 from gateway.history.inclusion import Changed, Shown, TilesOf, Tree
 from gateway.history.page_store import Found
 from gateway.history.pages import MAX_BYTES, Page, Question
-from gateway.history.store import Feed
+from gateway.history.store import Feed, Seen
 from gateway.messages import store as messages
 from gateway.messages.aside import aside
 from gateway.messages.inbox import Inbox, read
@@ -40,10 +41,15 @@ from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Lease, Node, Wait
 from gateway.signing import compact
 from gateway.signing.envelope import EnvelopeError, Unverified, VerifiedMessage
 
-#: Longer than the next page may take, sending and storing.
+#: Longer than the next page may take: sending the query, fetching what proves the answer, and storing it.
 LEASE = timedelta(seconds=60)
+#: How long what proves a page may take to come.
+PROOF_SECONDS = 45.0
 #: Records that are always asked for at once: so many of the longest there can be fit into a page.
 FEWEST = 50
+#: The longest JWS of a page: one of the most records, with the places of all in a log. In a delivery it is evidence and
+#: stands in that message's own JWS, which no longer one would leave room for.
+MAX_JWS = 256 * 1024
 #: How much of a reason is shown.
 MAX_WHY = 300
 
@@ -93,6 +99,15 @@ class Reading:
         self._logs: tuple[Watched, ...] = ()
         self._tree: Tree | None = None
 
+    @property
+    def _state(self) -> tuple[Feed, bool, str | None, bool, int]:
+        """What a transaction changes of it."""
+        return self.feed, self.over, self.waiting, self._walked, self._limit
+
+    @_state.setter
+    def _state(self, state: tuple[Feed, bool, str | None, bool, int]) -> None:
+        self.feed, self.over, self.waiting, self._walked, self._limit = state
+
     async def page(self) -> None:
         """Ask for the next page and take it; raises only what is a fault of the database or of the program."""
         feed = self.feed
@@ -115,12 +130,16 @@ class Reading:
     async def give_back(self) -> None:
         """End between two pages."""
         self.over = True
-        await self._means.database.run(lambda tx: store.give_back(tx, self.feed, self._worker), "pull.wait")
+        now = self._means.node.clock()
+        await self._means.database.run(lambda tx: store.give_back(tx, self.feed, self._worker, now), "pull.wait")
 
     async def _ask(self, tx: db.Tx, question: Question) -> tuple[Registry, messages.Message] | None:
         of, now = self.feed.asked.of, self._means.node.clock()
         if not await store.keep_on(tx, self.feed, self._worker, now + LEASE):
-            self._lost()
+            if await store.give_back(tx, self.feed, self._worker, now):
+                self.over, self.waiting = True, "its links are no longer open for it"
+            else:
+                self._lost()
             return None
         registry = await self._means.registry_of(tx, of)
         if registry is None:
@@ -136,12 +155,21 @@ class Reading:
         if len(body) > MAX_BYTES:
             raise GatewayError(Kind.LIMIT, f"a page has at most {MAX_BYTES} bytes", code=8002)
         unverified = await read(body)
+        if len(unverified.signed.text) > MAX_JWS:
+            raise GatewayError(Kind.LIMIT, f"the JWS of a page has at most {MAX_JWS} bytes", code=8002)
         proof = await self._proof(unverified)
 
+        before = self._state
+
         async def taken(tx: db.Tx, message: VerifiedMessage) -> None:
+            self._state = before  # where the database took a try back, what it led to is not so
             await self._take(tx, message, question, proof)
 
-        await self._means.inbox.absorb(unverified, query, taken)
+        try:
+            await self._means.inbox.absorb(unverified, query, taken)
+        except BaseException:
+            self._state = before
+            raise
 
     async def _failed(self, error: GatewayError) -> None:
         """What came is no answer at all, or none that can be judged now."""
@@ -156,14 +184,18 @@ class Reading:
     async def _proof(self, unverified: Unverified) -> _Proof:
         """Fetch what proves the page in the registry's log; raises UNAVAILABLE or NOT_FOUND if it cannot be had."""
         body = unverified.signed.payload.get("body")
-        if not self._logs or not unverified.texts or not isinstance(body, dict):
+        if self.feed.walk is not None or not self._logs or not unverified.texts or not isinstance(body, dict):
             return _Proof()
         try:
             if "log" not in body:
                 return _Proof(fault=Finding(8004, detail="the page does not show where its records are in the log"))
-            shown = Shown.read(body["log"], self._logs)
-            known = (self.feed.log_size, self.feed.log_root) if self.feed.log_root is not None else None
-            self._tree = await shown.fetched(self._means.tiles_of, self._tree, known)
+            shown = Shown.read(body["log"], self._logs, len(unverified.texts))
+            async with asyncio.timeout(PROOF_SECONDS):
+                self._tree = await shown.fetched(self._means.tiles_of, self._tree, self.feed.seen)
+        except TimeoutError:
+            self._tree = None
+            why = f"its log did not show its tiles in {PROOF_SECONDS} s"
+            raise GatewayError(Kind.UNAVAILABLE, why, code=3001) from None
         except GatewayError as error:
             self._tree = None
             if error.code not in (2001, 8004):
@@ -192,18 +224,18 @@ class Reading:
 
     async def _store(self, tx: db.Tx, message: VerifiedMessage, page: Page, proof: _Proof) -> None:
         feed, now = self.feed, self._means.node.clock()
-        size, root = feed.log_size, feed.log_root
-        if proof.tree is not None and proof.tree.size > size:
-            size, root = proof.tree.size, proof.tree.root
+        seen, tree = feed.seen, proof.tree
+        if tree is not None and (seen is None or seen.origin != tree.origin or seen.size < tree.size):
+            seen = Seen(tree.origin, tree.size, tree.root)
         if page.records:
-            if not await store.advance(tx, feed, self._worker, page.until, size, root):
+            if not await store.advance(tx, feed, self._worker, page.until, seen):
                 raise GatewayError(Kind.CONFLICT, "another pulls this feed by now", context={"lost": True})
             await page_store.keep(tx, feed, page.until, message.id, message.jws, page.records, page.hashes)
             if found := await pages.contradictions(tx, feed, page):
                 entry = await page_store.entry_of(tx, message.sender, message.id)
                 await self._tell(tx, found, entry, now)
             await deliver.go_on(tx, self._means.node, feed.id)
-        self.feed = replace(feed, cursor=page.until, log_size=size, log_root=root)
+        self.feed = replace(feed, cursor=page.until, seen=seen, compared=False)
         self._limit = min(MAX_PAGE, 2 * self._limit)
         if not page.more:
             self.over = True
@@ -229,7 +261,7 @@ class Reading:
     async def _walk_to(self, tx: db.Tx, cursor: Cursor | None) -> None:
         if not await store.walk_to(tx, self.feed, self._worker, cursor):
             raise GatewayError(Kind.CONFLICT, "another pulls this feed by now", context={"lost": True})
-        self.feed = replace(self.feed, walk=cursor)
+        self.feed = replace(self.feed, walk=cursor, compared=self.feed.compared or cursor is None)
 
     async def _refused(self, tx: db.Tx, message: VerifiedMessage) -> None:
         """Hear a refusal: one of our cursor leads to the walk, once in a pull; any other puts the feed off."""
@@ -244,13 +276,21 @@ class Reading:
     async def _refuse(
         self, tx: db.Tx, message: VerifiedMessage, found: Sequence[Finding], *, changed: bool = False
     ) -> None:
-        """Take nothing of a page: note why, and read the feed again from its beginning if its digest does not hold."""
+        """Take nothing of a page: note why, and read the feed again from its beginning if its digest does not hold.
+
+        That was done is not done again until a page holds: it would show the same.
+        """
         if changed:
             await self._change(tx, message, found[0].detail, self.feed.cursor.number)
             return
         entry = await self._entry(tx, "history.refused", message, {"codes": sorted({f.code for f in found})})
         await self._tell(tx, [Found(one) for one in found], entry, self._means.node.clock())
-        if any(f.code == 8004 for f in found) and self.feed.walk is None and self.feed.cursor != START:
+        if (
+            any(f.code == 8004 for f in found)
+            and not self.feed.compared
+            and self.feed.walk is None
+            and self.feed.cursor != START
+        ):
             await self._walk_to(tx, START)
         await self._wait(tx, f"a page is refused: {found[0].code} {found[0].detail}")
 
@@ -263,9 +303,10 @@ class Reading:
         more = {"number": number, "before": compact.digest(before.jws) if before else None, "detail": detail}
         entry = await self._entry(tx, "history.changed", message, more)
         why = f"the past of {feed.asked.of} for {feed.asked.viewer.registry} has changed: {detail}"[:MAX_WHY]
+        # First, because it locks the link, as those do who open it again and then change its feeds.
+        await self._means.distrust(tx, feed.asked.of, _about(feed), entry, why)
         await page_store.note(tx, feed, [Found(Finding(8004, detail=why))], self._means.node.clock(), entry)
         await store.stop(tx, feed, why)
-        await self._means.distrust(tx, feed.asked.of, _about(feed), entry, why)
         self.over, self.waiting = True, why
 
     async def _entry(self, tx: db.Tx, kind: str, message: VerifiedMessage, more: Mapping[str, object]) -> int:

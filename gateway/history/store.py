@@ -5,7 +5,7 @@ number it was asked for, two who pull one feed at once never store a page twice.
 adds to its ``history_call``, which a pull only reads: the relay never waits for one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,20 @@ from gateway.messages.outbox import LONGEST_WAIT_SECONDS, Wait
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A tree of a registry's own log, which is known by its origin."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
     """A feed as it is leased. ``peer`` is the link its records are handed on to, ``called`` the last call for it.
 
-    ``walk`` is how far it was read again from its beginning, where that is under way; ``log_size`` and ``log_root``
-    are the largest tree of its registry's own log under which one of its pages was found (0, and nothing).
+    ``walk`` is how far it was read again from its beginning, where that is under way; ``compared`` whether that was
+    done since the last page that held. ``seen`` is the largest tree of its registry's log that a page was found in.
     """
 
     id: int
@@ -32,18 +41,8 @@ class Feed:
     walk: Cursor | None
     attempts: int
     called: int
-    log_size: int
-    log_root: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Undelivered:
-    """A feed of which a page waits to be handed on to ``peer``; ``delivered`` is the last number that was."""
-
-    id: int
-    asked: Asked
-    peer: str
-    delivered: int
+    compared: bool
+    seen: Seen | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +56,17 @@ class Readable:
 #: How many feeds that were just made are pulled at once, and how far apart the others: the sections of an international
 #: registry are hundreds, most of which have nothing, and units go on moving meanwhile.
 FIRST_AT_ONCE, APART = 8, "interval '0.25 s'"
-#: Pages that one transaction begins to hand on: each is read and signed whole.
-DELIVERIES_AT_ONCE = 4
 #: Feeds ``f`` with the link ``s`` that they are pulled from and ``d`` that they are for, while both are open for it.
-_OPEN = """
+OPEN = """
   history_feed f JOIN link s ON s.code = f.link
   JOIN link_registry r ON r.registry = f.registry JOIN link d ON d.code = r.link
   WHERE s.state = 'active' AND 'view' = ANY(s.capabilities) AND d.state = 'active' AND 'view' = ANY(d.capabilities)
 """
 #: The last call for a feed ``f``.
-_CALLED = "(SELECT c.called FROM history_call c WHERE c.feed_id = f.id)"
-#: Those of them that somebody should pull now: at their time, or at once when called, unless the last try failed.
+_CALLED = "coalesce((SELECT c.called FROM history_call c WHERE c.feed_id = f.id), 0)"
+#: Feeds that somebody should pull now: at their time, or at once when called, unless the last try failed.
 _DUE = f"""
-  {_OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
+  {OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
   AND (f.next_at <= :now OR (f.attempts = 0 AND f.answered <> {_CALLED}))
 """
 #: Registries ``r`` of a Party, and the links ``s`` that they may pull from, which have no feed yet.
@@ -81,10 +78,10 @@ _MISSING = """
     AND NOT EXISTS (SELECT FROM history_feed f WHERE f.link = s.code AND f.registry = r.registry)
 """
 #: Feeds of which a page waits to be handed on.
-_UNDELIVERED = f"{_OPEN} AND f.delivered < f.number AND f.delivering IS NULL"
+UNDELIVERED = f"{OPEN} AND f.delivered < f.number AND f.delivering IS NULL"
 _COLUMNS = f"""
-  f.id, f.link, f.registry, f.party, f.number, f.digest, f.walk_number, f.walk_digest, f.attempts, f.log_size,
-  f.log_root, (SELECT r.link FROM link_registry r WHERE r.registry = f.registry) AS peer,
+  f.id, f.link, f.registry, f.party, f.number, f.digest, f.walk_number, f.walk_digest, f.attempts, f.compared,
+  f.log_origin, f.log_size, f.log_root, (SELECT r.link FROM link_registry r WHERE r.registry = f.registry) AS peer,
   {_CALLED} AS called"""
 
 
@@ -94,7 +91,7 @@ async def look(tx: db.ReadTx, now: datetime) -> bool:
         tx,
         f"""
         SELECT EXISTS (SELECT FROM {_DUE}) OR EXISTS (SELECT FROM {_MISSING})
-          OR EXISTS (SELECT FROM {_UNDELIVERED}) AS any
+          OR EXISTS (SELECT FROM {UNDELIVERED}) AS any
         """,
         {"now": now},
     )
@@ -119,45 +116,59 @@ async def ensure(tx: db.Tx, now: datetime) -> None:
     )
 
 
-async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, limit: int) -> list[Feed]:
-    """Lease feeds that are due: those that were called for, then the longest due."""
-    return await _lease(tx, f"SELECT f.id FROM {_DUE}", {"now": now}, worker, now, until, limit)
+async def lease_due(
+    tx: db.Tx, worker: str, now: datetime, until: datetime, *, busy: Sequence[str], but: Sequence[int]
+) -> Feed | None:
+    """Lease a feed that is due: one that was called for, or the longest due; none of links that are ``busy``.
+
+    Nor one of those ``but`` for which any may be had: they are under way here still, whoever had leased them.
+    """
+    wanted = f"""
+      SELECT f.id FROM {_DUE} AND f.link <> ALL(CAST(:busy AS text[])) AND f.id <> ALL(CAST(:but AS integer[]))"""
+    return await _lease(tx, wanted, {"busy": list(busy), "but": list(but)}, worker, now, until)
+
+
+async def others_wait(tx: db.ReadTx, now: datetime) -> bool:
+    """Whether a feed is due that nobody pulls."""
+    found = await db.one(tx, f"SELECT EXISTS (SELECT FROM {_DUE}) AS any", {"now": now})
+    assert found is not None  # EXISTS always says something
+    return bool(found.any)
 
 
 async def lease(tx: db.Tx, of: str, registry: str, worker: str, now: datetime, until: datetime) -> Feed | None:
     """Lease one feed before its time; nothing if there is none, if it is stopped, or if another pulls it now."""
     wanted = f"""
-      SELECT f.id FROM {_OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
+      SELECT f.id FROM {OPEN} AND NOT f.stopped AND (f.leased_until IS NULL OR f.leased_until <= :now)
       AND f.link = :of AND f.registry = :registry"""
-    found = await _lease(tx, wanted, {"of": of, "registry": registry, "now": now}, worker, now, until, 1)
-    return found[0] if found else None
+    return await _lease(tx, wanted, {"of": of, "registry": registry}, worker, now, until)
 
 
 async def _lease(
-    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime, limit: int
-) -> list[Feed]:
+    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime
+) -> Feed | None:
     """``next_at`` is over from now on: whoever takes over from a worker that dies goes on at once."""
-    found = await db.rows(
+    found = await db.one(
         tx,
         f"""
-        WITH due AS ({wanted} ORDER BY f.answered = {_CALLED}, f.next_at LIMIT :limit FOR UPDATE OF f SKIP LOCKED)
+        WITH due AS ({wanted} ORDER BY f.answered = {_CALLED}, f.next_at LIMIT 1 FOR UPDATE OF f SKIP LOCKED)
         UPDATE history_feed f SET leased_until = :until, leased_by = :worker, attempts = f.attempts + 1,
           next_at = least(f.next_at, :now)
         FROM due WHERE f.id = due.id RETURNING {_COLUMNS}
         """,
-        {**named, "worker": worker, "now": now, "until": until, "limit": limit},
+        {**named, "worker": worker, "now": now, "until": until},
     )
-    return [_feed(r) for r in found]
+    return _feed(found) if found else None
 
 
 def _feed(r: Any) -> Feed:
     walk = Cursor(r.walk_number, bytes(r.walk_digest)) if r.walk_number is not None else None
-    root = bytes(r.log_root) if r.log_root is not None else None
+    seen = Seen(r.log_origin, r.log_size, bytes(r.log_root)) if r.log_root is not None else None
     cursor = Cursor(r.number, bytes(r.digest))
-    return Feed(r.id, _asked(r), r.peer, cursor, walk, r.attempts, r.called, r.log_size, root)
+    return Feed(r.id, asked_of(r), r.peer, cursor, walk, r.attempts, r.called, r.compared, seen)
 
 
-def _asked(r: Any) -> Asked:
+def asked_of(r: Any) -> Asked:
+    """Whose feed a row is."""
     return Asked(LinkCode(r.link), Viewer(RegistryCode(LinkCode(r.registry)), PartyCode(r.party)))
 
 
@@ -165,7 +176,7 @@ async def standing(tx: db.Tx, of: str, registry: str) -> tuple[bool, bool] | Non
     """Whether a feed is stopped, and whether somebody has leased it; nothing where its links are not open for it."""
     found = await db.one(
         tx,
-        f"SELECT f.stopped, f.leased_by IS NOT NULL AS leased FROM {_OPEN} AND f.link = :of AND f.registry = :registry",
+        f"SELECT f.stopped, f.leased_by IS NOT NULL AS leased FROM {OPEN} AND f.link = :of AND f.registry = :registry",
         {"of": of, "registry": registry},
     )
     return (found.stopped, found.leased) if found else None
@@ -184,27 +195,34 @@ async def take_over(tx: db.Tx, now: datetime) -> None:
 
 
 async def keep_on(tx: db.Tx, feed: Feed, worker: str, until: datetime) -> bool:
-    """Go on pulling a feed, for as long as the next page may take; False if another pulls it by now."""
+    """Go on pulling a feed, for as long as the next page may take.
+
+    False if another pulls it by now, or if its links are not open for it any more.
+    """
     done = await db.execute(
         tx,
-        "UPDATE history_feed SET leased_until = :until WHERE id = :id AND leased_by = :worker AND NOT stopped",
+        f"""
+        UPDATE history_feed SET leased_until = :until
+        WHERE id = :id AND leased_by = :worker AND NOT stopped AND EXISTS (SELECT FROM {OPEN} AND f.id = :id)
+        """,
         {"id": feed.id, "worker": worker, "until": until},
     )
     return bool(done.rowcount)
 
 
-async def advance(tx: db.Tx, feed: Feed, worker: str, until: Cursor, log_size: int, log_root: bytes | None) -> bool:
+async def advance(tx: db.Tx, feed: Feed, worker: str, until: Cursor, seen: Seen | None) -> bool:
     """Move a feed on by a page that was asked for at its number; False, and nothing moved, if another has it by now."""
     done = await db.execute(
         tx,
         """
-        UPDATE history_feed SET number = :until, digest = :until_digest, log_size = :size, log_root = :root,
-          attempts = 0, waiting = NULL
+        UPDATE history_feed SET number = :until, digest = :until_digest, log_origin = :origin, log_size = :size,
+          log_root = :root, compared = false, attempts = 0, waiting = NULL
         WHERE id = :id AND leased_by = :worker AND number = :number AND digest = :digest AND NOT stopped
         """,
         {
             **{"id": feed.id, "worker": worker, "number": feed.cursor.number, "digest": feed.cursor.digest},
-            **{"until": until.number, "until_digest": until.digest, "size": log_size, "root": log_root},
+            **{"until": until.number, "until_digest": until.digest, "origin": seen and seen.origin},
+            **{"size": seen.size if seen else 0, "root": seen and seen.root},
         },
     )
     return bool(done.rowcount)
@@ -215,7 +233,8 @@ async def walk_to(tx: db.Tx, feed: Feed, worker: str, cursor: Cursor | None) -> 
     done = await db.execute(
         tx,
         """
-        UPDATE history_feed SET walk_number = CAST(:number AS bigint), walk_digest = CAST(:digest AS bytea)
+        UPDATE history_feed SET walk_number = CAST(:number AS bigint), walk_digest = CAST(:digest AS bytea),
+          compared = compared OR CAST(:number AS bigint) IS NULL
         WHERE id = :id AND leased_by = :worker AND NOT stopped
         """,
         {
@@ -232,21 +251,24 @@ async def rest(tx: db.Tx, feed: Feed, worker: str, now: datetime, next_at: datet
         tx,
         """
         UPDATE history_feed SET leased_until = NULL, leased_by = NULL, attempts = 0, waiting = NULL,
-          answered = :called, pulled_at = :now, next_at = :next
+          compared = false, answered = :called, pulled_at = :now, next_at = :next
         WHERE id = :id AND leased_by = :worker
         """,
         {"id": feed.id, "worker": worker, "called": feed.called, "now": now, "next": next_at},
     )
 
 
-async def give_back(tx: db.Tx, feed: Feed, worker: str) -> None:
-    """Leave a feed to whoever comes next: it is due as before."""
-    await db.execute(
+async def give_back(tx: db.Tx, feed: Feed, worker: str, now: datetime) -> bool:
+    """Leave a feed to whoever comes next, behind all that is due now; False if another has it by now."""
+    done = await db.execute(
         tx,
-        "UPDATE history_feed SET leased_until = NULL, leased_by = NULL, attempts = 0"
-        " WHERE id = :id AND leased_by = :worker",
-        {"id": feed.id, "worker": worker},
+        """
+        UPDATE history_feed SET leased_until = NULL, leased_by = NULL, attempts = 0, answered = :called, next_at = :now
+        WHERE id = :id AND leased_by = :worker
+        """,
+        {"id": feed.id, "worker": worker, "called": feed.called, "now": now},
     )
+    return bool(done.rowcount)
 
 
 async def wait(tx: db.Tx, feed: Feed, wait: Wait) -> None:
@@ -264,55 +286,6 @@ async def wait(tx: db.Tx, feed: Feed, wait: Wait) -> None:
             **{"floor": wait.floor_seconds, "longest": LONGEST_WAIT_SECONDS},
         },
     )
-
-
-async def undelivered(tx: db.Tx, feed_id: int | None) -> list[Undelivered]:
-    """Lock feeds of which a page waits to be handed on, passing over what another holds; one feed, or some of all."""
-    found = await db.rows(
-        tx,
-        f"""
-        SELECT f.id, f.link, f.registry, f.party, d.code AS peer, f.delivered FROM {_UNDELIVERED}
-          AND f.id = coalesce(CAST(:feed AS integer), f.id)
-        ORDER BY f.id LIMIT {DELIVERIES_AT_ONCE} FOR UPDATE OF f SKIP LOCKED
-        """,
-        {"feed": feed_id},
-    )
-    return [Undelivered(r.id, _asked(r), r.peer, r.delivered) for r in found]
-
-
-async def deliver(tx: db.Tx, messages: Mapping[int, str]) -> None:
-    """Note by which message a page of each of these feeds is handed on."""
-    await db.execute(
-        tx,
-        """
-        UPDATE history_feed f SET delivering = m.message
-        FROM unnest(CAST(:feeds AS integer[]), CAST(:messages AS uuid[])) AS m(feed, message) WHERE f.id = m.feed
-        """,
-        {"feeds": list(messages), "messages": list(messages.values())},
-    )
-
-
-async def delivered(tx: db.Tx, message_id: str) -> int | None:
-    """Move a feed behind the page that ``message_id`` hands on, which is receipted; its id, or nothing."""
-    found = await db.rows(
-        tx,
-        """
-        UPDATE history_feed f SET delivering = NULL, delivered = p.last FROM history_page p
-        WHERE f.delivering = :message AND p.feed_id = f.id AND p.first = f.delivered + 1 RETURNING f.id
-        """,
-        {"message": message_id},
-    )
-    return found[0].id if found else None
-
-
-async def delivering(tx: db.Tx, message_id: str) -> Asked | None:
-    """Whose feed a message hands on a page of, or nothing."""
-    found = await db.one(
-        tx,
-        "SELECT link, registry, party FROM history_feed WHERE delivering = :message",
-        {"message": message_id},
-    )
-    return _asked(found) if found else None
 
 
 async def readable(tx: db.Tx, link: str, asked: Asked) -> Readable | None:
@@ -346,18 +319,22 @@ async def reopen(tx: db.Tx, link: str, now: datetime) -> None:
     await db.execute(
         tx,
         """
-        UPDATE history_feed SET stopped = false, waiting = NULL, next_at = :now, walk_number = 0,
+        WITH f AS (SELECT id FROM history_feed WHERE stopped AND link = :link ORDER BY id FOR NO KEY UPDATE)
+        UPDATE history_feed h SET stopped = false, waiting = NULL, next_at = :now, walk_number = 0,
           walk_digest = decode(repeat('00', 32), 'hex')
-        WHERE stopped AND link = :link
+        FROM f WHERE h.id = f.id
         """,
         {"link": link, "now": now},
     )
     await db.execute(
         tx,
         """
-        UPDATE history_feed f SET delivering = NULL FROM link_registry r
-        WHERE r.registry = f.registry AND r.link = :link AND f.delivering IS NOT NULL
-          AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = f.delivering)
+        WITH f AS (
+          SELECT f.id FROM history_feed f JOIN link_registry r ON r.registry = f.registry AND r.link = :link
+          WHERE f.delivering IS NOT NULL AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = f.delivering)
+          ORDER BY f.id FOR NO KEY UPDATE OF f
+        )
+        UPDATE history_feed h SET delivering = NULL FROM f WHERE h.id = f.id
         """,
         {"link": link},
     )

@@ -3,14 +3,15 @@
 Of each feed, from its beginning on: every number has its record; each record is named by the SHA-256 of its text, and
 found by what its text says; the digest over all of them is that of each page and of the feed; each page is its source's
 own, signed under a key that counted when it came, and lists exactly its records, without gap from page to page; where a
-page names the source's own log, the checkpoint is that log's, and no two have one size and two roots. That each record
-is in that tree was proven when the page came: the tree's other leaves are not kept.
+page names the source's own log, the checkpoint is that log's, and no two of one log have one size and two roots. That
+each record is in that tree was proven when the page came: the tree's other leaves are not kept.
 
 Feeds are read some pages at a time, each time in a transaction of its own, while others write: what was stored once
 stays. Memory is that of some pages, whatever the length. Fails with the database; what is wrong is a ``Fault``.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,13 +100,13 @@ class Proof:
 
     feed: Any
     keys_at: KeysAt
-    #: The keys of the source's own log, where it is watched.
+    #: The keys of the source's own logs, as far as they are watched.
     log_keys: Sequence[Verifier] = ()
     at: Cursor = START
     pages: int = 0
     logged: int = 0
-    #: Size → root of the source's trees that pages name.
-    _roots: dict[int, bytes] = field(default_factory=dict)
+    #: Origin and size → root of the trees of the source's logs that pages name.
+    _roots: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     async def read(self, tx: db.ReadTx) -> list[Fault]:
         """What is wrong with the next pages; ``done`` after the last."""
@@ -198,7 +199,7 @@ class Proof:
             yield "its page does not name a leaf and a salt for each record"
         if len(set(leaves)) != len(leaves) or not all(0 <= leaf < head.size for leaf in leaves):
             yield "its page names leaves that the tree does not have, or one twice"
-        if self._roots.setdefault(head.size, head.root) != head.root:
+        if self._roots.setdefault((head.origin, head.size), head.root) != head.root:
             yield "its page's checkpoint is of another tree than an earlier page's of the same size"
 
 
@@ -244,8 +245,10 @@ async def link_keys(tx: db.ReadTx, links: set[str]) -> Mapping[str, Sequence[Pee
 
 async def log_keys(tx: db.ReadTx) -> Mapping[str, Sequence[Verifier]]:
     """The keys of the logs that are watched, by the link they are behind."""
-    watched = await witness_store.watched(tx)
-    return {log.link: [Verifier.read(vkey) for vkey in log.vkeys] for log in watched}
+    keys = defaultdict[str, list[Verifier]](list)
+    for log in await witness_store.watched(tx):
+        keys[log.link] += [Verifier.read(vkey) for vkey in log.vkeys]
+    return keys
 
 
 def _faults_of(row: Any) -> Iterator[str]:

@@ -62,7 +62,8 @@ async def look_at_holdings(network: Network) -> None:
 async def call_for_history(network: Network) -> None:
     """Korea's people call for its history of MEC01, until somebody has died of it twice."""
     there = "INSERT INTO history_feed (link, registry, party, next_at) VALUES ('MEC01', 'KOR01', 'KOR', now())"
-    await network.rows(f"{there} ON CONFLICT DO NOTHING")
+    call = "INSERT INTO history_call (feed_id) SELECT id FROM history_feed ON CONFLICT DO NOTHING"
+    await network.rows(f"{there} ON CONFLICT DO NOTHING; {call}")
 
     async def died_twice() -> bool:
         await network.operator("POST", "/api/v1/history/feeds/MEC01/KOR01/pull")

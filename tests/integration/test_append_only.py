@@ -74,7 +74,8 @@ KEPT = {
     "witnessed_log": {"size", "root", "note", "vkeys", "added_by"},
     "split_view": {"proven"},
     "history_feed": {
-        *("number", "digest", "walk_number", "walk_digest", "log_size", "log_root", "delivered", "delivering"),
+        *("number", "digest", "walk_number", "walk_digest", "compared", "log_origin", "log_size", "log_root"),
+        *("delivered", "delivering"),
         *("stopped", "next_at", "leased_until", "leased_by", "attempts", "waiting", "answered", "pulled_at"),
     },
     "transfer": {

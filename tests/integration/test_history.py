@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import Response
 
+from gateway import db
 from gateway.errors import GatewayError
+from gateway.history import deliver, pull
 from gateway.history.pull import Pulls
+from gateway.messages.outbox import Node
 from tests import feeding
 from tests.feeding import Scene, issuance, record
 from tests.integration.test_database import none
@@ -119,6 +122,28 @@ async def test_a_page_that_comes_after_another_took_over_is_not_kept(scene: Scen
     await scene.stage.rows("UPDATE history_feed SET leased_by = NULL, leased_until = NULL")
 
 
+@pytest.mark.parametrize("times", [1, db.CONFLICT_TRIES])
+async def test_a_page_that_the_database_takes_back_is_taken_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Once, or so often that the feed is put off."""
+    scene.source.most = 2
+    scene.source.add(*history(2))
+    going_on, tries = deliver.go_on, 0
+
+    async def deadlocked(tx: db.Tx, node: Node, feed_id: int | None = None) -> int:
+        nonlocal tries
+        tries += 1
+        if tries <= times:
+            await db.execute(tx, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+        return await going_on(tx, node, feed_id)
+
+    monkeypatch.setattr(deliver, "go_on", deadlocked)
+    pulled = await scene.pull()
+    assert pulled.number == len(await scene.kept()) == (4 if times == 1 else 0)
+    assert (pulled.waiting is None) == (times == 1)
+
+
 async def test_retry_after_is_honoured(scene: Scene) -> None:
     scene.source.add(*history(1))
     problem = Response('{"title": "busy"}', 503, media_type="application/problem+json", headers={"retry-after": "120"})
@@ -166,6 +191,76 @@ async def test_without_view_on_either_link_nothing_is_pulled(scene: Scene) -> No
             await scene.pull()
         await scene.stage.rows(f"UPDATE link SET capabilities = '{{view}}' WHERE code = '{code}'")
     assert (await scene.pull()).number == 0
+
+
+def asked_for(source: feeding.Source) -> list[str]:
+    return [q.payload["body"]["for"]["registry"] for q in source.of("history.query")]
+
+
+async def test_one_source_leaves_room_for_others(scene: Scene) -> None:
+    for code in ("JPN01", "CHE01"):
+        await feeding.join(scene.stage, feeding.Books(), code, "party", code[:3])
+    other = feeding.Source()
+    await feeding.join(scene.stage, other, "MEC02", "mechanism")
+    scene.source.held = asyncio.Event()
+    turn = asyncio.create_task(scene.stage.history.turn())
+    await scene.source.arrived(2)
+    await other.arrived(2)
+    assert (len(scene.source.heard), len(other.heard)) == (2, 2)
+    scene.source.held.set()
+    assert await turn
+    assert sorted(asked_for(scene.source)) == sorted(asked_for(other)) == ["CHE01", "JPN01", "KOR01"]
+
+
+async def test_a_long_feed_goes_behind_others_that_are_due(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "PAGES_AT_A_TIME", 2)
+    monkeypatch.setattr(pull, "AT_ONCE", 1)
+    await feeding.join(scene.stage, feeding.Books(), "JPN01", "party", "JPN")
+    scene.source.most = 2
+    scene.source.add(*history(5))
+    await scene.stage.rows(
+        "UPDATE history_feed SET next_at = now() - interval '1 hour' WHERE registry = 'KOR01';"
+        " UPDATE history_call SET called = 7 WHERE feed_id = (SELECT id FROM history_feed WHERE registry = 'KOR01')"
+    )
+    assert await scene.stage.history.turn()
+    assert asked_for(scene.source) == ["KOR01", "KOR01", "JPN01", "KOR01", "KOR01", "KOR01"]
+    assert await scene.kept() == scene.source.feeds["KOR01"]
+
+
+async def test_a_feed_that_is_under_way_is_not_begun_again_when_its_lease_is_over(scene: Scene) -> None:
+    scene.source.add(*history(1))
+    scene.source.held = asyncio.Event()
+    pulls = scene.stage.history
+    assert await pulls._begin()
+    await scene.source.arrived(1)
+    await scene.stage.rows("UPDATE history_feed SET leased_until = now() - interval '1 hour'")
+    assert not await pulls._begin()
+    scene.source.held.set()
+    await pulls._finish()
+    assert len(scene.source.heard) == 1 and len(await scene.kept()) == 2
+
+
+@pytest.mark.parametrize("change", ["state = 'suspended'", "capabilities = '{transfer_in}'"])
+async def test_a_pull_ends_when_the_link_it_is_for_is_no_longer_open(scene: Scene, change: str) -> None:
+    scene.source.most = 2
+    scene.source.add(*history(3))
+    scene.source.held = asyncio.Event()
+    pulling = asyncio.create_task(scene.pull())
+    await scene.source.arrived(1)
+    await scene.stage.rows(f"UPDATE link SET {change} WHERE code = 'KOR01'")
+    scene.source.held.set()
+    pulled = await pulling
+    assert (pulled.number, pulled.waiting) == (2, "its links are no longer open for it")
+    assert len(scene.source.heard) == 1 and await scene.feed("leased_by") == (None,)
+    await scene.stage.rows("UPDATE link SET state = 'active', capabilities = '{view}' WHERE code = 'KOR01'")
+    assert (await scene.pull()).number == 6
+
+
+async def test_a_feed_that_nobody_ever_called_for_rests(scene: Scene) -> None:
+    scene.source.add(*history(1))
+    await scene.stage.rows("DELETE FROM history_call")
+    assert await scene.stage.history.turn()
+    assert (len(await scene.kept()), await scene.feed("leased_by, answered")) == (2, (None, 0))
 
 
 async def test_a_suspended_source_is_not_asked(scene: Scene) -> None:

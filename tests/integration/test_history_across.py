@@ -7,6 +7,11 @@ import psycopg
 import pytest
 from fastapi import Response
 
+from gateway.errors import GatewayError, Kind
+from gateway.history import deliver as handing_on
+from gateway.history.deliver_store import Undelivered
+from gateway.history.page_store import StoredPage
+from gateway.messages.outbox import Draft
 from tests import feeding
 from tests.feeding import KOREA, Scene, chain, cursor, encoded, issuance, record
 from tests.integration.test_sandbox_play import Heard, sha
@@ -96,6 +101,30 @@ async def test_a_verdict_against_a_delivery_ends_what_is_handed_on(scene: Scene)
     assert await scene.alarms() == [8004]
     assert await scene.stage.count("owed") == 0 and await handed_on(scene) == (0, True)
     assert len(scene.books.of("history.deliver")) == 1
+
+
+@pytest.mark.parametrize("earlier", [0, 2])
+async def test_a_page_of_which_no_message_can_be_made_holds_up_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, earlier: int
+) -> None:
+    """Whether its pull begins to hand it on, or the receipt of the page before does."""
+    japan = feeding.Books()
+    await feeding.join(scene.stage, japan, "JPN01", "party", "JPN")
+    scene.source.add(record(31, 40, to={"registry": "JPN01", "party": "JPN", "account": "100-1"}), to="JPN01")
+    made = handing_on._draft
+
+    def draft(feed: Undelivered, page: StoredPage) -> Draft:
+        if (feed.peer, page.after.number) == ("KOR01", earlier):
+            raise GatewayError(Kind.LIMIT, "synthetic")
+        return made(feed, page)
+
+    monkeypatch.setattr(handing_on, "_draft", draft)
+    assert await scene.stage.history.turn()
+    await deliver(scene)
+    assert (len(await scene.kept()), len(scene.books.taken), len(japan.taken)) == (6, earlier, 1)
+    assert await handed_on(scene) == (earlier, True)
+    assert await scene.alarms() == [3006]
+    assert not await scene.stage.history.turn()
 
 
 async def test_nothing_is_handed_on_over_a_link_that_may_not_view(scene: Scene) -> None:

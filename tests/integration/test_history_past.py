@@ -1,10 +1,14 @@
 """A source whose past has changed, or that no longer knows our cursor, and one with a log of its own."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from fastapi import Response
 
+from gateway.audit import witness
+from gateway.audit.witness_store import Watched
+from gateway.history import reading
 from tests import feeding
 from tests.feeding import Scene, Source, encoded, issuance, record
 from tests.integration.test_sandbox_play import Heard
@@ -118,6 +122,26 @@ async def test_a_digest_that_does_not_hold_leads_to_a_comparison(scene: Scene) -
     assert stopped and "record 3 is another" in waiting
 
 
+async def test_a_digest_that_never_holds_leads_to_one_comparison(scene: Scene) -> None:
+    since = len(scene.source.of("history.query"))
+    scene.source.add(record(31, 40))
+
+    def false_at_the_end(texts: list[str], said: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        until = {**said["until"], "digest": encoded(bytes(32))}
+        return texts, {**said, "until": until} if said["until"]["number"] > 6 else said
+
+    scene.source.twist = false_at_the_end
+    for _ in range(3):
+        assert "8004" in await scene.refused()
+    assert asked(scene, since) == [6, 0, 2, 4, 6, 6]
+    scene.source.twist = None
+    assert (await scene.pull()).number == 7
+    scene.source.add(record(41, 50))
+    scene.source.twist = false_at_the_end
+    await scene.refused()
+    assert await scene.feed("walk_number") == (0,), "a page that holds is behind what was compared"
+
+
 @pytest.fixture
 async def logged(stage: Stage) -> AsyncIterator[Scene]:
     """A source with a log of its own, in which 600 leaves of others come first."""
@@ -202,6 +226,46 @@ async def test_a_log_that_cannot_be_reached_is_no_lie(logged: Scene) -> None:
     await logged.due()
     assert await logged.stage.history.turn()
     assert len(await logged.kept()) == 1
+
+
+async def test_what_is_only_compared_is_not_proven_again(logged: Scene) -> None:
+    logged.source.add(*(record(n, n) for n in range(1, 51)))
+    await logged.pull()
+    forgetful(logged, 1)
+    tiles = logged.source.tiles
+    assert (await logged.pull()).waiting is None
+    assert logged.source.tiles == tiles
+
+
+async def test_for_places_of_other_records_no_tile_is_fetched(logged: Scene) -> None:
+    logged.source.add(record(1, 10))
+    places = {"leaves": list(range(600)), "salts": encoded(bytes(32 * 600))}
+    logged.source.twist = lambda texts, said: (texts, {**said, "log": {**said["log"], **places}})
+    assert "a page is refused: 2001" in await logged.refused()
+    assert logged.source.tiles == 0
+
+
+async def test_a_log_that_takes_too_long_is_asked_again(logged: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PROOF_SECONDS", 0)
+    logged.source.add(record(1, 10))
+    assert "did not show its tiles" in await logged.refused()
+    monkeypatch.undo()
+    assert (await logged.pull()).number == 1
+
+
+async def test_a_second_log_of_a_link_is_none_that_contradicts_the_first(logged: Scene) -> None:
+    logged.source.add(record(1, 10))
+    assert (await logged.pull()).number == 1
+    assert await logged.feed("log_origin, log_size") == ("mec01.played.invalid/log", 601)
+    other = Log("mec01.played.invalid/log/2")
+    other.fill(3)
+    watched = Watched(other.origin, "MEC01", (other.vkey,))
+    await logged.stage.run(lambda tx: witness.watch(tx, watched, logged.stage.clock()))
+    logged.source.log = other
+    logged.source.add(record(11, 20))
+    pulled = await logged.pull()
+    assert (pulled.number, pulled.waiting) == (2, None)
+    assert await logged.feed("log_origin, log_size") == (other.origin, 4)
 
 
 async def test_a_log_that_was_rewritten_stops_the_feed(logged: Scene) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.domain import wire
+from gateway.history import reading
 from tests import feeding
 from tests.feeding import Scene, cursor, encoded, issuance, raw, record
 from tests.integration.test_sandbox_play import ATTRIBUTES, Party
@@ -115,6 +116,14 @@ async def test_a_page_is_refused_whole(scene: Scene, name: str) -> None:
     assert await scene.stage.history.turn()
     assert await scene.kept() == scene.source.feeds["KOR01"]
     assert await scene.feed("waiting, walk_number") == (None, None)
+
+
+async def test_a_page_whose_jws_leaves_a_delivery_no_room_is_refused(scene: Scene) -> None:
+    scene.source.twist = saying(log="x" * reading.MAX_JWS)
+    assert "(8002)" in await scene.refused()
+    assert (await scene.findings(), await scene.alarms()) == ([], [])
+    scene.source.twist = None
+    assert (await scene.pull()).number == 8
 
 
 async def test_the_same_fault_is_noted_and_alarmed_once(scene: Scene) -> None:

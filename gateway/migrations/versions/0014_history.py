@@ -14,7 +14,8 @@ depends_on = None
 #: ``walk_*``: how far a feed that is read again from its beginning was found to be as before. ``delivered``: up to
 #: which record its books have acknowledged. ``stopped``: its past has changed, nothing more is pulled until two persons
 #: reactivate the link. ``answered``: the last call that a pull was begun after. ``log_*``: the largest tree of its
-#: registry's own log under which a page was found.
+#: registry's own log, the last one where it has several, under which a page was found. ``compared``: whether it was
+#: read again to its end since the last page that held.
 FEEDS = """
 CREATE TABLE history_feed (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -25,6 +26,8 @@ CREATE TABLE history_feed (
   digest bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (octet_length(digest) = 32),
   walk_number bigint,
   walk_digest bytea,
+  compared boolean NOT NULL DEFAULT false,
+  log_origin text,
   log_size bigint NOT NULL DEFAULT 0 CHECK (log_size >= 0),
   log_root bytea,
   delivered bigint NOT NULL DEFAULT 0,
@@ -41,9 +44,11 @@ CREATE TABLE history_feed (
   CHECK (delivered <= number),
   CHECK ((walk_number IS NULL) = (walk_digest IS NULL)),
   CHECK ((log_size = 0) = (log_root IS NULL)),
+  CHECK ((log_origin IS NULL) = (log_root IS NULL)),
   CHECK ((leased_until IS NULL) = (leased_by IS NULL))
 );
 CREATE INDEX history_feed_due ON history_feed (next_at);
+CREATE UNIQUE INDEX history_feed_delivering ON history_feed (delivering) WHERE delivering IS NOT NULL;
 CREATE TRIGGER history_feed_only_goes_on BEFORE UPDATE ON history_feed FOR EACH ROW
   WHEN (NEW.number < OLD.number OR NEW.delivered < OLD.delivered
         OR (NEW.number = OLD.number AND NEW.digest <> OLD.digest)
@@ -142,8 +147,9 @@ GRANT SELECT, INSERT ON {table} TO gateway_app;
 )
 RIGHTS = """
 GRANT SELECT, INSERT ON history_feed, history_call TO gateway_app;
-GRANT UPDATE (number, digest, walk_number, walk_digest, log_size, log_root, delivered, delivering, stopped, next_at,
-              leased_until, leased_by, attempts, waiting, answered, pulled_at) ON history_feed TO gateway_app;
+GRANT UPDATE (number, digest, walk_number, walk_digest, compared, log_origin, log_size, log_root, delivered, delivering,
+              stopped, next_at, leased_until, leased_by, attempts, waiting, answered, pulled_at)
+  ON history_feed TO gateway_app;
 GRANT UPDATE (called) ON history_call TO gateway_app;
 """
 
