@@ -218,7 +218,7 @@ def messages(letter: Letter, scene: Scene) -> Iterable[Remark]:
     if letter.unverified.content_type != c["content_type"]:
         yield finding(f"it is stored as {c['content_type']}", **about)
     listed = letter.payload.get("items", [])
-    if c["type"] in BARE and not letter.out:
+    if c["type"] in BARE:
         return  # kept without the texts that it lists
     if not set(letter.texts.hashes) <= set(listed) if shown else listed != letter.texts.hashes:
         yield finding("its items are not those that were signed", **about)

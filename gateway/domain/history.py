@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.domain import wire
 from gateway.domain.check_codes import Finding, merged
-from gateway.domain.identifiers import Address, LinkCode, PartyCode, RegistryCode
+from gateway.domain.identifiers import Address, PartyCode, RegistryCode, parse_registry_code
 from gateway.domain.units import Attributes, Block
 
 #: Most records of one page.
@@ -49,6 +49,8 @@ class HistoryType(StrEnum):
 
 _TYPES = frozenset(HistoryType)
 _PURPOSES = frozenset({"NDC", "IMP", "OP", "OMGE", "other"})
+#: Calendar years of a use.
+_YEARS = range(2021, 2200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def parse_record(text: str, sha256: str, value: object, known: Known | None = No
     faults = wire.Faults()
     faults.attributes = known.attributes
     block = wire.read_block(raw["block"], faults)
+    registry = faults.attempt(parse_registry_code, wire.text(raw["registry"], "registry"))
     ends = {name: known.address(raw[name], faults) if name in raw else None for name in ("from", "to")}
     if raw.get("purpose", "NDC") not in _PURPOSES:
         raise wire.malformed("a purpose is NDC, IMP, OP, OMGE or other")
@@ -142,12 +145,14 @@ def parse_record(text: str, sha256: str, value: object, known: Known | None = No
         raise wire.malformed("corrects is a SHA-256")
     if block is not None and block.attributes.authorisation is None:
         faults.add(8001, "the history of units without an authorisation is for nobody", block.range)
-    if block is None or faults.findings:
+    if not faults.findings and any(ends.values()) and registry not in {end.registry for end in ends.values() if end}:
+        faults.add(2011, "the registry of a record is that of an end of it")
+    if block is None or registry is None or faults.findings:
         return merged(faults.findings)
     return Record(
         text,
         sha256,
-        RegistryCode(LinkCode(wire.text(raw["registry"], "registry"))),
+        registry,
         wire.text(raw["transaction"], "transaction", MAX_TRANSACTION),
         HistoryType(raw["type"]),
         wire.parse_time(raw["at"]),
@@ -156,9 +161,16 @@ def parse_record(text: str, sha256: str, value: object, known: Known | None = No
         ends["to"],
         raw["first_transfer"],
         raw.get("purpose"),
-        wire.whole(raw["year"], "year") if "year" in raw else None,
+        _year(raw["year"]) if "year" in raw else None,
         raw.get("corrects"),
     )
+
+
+def _year(value: object) -> int:
+    year = wire.whole(value, "year")
+    if year not in _YEARS:
+        raise wire.malformed(f"a year is one from {_YEARS[0]} to {_YEARS[-1]}")
+    return year
 
 
 def canonical(value: dict[str, Any]) -> str:

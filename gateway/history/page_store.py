@@ -24,6 +24,24 @@ MAX_FINDINGS = 100
 _LENGTHS = "generate_series(1, 14)"
 
 
+def corrected(old: str, feeds: str = "history_feed") -> str:
+    """The condition that a record ``c`` corrects the record ``old``; ``feeds`` are those whose word counts.
+
+    It says so of the same transaction and of units that both are about, and a source that told the one told the other
+    as well: nobody takes back what another registry alone has said.
+    """
+    return f"""
+      c.corrects = {old}.sha256 AND (c.registry, c.transaction) = ({old}.registry, {old}.transaction)
+      AND (c.origin_registry, c.series) = ({old}.origin_registry, {old}.series)
+      AND c.first <= {old}.last AND c.last >= {old}.first
+      AND EXISTS (
+        SELECT FROM history_entry new_entry JOIN {feeds} new_feed ON new_feed.id = new_entry.feed_id
+        JOIN {feeds} old_feed ON old_feed.link = new_feed.link
+        JOIN history_entry old_entry ON old_entry.feed_id = old_feed.id AND old_entry.record_id = {old}.id
+        WHERE new_entry.record_id = c.id)
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What was found, about the record with this SHA-256 where it is about one."""
@@ -36,13 +54,15 @@ class Found:
 class Told:
     """Units (inclusive serials of a series) and what records say of them: attributes, and their identifiers if named.
 
-    ``attributes`` is JSON without the authorisation, which may change; ``offset`` belongs to ``stem``.
+    ``attributes`` is JSON without the authorisation, which may change; ``offset`` belongs to ``stem``. ``by`` are the
+    records, which together are about all of the units.
     """
 
     units: UnitRange
     attributes: str
     stem: str | None
     offset: int | None
+    by: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,40 +201,43 @@ async def again(tx: db.Tx, feed: Feed, hashes: Sequence[bytes]) -> list[bytes]:
 
 
 async def standing_apart(tx: db.Tx, feed: Feed, until: Cursor) -> list[tuple[bytes, bytes]]:
-    """Pairs of records, one of a page just kept, that say different things of the same units in one transaction.
+    """Records of a page just kept, each with one that says something else of the same units in the same transaction.
 
-    Both stand: one that another of the same transaction corrects says nothing any more. Of each transaction's records
-    in the order of their serials only those are looked at closely that begin before an earlier one ends.
+    Both stand: one that another corrects says nothing any more. What is read grows with the page and with what else is
+    known of its units, never with the size of a transaction.
     """
-    found = await db.rows(
-        tx,
-        f"""
-        WITH mine AS (
-          SELECT r.* FROM history_entry e JOIN history_record r ON r.id = e.record_id
-          WHERE e.feed_id = :feed AND e.number > :first AND e.number <= :last
-        ), near AS MATERIALIZED (
-          SELECT o.id, o.sha256, o.registry, o.transaction, o.type, o.origin_registry, o.series, o.first, o.last,
-            max(o.last) OVER (PARTITION BY o.registry, o.transaction, o.type, o.origin_registry, o.series
-                              ORDER BY o.first, o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached
-          FROM (SELECT DISTINCT registry, transaction, type FROM mine) AS t
-          JOIN history_record o USING (registry, transaction, type)
-          WHERE NOT EXISTS (SELECT FROM history_record c WHERE c.corrects = o.sha256
-                            AND c.registry = o.registry AND c.transaction = o.transaction)
-        )
-        SELECT a.sha256 AS one, b.sha256 AS other, a.id IN (SELECT id FROM mine) AS one_is_mine
-        FROM near a JOIN near b USING (registry, transaction, type, origin_registry, series)
-        WHERE a.reached >= a.first AND (b.first, b.id) < (a.first, a.id) AND b.last >= a.first
-          AND (a.id IN (SELECT id FROM mine) OR b.id IN (SELECT id FROM mine))
-        LIMIT {MAX_FINDINGS}
-        """,
-        {"feed": feed.id, "first": feed.cursor.number, "last": until.number},
-    )
-    pairs = [(bytes(r.one), bytes(r.other)) for r in found]
-    return [pair if r.one_is_mine else pair[::-1] for pair, r in zip(pairs, found, strict=True)]
+    found = await db.rows(tx, apart(), {"feed": feed.id, "first": feed.cursor.number, "last": until.number})
+    pairs: dict[frozenset[bytes], tuple[bytes, bytes]] = {}
+    for row in found:  # two of one page are found from either
+        pair = bytes(row.mine), bytes(row.other)
+        pairs.setdefault(frozenset(pair), pair)
+    return list(pairs.values())
 
 
-async def against_the_book(tx: db.Tx, told: Sequence[Told]) -> list[UnitRange]:
-    """Units of which the book holds other attributes, or other identifiers, than records tell."""
+def apart() -> str:
+    """The statement of ``standing_apart``: one other for each record of the page that has any."""
+    return f"""
+      SELECT mine.sha256 AS mine, x.sha256 AS other
+      FROM history_entry e JOIN history_record mine ON mine.id = e.record_id CROSS JOIN LATERAL (
+        SELECT near.sha256 FROM {_LENGTHS} AS length(digits) CROSS JOIN LATERAL (
+          SELECT r.sha256 FROM history_record r
+          WHERE r.origin_registry = mine.origin_registry AND r.series = mine.series
+            AND length(to_hex(r.last - r.first)) = length.digits
+            AND r.first > mine.first - (CAST(1 AS bigint) << (4 * length.digits)) AND r.first <= mine.last
+            AND r.last >= mine.first AND r.id <> mine.id
+            AND (r.registry, r.transaction, r.type) = (mine.registry, mine.transaction, mine.type)
+            AND NOT EXISTS (SELECT FROM history_record c WHERE {corrected("r")})
+          LIMIT 1
+        ) AS near LIMIT 1
+      ) AS x
+      WHERE e.feed_id = :feed AND e.number > :first AND e.number <= :last
+        AND NOT EXISTS (SELECT FROM history_record c WHERE {corrected("mine")})
+      ORDER BY e.number LIMIT {MAX_FINDINGS}
+    """
+
+
+async def against_the_book(tx: db.Tx, told: Sequence[Told]) -> list[tuple[Told, UnitRange]]:
+    """What is told otherwise than the book has it (attributes, or identifiers), and of which units."""
     found = await db.rows(
         tx,
         f"""
@@ -235,7 +258,7 @@ async def against_the_book(tx: db.Tx, told: Sequence[Told]) -> list[UnitRange]:
             "offset": [t.offset for t in told],
         },
     )
-    return [UnitRange(told[r.nr - 1].units.origin, r.first, r.last) for r in found]
+    return [(told[r.nr - 1], UnitRange(told[r.nr - 1].units.origin, r.first, r.last)) for r in found]
 
 
 async def note(tx: db.Tx, feed: Feed, found: Sequence[Found], now: datetime, entry_id: int) -> None:

@@ -159,8 +159,8 @@ async def contradictions(tx: db.Tx, feed: Feed, page: Page) -> list[Found]:
     for mine, other in await page_store.standing_apart(tx, feed, page.until):
         detail = f"record {compact.encode(mine)} says otherwise than {compact.encode(other)}"
         found.append(Found(Finding(4010, detail=detail), mine))
-    for units in await page_store.against_the_book(tx, _told(page.records)):
-        record = next(r for r in page.records if r.block.range.intersect(units))
+    for told, units in await page_store.against_the_book(tx, _told(page.records)):
+        record = next(r for r in told.by if r.block.first <= units.first <= r.block.last)
         where = f"{units.origin.registry} {units.origin.series} {units.first}-{units.last}"
         detail = f"the book has other attributes or identifiers of {where}"
         found.append(Found(Finding(4010, (units,), detail), compact.decode(record.sha256)))
@@ -169,29 +169,34 @@ async def contradictions(tx: db.Tx, feed: Feed, page: Page) -> list[Found]:
 
 def _told(records: Sequence[Record]) -> list[Told]:
     """What records tell of units, those together that are told the same and lie together."""
-    pieces: dict[tuple[Origin, Attributes, ItmoNaming | None], list[tuple[int, int]]] = {}
+    alike: dict[tuple[Origin, Attributes, ItmoNaming | None], list[Record]] = {}
     for record in records:
         block = record.block
-        pieces.setdefault((block.origin, block.attributes, block.itmo), []).append((block.first, block.last))
+        alike.setdefault((block.origin, block.attributes, block.itmo), []).append(record)
     texts: dict[Attributes, str] = {}
     told = []
-    for (origin, attributes, itmo), ranges in pieces.items():
+    for (origin, attributes, itmo), those in alike.items():
         if attributes not in texts:
             texts[attributes] = _without_authorisation(wire.attributes_to_wire(attributes))
-        for first, last in _joined(ranges):
-            naming = (itmo.stem, itmo.offset) if itmo else (None, None)
-            told.append(Told(UnitRange(origin, first, last), texts[attributes], *naming))
+        stem, offset = (itmo.stem, itmo.offset) if itmo else (None, None)
+        for together in _together(those):
+            units = UnitRange(origin, together[0].block.first, max(r.block.last for r in together))
+            told.append(Told(units, texts[attributes], stem, offset, tuple(together)))
     return told
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+def _together(records: Iterable[Record]) -> list[list[Record]]:
+    """Records by the ranges without a gap that they are about, each in order."""
+    found: list[list[Record]] = []
+    reached = 0
+    for record in sorted(records, key=lambda r: r.block.first):
+        if found and record.block.first <= reached + 1:
+            found[-1].append(record)
+            reached = max(reached, record.block.last)
         else:
-            joined.append((first, last))
-    return joined
+            found.append([record])
+            reached = record.block.last
+    return found
 
 
 def _without_authorisation(attributes: Mapping[str, object]) -> str:

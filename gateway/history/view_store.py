@@ -15,6 +15,7 @@ from gateway import db
 from gateway.domain.callers import Sight
 from gateway.domain.identifiers import ItmoStem, RegistryCode
 from gateway.domain.units import Origin, UnitRange
+from gateway.history.page_store import corrected
 
 #: Whether a feed ``f`` is seen (``Sight.parameters``).
 SEEN = """
@@ -211,9 +212,7 @@ def statement(along: Along, candidates: int) -> str:
       )
       SELECT x.number, x.end_at, x.end_id, shown.* FROM extent x LEFT JOIN LATERAL (
         SELECT r.id, r.sha256, r.at, r.item, {_WITNESSES} AS witnesses, {_FINDINGS} AS findings,
-               ARRAY(SELECT n.sha256 FROM history_record n WHERE n.corrects = r.sha256 AND EXISTS (
-                 SELECT FROM history_entry e JOIN feed f ON f.id = e.feed_id WHERE e.record_id = n.id)
-               ORDER BY n.id) AS corrected_by
+               ARRAY(SELECT c.sha256 FROM history_record c WHERE {corrected("r", "feed")} ORDER BY c.id) AS corrected_by
         FROM span JOIN history_record r ON r.id = span.id WHERE {_MATCHING}
           AND EXISTS (SELECT FROM history_entry e JOIN wanted w ON w.id = e.feed_id WHERE e.record_id = r.id)
         ORDER BY r.at DESC, r.id DESC LIMIT :limit

@@ -3,14 +3,15 @@
 ``sha256`` is that of the bytes received, ``jws`` that of the signed text alone: whoever is shown a message with a part
 of its items can hold the second against it, and not the first.
 
-A page of history is kept *bare*: its JWS, which signs the hashes of its records. Their texts are kept as records, once
-for all pages; of such a message the bytes that count are those of its JWS.
+A page of history is kept *bare*, ours like any other: its JWS, which signs the hashes of its records. Their texts are
+kept as records, once for all pages, so that who asks often does not fill the disk; an answer without a number is never
+sent again. Of such a message the bytes that count are those of its JWS.
 """
 
 from datetime import datetime
 
 from gateway.audit import log
-from gateway.signing.envelope import Origin, VerifiedMessage
+from gateway.signing.envelope import Origin, SignedMessage, VerifiedMessage
 from gateway.signing.messages import format_time
 
 #: Types of messages that are kept bare.
@@ -38,7 +39,7 @@ def received(message: VerifiedMessage, now: datetime) -> log.Draft:
     return log.draft(message.type, now, record)
 
 
-def is_kept_bare(message: VerifiedMessage) -> bool:
+def is_kept_bare(message: VerifiedMessage | SignedMessage) -> bool:
     """Whether only the JWS of a message is kept with it."""
     return message.type in BARE
 
@@ -48,6 +49,6 @@ def kept_bytes(message: VerifiedMessage) -> bytes:
     return message.jws.encode("ascii") if is_kept_bare(message) else message.received
 
 
-def kept_sha256(message: VerifiedMessage) -> str:
+def kept_sha256(message: VerifiedMessage | SignedMessage) -> str:
     """The hash of the bytes that are kept: what a repetition must have, and what the log says."""
     return message.jws_sha256 if is_kept_bare(message) else message.sha256

@@ -2,8 +2,9 @@
 
 ``store`` gives each message its place in the gapless stream to its peer, signs it, appends its log entry and
 keeps its exact bytes: a fixed number of statements, however many messages and items. What was stored is never
-signed again: a repetition sends the same bytes. Fails with the database, and with UNAVAILABLE for a key of ours that
-may not sign (``gateway.keys``): nothing is stored then, so nobody is sent what they could not verify.
+signed again: a repetition sends the same bytes. Only what is kept bare (``logged``) is never repeated. Fails with the
+database, and with UNAVAILABLE for a key of ours that may not sign (``gateway.keys``): nothing is stored then, so nobody
+is sent what they could not verify.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from gateway import db
 from gateway.audit import log
 from gateway.domain.addresses import PUBLIC, Reach
 from gateway.errors import GatewayError, Kind
+from gateway.messages import logged
 from gateway.messages import store as rows
 from gateway.signing import compact, envelope
 from gateway.signing.envelope import Reference, SignedMessage
@@ -99,6 +101,7 @@ async def store(tx: db.Tx, node: Node, drafts: Sequence[Draft], *, answering: st
 
 
 def _row(draft: Draft, message: SignedMessage, seq: int | None, entry_id: int, now: datetime) -> rows.Message:
+    bare = logged.is_kept_bare(message)
     return rows.Message(
         entry_id,
         "out",
@@ -107,9 +110,9 @@ def _row(draft: Draft, message: SignedMessage, seq: int | None, entry_id: int, n
         draft.type,
         seq,
         draft.in_reply_to.id if draft.in_reply_to else None,
-        compact.decode(message.sha256),
-        message.content_type,
-        message.body,
+        compact.decode(logged.kept_sha256(message)),
+        envelope.JOSE if bare else message.content_type,
+        message.jws.encode("ascii") if bare else message.body,
         now,
     )
 
@@ -146,7 +149,7 @@ def _entry(node: Node, draft: Draft, message: SignedMessage, now: datetime) -> l
         "direction": "out",
         "peer": draft.peer,
         "message": message.id,
-        "sha256": message.sha256,
+        "sha256": logged.kept_sha256(message),
         "jws": message.jws_sha256,
         "key": node.signer.kid,
         "items": [compact.digest(text) for text in draft.items],

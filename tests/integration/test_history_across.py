@@ -163,6 +163,18 @@ async def test_a_registry_reads_its_feed_again_page_by_page(scene: Scene) -> Non
     assert (last.texts, last.payload["body"]["more"], last.evidence) == ([], False, [])
 
 
+async def test_a_page_in_answer_is_kept_without_its_texts(scene: Scene) -> None:
+    """Who asks again and again does not fill the disk with what is kept already."""
+    await scene.pull()
+    assert (await ask(scene, cursor([], 0))).texts
+    kept = await scene.stage.rows(
+        "SELECT content_type, body, sha256 FROM message WHERE type = 'history.page' AND direction = 'out'"
+    )
+    [(content_type, body, sha256)] = kept
+    assert content_type == "application/jose" and encoded(bytes(sha256)) == sha(bytes(body))
+    assert bytes(body).count(b".") == 2, "the JWS alone"
+
+
 async def test_a_page_may_be_read_in_parts(scene: Scene) -> None:
     await scene.pull()
     texts = scene.source.feeds["KOR01"]

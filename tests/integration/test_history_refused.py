@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.domain import wire
-from gateway.history import reading
+from gateway.history import page_store, reading
 from tests import feeding
 from tests.feeding import Scene, cursor, encoded, issuance, raw, record
 from tests.integration.test_sandbox_play import ATTRIBUTES, Party
@@ -90,6 +90,10 @@ BAD_PAGES: dict[str, tuple[Twist, int]] = {
     "with a record of no type": (bringing(record(21, 30, type="gift")), 2001),
     "with a reversed block": (bringing(record(30, 21)), 2007),
     "with a Party that is none": (bringing(record(21, 30, to={**TO_JAPAN, "party": "XXX"})), 2010),
+    "with a registry that has no code": (bringing(record(21, 30, registry="the mechanism")), 2011),
+    "with the registry of neither end": (bringing(record(21, 30, registry="INT01")), 2011),
+    "with a year before there were units": (bringing(record(21, 30, year=2020)), 2001),
+    "with a year that no period has": (bringing(record(21, 30, year=2200)), 2001),
     "with units that are not authorised": (bringing(record(21, 30, attributes=UNAUTHORISED)), 8001),
     "with units that the Party may not see": (bringing(HIDDEN), 8001),
     "with a history shown before what brings its units": (bringing(issuance(601, 610), record(601, 610)), 8001),
@@ -217,17 +221,70 @@ async def test_a_correction_contradicts_nothing(scene: Scene) -> None:
     assert await scene.findings() == []
 
 
+async def test_a_correction_counts_where_it_is_of_the_same_units_and_the_same_transaction(scene: Scene) -> None:
+    await scene.pull()
+    wrong = record(901, 910, transaction="T")
+    named = encoded(raw(wrong))
+    elsewhere = [record(911, 920, transaction="T", corrects=named), record(901, 910, transaction="U", corrects=named)]
+    scene.source.add(wrong, *elsewhere, record(905, 910, transaction="T", purpose="IMP"))
+    await scene.pull()
+    assert [code for code, _ in await scene.findings()] == [4010]
+
+
+async def test_nobody_corrects_what_another_registry_alone_has_told(scene: Scene) -> None:
+    await scene.pull()
+    told, otherwise = record(901, 910, transaction="T"), record(901, 910, transaction="T", purpose="IMP")
+    meddler = feeding.Source()
+    await feeding.join(scene.stage, meddler, "INT01", "international", sections={"MMR99": "MMR"})
+    scene.source.add(told)
+    await scene.pull()
+    meddler.add(record(901, 910, transaction="T", type="use", corrects=encoded(raw(told))))
+    await scene.stage.history.pull("INT01", "KOR01")
+    scene.source.add(otherwise)
+    await scene.pull()
+    [(code, detail)] = await scene.findings()
+    assert code == 4010 and encoded(raw(told)) in detail and encoded(raw(otherwise)) in detail
+
+
+async def test_what_is_read_for_a_page_does_not_grow_with_its_transaction(stage: Stage) -> None:
+    """Of a thousand further records of one transaction none is compared with the five thousand before."""
+    scene = await feeding.scene(stage)
+    scene.source.add(*(record(10 * n + 1, 10 * n + 10, transaction="T") for n in range(5_000)))
+    assert (await scene.pull()).number == 5_000
+    await stage.rows("ANALYZE history_record; ANALYZE history_entry")
+    scene.source.add(record(1_000_001, 1_000_010, transaction="T"), record(5, 14, transaction="T"))
+    await scene.pull()
+    [(_, detail)] = await scene.findings()
+    assert encoded(raw(record(5, 14, transaction="T"))) in detail
+    bounds = {":feed": "1", ":first": "5000", ":last": "5002"}
+    statement = page_store.apart()
+    for name, value in bounds.items():
+        statement = statement.replace(name, value)
+    [(plan,)] = await stage.rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+    assert rows_read(plan[0]["Plan"]) < 500
+
+
+def rows_read(node: dict[str, Any]) -> int:
+    """The rows that a plan and what is below it produced or threw away, as often as they were run."""
+    told = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Removed by Join Filter")
+    own = sum(node.get(name, 0) for name in told) * node["Actual Loops"]
+    return int(own + sum(rows_read(below) for below in node.get("Plans", [])))
+
+
 async def test_attributes_that_contradict_the_book_are_found(stage: Stage) -> None:
     scene = feeding.Scene(stage, feeding.Source(), feeding.Books())
     held = {"party": "MMR", "account": "100-1", "block": json.loads(record(1, 100))["block"]}
     await feeding.join(stage, scene.source, "MEC01", "mechanism", holdings=[held])
     await feeding.join(stage, scene.books, "KOR01", "party", "KOR")
+    scene.source.add(record(81, 95, transaction="first", attributes=ATTRIBUTES))
     for changed in ({"vintage": 2022}, {"first_transferring_party": "GHA"}, {"activity": "PoA 1"}):
         other = ATTRIBUTES | changed
         scene.source.add(record(91, 110, transaction=str(changed), attributes=other))
     same = ATTRIBUTES | {"authorisation": {"id": "LATER", "version": 2}}
     scene.source.add(record(1, 50, transaction="fits", attributes=same), record(201, 210, attributes=FOREIGN))
-    assert (await scene.pull()).number == 5
+    assert (await scene.pull()).number == 6
     found = await scene.findings()
     where = "the book has other attributes or identifiers of MEC01 MMR-A64 91-100"
     assert found == [(4010, where)] * 3
+    named = await stage.rows("SELECT record FROM history_finding ORDER BY id")
+    assert [bytes(name) for (name,) in named] == [raw(text) for text in scene.source.feeds["KOR01"][1:4]]

@@ -46,6 +46,7 @@ class Scene:
 
     stage: Stage
     source: Played
+    international: Played
     people: dict[str, httpx.AsyncClient]
 
     async def get(self, who: str, path: str = "", **wanted: Any) -> httpx.Response:
@@ -77,7 +78,7 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         await pulled.pull(international, "KOR99", "KOR", [USED, KOREAN[0]])
         await pulled.pull(mechanism, "JPN01", "JPN", JAPANESE)
         people = {name: await stage.calling(somebody(name, sight)) for name, sight in PEOPLE.items()}
-        yield Scene(stage, mechanism, people)
+        yield Scene(stage, mechanism, international, people)
         assert await stage.doctor() == []
 
 
@@ -249,3 +250,16 @@ async def test_a_feed_is_called_for_by_the_people_it_is_for(scene: Scene) -> Non
     stopped = await call("KOR01")
     assert (stopped.status_code, stopped.json()["code"]) == (409, 8004)
     await scene.stage.rows("UPDATE history_feed SET stopped = false WHERE registry = 'KOR01'")
+
+
+async def test_a_correction_by_who_never_told_the_record_is_none(scene: Scene) -> None:
+    meddling = record(
+        block(500, 511, "OTHER"),
+        transaction="wrong",
+        at=at(302),
+        to=address("MEC01", "KOR", "100-7"),
+        corrects=sha(WRONG),
+    )
+    await pulled.pull(scene.international, "KOR99", "KOR", [meddling])
+    shown = {one["text"]: one for one in await scene.records("KOR01")}
+    assert shown[WRONG]["corrected_by"] == [sha(RIGHT)] and meddling in shown
