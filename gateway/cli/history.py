@@ -1,16 +1,17 @@
 """``gateway history``: what was pulled of the history of units, what its source shows now, and whether it is proven.
 
 ``list`` and ``feeds`` show what is here; ``view``, ``holdings`` and ``difference`` ask the source, and say how old its
-answer is; ``pull`` has a feed pulled and tells a person how far it is; ``verify`` proves what is kept on this machine.
+answer is; ``pull`` pulls a feed and tells a person how far it is; ``verify`` proves what is kept on this machine.
 """
 
+import asyncio
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -25,6 +26,9 @@ from gateway.domain.history import MAX_PAGE, HistoryType
 from gateway.errors import GatewayError, Kind
 from gateway.history import view
 from gateway.history.verify import Tell, Verdict
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 _PATH = "/api/v1/history"
 #: How often a pull that is waited for is looked at, and how long without a further record: then no worker is at it.
@@ -192,16 +196,20 @@ def pull(
     where: Where,
     source: Source,
     registry: Registry,
-    wait: Annotated[bool, typer.Option(help="Wait until a worker has done it.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Have a feed pulled now; a worker of the gateway does it, and goes on if nobody waits."""
-    found = ask(where, "POST", f"{_PATH}/feeds/{source}/{registry}/pull")
+    """Pull a feed now: here where the database is, unless another does it already; elsewhere a worker does it."""
+    path = f"{_PATH}/feeds/{source}/{registry}"
+    found = ask(where, "POST", f"{path}/pull")
+    if wait and where.gateway is None:
+        _pull_here(where, source, registry, shown=not as_json)
+        found = ask(where, "GET", path)["feed"]
     with _waiting(f"{source} for {registry}", shown=wait and not as_json) as tell:
         until = time.monotonic() + STILL_SECONDS
         while wait and found["due"] and not found["waiting"] and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
-            before, found = found, ask(where, "GET", f"{_PATH}/feeds/{source}/{registry}")["feed"]
+            before, found = found, ask(where, "GET", path)["feed"]
             tell(found["number"], None)
             until = until if found["number"] == before["number"] else time.monotonic() + STILL_SECONDS
     if as_json:
@@ -233,6 +241,24 @@ def verify(
         _print(plain_console(), verdict)
     if not verdict.valid:
         raise typer.Exit(1)
+
+
+def _pull_here(where: Where, source: str, registry: str, *, shown: bool) -> None:
+    """Pull a feed in this process, to its end; nothing where another process is at it."""
+    from gateway import wiring
+    from gateway.cli import processes
+
+    async def run(settings: "Settings") -> None:
+        gateway = wiring.build(settings)
+        async with processes.started(settings, gateway):
+            await gateway.pulls.pull(source, registry, lambda number: tell(number, None))
+
+    with chosen(where.keep) as settings, _waiting(f"{source} for {registry}", shown=shown) as tell:
+        try:
+            asyncio.run(run(settings))
+        except GatewayError as error:
+            if error.kind is not Kind.CONFLICT:
+                raise
 
 
 def _print(console: Console, verdict: Verdict) -> None:

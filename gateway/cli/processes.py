@@ -7,7 +7,8 @@ command then imports what it alone needs: a worker has no web server, and only `
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.cli.keep import Keep, chosen
@@ -104,13 +105,20 @@ def _until_told(settings: Settings, work: "Callable[[Gateway, asyncio.Event], Aw
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        try:
-            with named("database_url"):
-                await gateway.database.check()
-            with named("key" if settings.key is not None else "key_file"):
-                await gateway.start()
+        async with started(settings, gateway):
             await work(gateway, stop)
-        finally:
-            await gateway.close()
 
     asyncio.run(run())
+
+
+@asynccontextmanager
+async def started(settings: Settings, gateway: "Gateway") -> AsyncIterator[None]:
+    """Have the gateway's database and key ready, and close it in the end."""
+    try:
+        with named("database_url"):
+            await gateway.database.check()
+        with named("key" if settings.key is not None else "key_file"):
+            await gateway.start()
+        yield
+    finally:
+        await gateway.close()

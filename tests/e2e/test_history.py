@@ -19,7 +19,7 @@ from gateway import wiring
 from gateway.settings import Settings
 from gateway.signing.keys import SoftwareKey
 from tests import pulled
-from tests.e2e.programs import PATIENCE_SECONDS, only_line, run, start, until
+from tests.e2e.programs import only_line, run
 from tests.e2e.test_cli import Installation, installation, migrated, serving
 from tests.integration.test_sandbox_play import Party, sha
 from tests.played import Played
@@ -118,26 +118,35 @@ def test_a_feed_is_shown_and_called_for(history: History) -> None:
     assert refused.returncode == 2 and "[8001]" in only_line(refused.stderr)
 
 
-def test_who_calls_for_a_feed_waits_until_it_is_pulled(history: History) -> None:
-    with psycopg.connect(history.here.server.dsn("gateway", "gateway_owner"), autocommit=True) as database:
+ASKED = "SELECT count(*) FROM message WHERE type = 'history.query' AND direction = 'out'"
 
-        def called() -> int:
-            [number] = database.execute("SELECT coalesce(sum(called), 0) FROM history_call").fetchone() or [0]
-            return int(number)
 
-        before = called()
-        process = start("history", "pull", "MEC01", "KOR01", **history.here.settings)
-        until(lambda: called() > before)
-        assert process.poll() is None
-        database.execute("UPDATE history_feed SET answered = (SELECT called FROM history_call)")  # as a worker does
-    told, said = process.communicate(timeout=PATIENCE_SECONDS)
-    assert (process.returncode, said) == (0, "")
-    assert told == "MEC01 for KOR01: 4 records, up to date\n"
+def test_a_feed_that_another_pulls_is_watched(history: History) -> None:
     with psycopg.connect(history.here.server.dsn("gateway", "gateway_owner"), autocommit=True) as database:
-        database.execute("UPDATE history_feed SET waiting = 'no answer from MEC01', attempts = 1")
-        waiting = history.local("pull", "MEC01", "KOR01")
-        database.execute("UPDATE history_feed SET waiting = NULL, answered = (SELECT called FROM history_call)")
-    assert waiting.returncode == 3 and "not all is pulled: waits: no answer from MEC01" in only_line(waiting.stderr)
+        database.execute(
+            "UPDATE history_feed SET leased_by = 'another', leased_until = now() + interval '1 hour',"
+            " waiting = 'its turn'"
+        )
+        before = database.execute(ASKED).fetchone()
+        done = history.local("pull", "MEC01", "KOR01")
+        assert done.returncode == 3 and "not all is pulled: waits: its turn" in only_line(done.stderr)
+        assert database.execute(ASKED).fetchone() == before
+        database.execute("UPDATE history_feed SET leased_by = NULL, leased_until = NULL, waiting = NULL")
+
+
+def test_a_feed_that_nobody_pulls_is_pulled_by_the_command_itself(history: History) -> None:
+    """Its source is asked, and is not there."""
+    with psycopg.connect(history.here.server.dsn("gateway", "gateway_owner"), autocommit=True) as database:
+        before = database.execute(ASKED).fetchone()
+        done = history.local("pull", "MEC01", "KOR01")
+        assert done.returncode == 3 and "not all is pulled: waits: " in only_line(done.stderr)
+        assert before is not None and database.execute(ASKED).fetchone() == (before[0] + 1,)
+        feed = "link = 'MEC01' AND registry = 'KOR01'"
+        left = database.execute(f"SELECT leased_by, attempts FROM history_feed WHERE {feed}").fetchone()
+        assert left == (None, 1)
+        database.execute(
+            "UPDATE history_feed SET waiting = NULL, attempts = 0, answered = (SELECT max(called) FROM history_call)"
+        )
 
 
 def test_what_a_source_that_is_not_there_shows_is_not_known(history: History) -> None:

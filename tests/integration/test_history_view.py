@@ -140,7 +140,7 @@ async def test_what_was_found_in_a_record_is_shown_with_it(scene: Scene) -> None
     await scene.stage.rows(
         "INSERT INTO history_finding (feed_id, record, code, detail, at, entry_id)"
         " SELECT f.id, r.sha256, 4010, 'it contradicts another', now(), 1 FROM history_feed f, history_record r"
-        " WHERE f.link = 'INT01' AND r.transaction = 'used'"
+        " WHERE (f.link, f.registry) = ('INT01', 'KOR99') AND r.transaction = 'used'"
     )
     [used] = await scene.records("KOR01", type="use")
     assert [(f["code"], f["detail"]) for f in used["findings"]] == [(4010, "it contradicts another")]
@@ -217,16 +217,21 @@ async def test_of_others_feeds_not_even_that_they_are_there_is_shown(scene: Scen
 
 
 async def test_a_feed_says_how_far_it_is_and_why_it_waits(scene: Scene) -> None:
-    assert [(f["source"], f["registry"], f["number"]) for f in (await scene.get("KOR01", "/feeds")).json()] == [
+    of_korea, of_source = [
+        [f for f in (await scene.get(who, "/feeds")).json() if f["number"]] for who in ("KOR01", "MEC01")
+    ]
+    assert [(f["source"], f["registry"], f["number"]) for f in of_korea] == [
         ("INT01", "KOR99", 2), ("MEC01", "KOR01", 8)
     ]  # fmt: skip
-    assert {f["registry"] for f in (await scene.get("MEC01", "/feeds")).json()} == {"KOR01", "JPN01"}
-    assert (await scene.get("CHE01", "/feeds")).json() == []
+    assert {f["registry"] for f in of_source} == {"KOR01", "JPN01"}
+    assert all(f["registry"] == "CHE01" for f in (await scene.get("CHE01", "/feeds")).json())
     await scene.stage.rows(
         "UPDATE history_feed SET delivered = 5, waiting = 'MEC01 refused history.query: 9002: secret', attempts = 2"
-        " WHERE registry = 'KOR01'"
+        " WHERE (link, registry) = ('MEC01', 'KOR01')"
     )
-    [mine] = [f for f in (await scene.get("KOR01", "/feeds")).json() if f["source"] == "MEC01"]
+    [mine] = [
+        f for f in (await scene.get("KOR01", "/feeds")).json() if (f["source"], f["registry"]) == ("MEC01", "KOR01")
+    ]
     assert (mine["delivered"], mine["attempts"], mine["due"], mine["stopped"]) == (5, 2, False, False)
     assert mine["waiting"] == "MEC01 refused history.query"
     [theirs] = [f for f in (await scene.get("MEC01", "/feeds")).json() if f["registry"] == "KOR01"]
@@ -241,6 +246,7 @@ async def test_a_feed_is_called_for_by_the_people_it_is_for(scene: Scene) -> Non
     refused = [await call(who) for who in ("MEC01", "JPN01", "CHE01")]
     assert [(r.status_code, r.json()["code"]) for r in refused] == [(403, 8001)] * 3
     of_korea = "SELECT called FROM history_call c JOIN history_feed f ON f.id = c.feed_id AND f.registry = 'KOR01'"
+    of_korea += " AND f.link = 'MEC01'"
     assert await scene.stage.rows(of_korea) == [(0,)]
     for nr, who in enumerate(("KOR01", "KOR99", "all"), 1):
         called = await call(who)
