@@ -137,16 +137,15 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " INSERT INTO log_stop VALUES (true, 'planted', 'x', now(), 1);"
         " INSERT INTO split_view VALUES ('planted', 5, sha256('y'), 'y', 'x', now(), NULL, 1)"
     )
+    feed = "FROM history_feed WHERE link = 'MEC01' AND registry = 'KOR01'"
     await stage.rows(
-        "INSERT INTO history_feed (link, registry, party, next_at) VALUES ('MEC01', 'KOR01', 'KOR', now());"
-        " INSERT INTO history_call SELECT id FROM history_feed;"
-        " INSERT INTO history_page SELECT id, 1, 1, sha256('x'), 'x', 1 FROM history_feed;"
+        f"INSERT INTO history_page SELECT id, 1, 1, sha256('x'), 'x', 1 {feed};"
         " INSERT INTO history_record OVERRIDING SYSTEM VALUE"
         " SELECT 1, sha256('x'), 'MEC01', 'a', 'issuance', now(), 'MEC01', 's', 1, 1, NULL, NULL, NULL,"
         " 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, '{}';"
-        " INSERT INTO history_entry SELECT id, 1, 1 FROM history_feed;"
+        f" INSERT INTO history_entry SELECT id, 1, 1 {feed};"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
-        " SELECT 1, id, NULL, 4010, 'planted', now(), 1 FROM history_feed"
+        f" SELECT 1, id, NULL, 4010, 'planted', now(), 1 {feed}"
     )
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
