@@ -262,7 +262,8 @@ def _pull_here(where: Where, source: str, registry: str, *, shown: bool) -> None
 
 
 def _print(console: Console, verdict: Verdict) -> None:
-    for feed in verdict.feeds:
+    """The feeds that have records, and what is wrong: of hundreds of sections most have none."""
+    for feed in (feed for feed in verdict.feeds if feed.records or feed.faults):
         told = f"{feed.records:,} records in {feed.pages:,} signed pages"
         told += f", {feed.logged:,} of them with the registry's own log" if feed.logged else ""
         console.print(f"{feed.source} for {feed.registry}: {told}, digest {feed.digest}", soft_wrap=True)
