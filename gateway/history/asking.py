@@ -3,7 +3,7 @@
 Queries have no number and change nothing, so they are not repeated: what was not answered is asked anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,9 @@ from gateway.messages.outbox import Draft, Node
 
 #: How long a query, or the answer to one, may be read as the present.
 ANSWER_LIFE = timedelta(seconds=300)
+
+#: The connector to a link, or nothing when no connector is of its kind.
+RegistryOf = Callable[[db.Tx | db.ReadTx, str], Awaitable[Registry | None]]
 
 
 async def query(tx: db.Tx, node: Node, peer: str, kind: str, body: Mapping[str, Any]) -> messages.Message:

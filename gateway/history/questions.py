@@ -9,13 +9,13 @@ answers otherwise is UNAVAILABLE 9002 with the reason; a refusal is ``Refused``,
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway import db
 from gateway.domain.registry import Accepted, Registry, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
-from gateway.history.asking import post, query
+from gateway.history.asking import RegistryOf, post, query
 from gateway.messages import store as messages
 from gateway.messages.inbox import Inbound, Inbox
 from gateway.messages.outbox import Node
@@ -26,9 +26,6 @@ from gateway.signing.envelope import VerifiedMessage
 AT_ONCE = 4
 #: Most codes of a refusal that are told.
 MAX_CODES = 10
-
-#: The connector to a link, or nothing when no connector is of its kind.
-RegistryOf = Callable[[db.ReadTx, str], Awaitable[Registry | None]]
 
 
 class Refused(GatewayError):

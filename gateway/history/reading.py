@@ -30,6 +30,7 @@ from gateway.domain.history import MAX_PAGE, START, Cursor
 from gateway.domain.registry import Accepted, Registry, Rejected, Unknown
 from gateway.errors import GatewayError, Kind
 from gateway.history import asking, deliver, page_store, pages, store
+from gateway.history.asking import RegistryOf
 from gateway.history.inclusion import Changed, Shown, TilesOf, Tree
 from gateway.history.page_store import Found
 from gateway.history.pages import MAX_BYTES, Page, Question
@@ -53,8 +54,6 @@ MAX_JWS = 256 * 1024
 #: How much of a reason is shown.
 MAX_WHY = 300
 
-#: The connector to a link, or nothing when no connector is of its kind.
-RegistryOf = Callable[[db.Tx | db.ReadTx, str], Awaitable[Registry | None]]
 #: What is done when a registry's past has changed: its link, what it is about, the log entry, and what to say.
 Distrust = Callable[[db.Tx, str, str, int, str], Awaitable[None]]
 
