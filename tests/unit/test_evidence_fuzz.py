@@ -97,7 +97,7 @@ def change(chance: random.Random, holder: Any, step: Any, value: Any) -> None:
     other = chance.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
     match chance.randrange(4):
         case 0:
-            holder[step] = value
+            holder[step] = copy.deepcopy(value)  # its own copy: a later change may put the value into itself
         case 1:
             del holder[step]
         case 2:
