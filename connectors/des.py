@@ -60,6 +60,9 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "history.deliver": "receiveAuditTrail",
     "positions.query": "provideUnitBlocks",
     "positions.answer": "receiveUnitBlocks",
+    "cut.query": "provideTotals",
+    "cut.answer": "receiveTotals",
+    "reconciliation.result": "receiveReconciliationResult",
     "time.query": "provideTime",
     "time.answer": "provideTimeResponse",
     "action.notice": "acceptITLNotice",
@@ -70,7 +73,9 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "refusal": "acknowledgement",
 }
 #: What may stand in a response; an order is acknowledged there and never answered.
-ANSWERS: Final = frozenset({"receipt", "refusal", "status.answer", "history.page", "positions.answer", "time.answer"})
+ANSWERS: Final = frozenset(
+    {"receipt", "refusal", "status.answer", "history.page", "positions.answer", "cut.answer", "time.answer"}
+)
 
 #: Where values lie in a JSON object, and the elements that show them.
 _Paths: TypeAlias = tuple[tuple[tuple[str, ...], str], ...]

@@ -42,13 +42,16 @@ _OPERATION_TYPES = {
     "receiveAuditTrail": ("history.page", "history.deliver"),
     "provideUnitBlocks": ("positions.query",),
     "receiveUnitBlocks": ("positions.answer",),
+    "provideTotals": ("cut.query",),
+    "receiveTotals": ("cut.answer",),
+    "receiveReconciliationResult": ("reconciliation.result",),
     "provideTime": ("time.query",),
     "provideTimeResponse": ("time.answer",),
 }
 #: Message type → operation.
 OPERATIONS = {message_type: operation for operation, types in _OPERATION_TYPES.items() for message_type in types}
 #: Types that say whether they accept what they answer.
-_ANSWERS = {"receipt", "refusal", "status.answer", "history.page", "positions.answer", "time.answer"}
+_ANSWERS = {"receipt", "refusal", "status.answer", "history.page", "positions.answer", "cut.answer", "time.answer"}
 #: Kind of item where it is not the end of the type's name; an offer shows the proposal too.
 _KINDS = {
     "transfer.offer": {"offer", "propose"},

@@ -40,6 +40,8 @@ INCOMING: dict[str, str | None] = {
     "history.deliver": None,
     "history.query": None,
     "positions.query": None,
+    "cut.query": None,
+    "reconciliation.result": "finding",
     "status.query": None,
     "time.query": None,
 }
@@ -51,6 +53,7 @@ QUERIES = {
     "time.query": "time.answer",
     "history.query": "history.page",
     "positions.query": "positions.answer",
+    "cut.query": "cut.answer",
 }
 #: Types that must say until when they are good; all others must not (R22).
 EXPIRING = {"transfer.propose", "transfer.offer", *QUERIES.keys(), *QUERIES.values()}

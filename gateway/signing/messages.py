@@ -17,8 +17,8 @@ from typing import Any
 from gateway.signing.faults import EnvelopeError, Fault
 
 VERSION = 1
-QUERY_TYPES = frozenset({"status.query", "time.query", "history.query", "positions.query"})
-QUERY_ANSWER_TYPES = frozenset({"status.answer", "time.answer", "history.page", "positions.answer"})
+QUERY_TYPES = frozenset({"status.query", "time.query", "history.query", "positions.query", "cut.query"})
+QUERY_ANSWER_TYPES = frozenset({"status.answer", "time.answer", "history.page", "positions.answer", "cut.answer"})
 # R22: only what begins something expires.
 EXPIRING_TYPES = frozenset({"transfer.propose", "transfer.offer"}) | QUERY_TYPES | QUERY_ANSWER_TYPES
 ANSWER_TYPES = frozenset({"receipt", "refusal"}) | QUERY_ANSWER_TYPES  # always answer something
@@ -26,6 +26,7 @@ UNNUMBERED_TYPES = QUERY_TYPES | QUERY_ANSWER_TYPES  # change nothing: carry no 
 OPTIONALLY_NUMBERED_TYPES = frozenset({"receipt", "refusal"})  # not stored, so not numbered, when no verdict
 TYPES = EXPIRING_TYPES | ANSWER_TYPES | {
     "link.activate", "link.keys", "action.notice", "action.record", "history.deliver",
+    "reconciliation.result",
     "transfer.request", "transfer.answer", "transfer.commit", "transfer.released", "transfer.voided",
     "transfer.cancel", "transfer.settle", "transfer.credited", "transfer.closed",
 }  # fmt: skip

@@ -34,8 +34,8 @@ from gateway import embedded
 
 REGISTRY = jws.JWSRegistry(algorithms=["Ed25519", "ES256"])
 REGISTRY.max_payload_length = 8 * 1024 * 1024
-ASKING = ("status.query", "time.query", "history.query", "positions.query")
-UNNUMBERED = {*ASKING, "status.answer", "time.answer", "history.page", "positions.answer"}
+ASKING = ("status.query", "time.query", "history.query", "positions.query", "cut.query")
+UNNUMBERED = {*ASKING, "status.answer", "time.answer", "history.page", "positions.answer", "cut.answer"}
 EXPIRING = {"transfer.offer", "transfer.propose", *UNNUMBERED}
 STATED = {"answer", "released", "voided", "credited"}
 ROOT = Path(__file__).parents[2]

@@ -125,7 +125,7 @@ def test_carried_evidence_is_verified_with_its_own_senders_key(vector: dict[str,
     at_hand = {item.sha256: item for item in message.items}
     for jws in message.evidence:
         carried = envelope.verify_carried(jws, at_hand, keys, at=NOW)
-        assert carried.items
+        assert carried.items or carried.type == "cut.answer"  # which has none
         assert [at_hand[item.sha256] for item in carried.items] == list(carried.items)
         withheld = envelope.verify_carried(jws, {}, keys, at=NOW)
         assert (withheld.items, withheld.listed) == ((), carried.listed)

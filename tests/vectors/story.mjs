@@ -24,7 +24,7 @@ const REJECTED = `MEC01-${uuid("2026-03-02T09:30:00.000Z", 2)}`;
 const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const UNNUMBERED = [
   "status.query", "status.answer", "time.query", "time.answer",
-  "history.query", "history.page", "positions.query", "positions.answer",
+  "history.query", "history.page", "positions.query", "positions.answer", "cut.query", "cut.answer",
 ];
 /** KOR01 changes from an ES256 to an Ed25519 key between its activation and the transfers. */
 const KOR01_ROTATES = "2026-03-01T18:00:00.000Z";
@@ -42,6 +42,36 @@ function sorted(value) {
   return Object.fromEntries(Object.keys(value).sort().map((name) => [name, sorted(value[name])]));
 }
 function later(time, seconds) { return new Date(Date.parse(time) + seconds * 1000).toISOString(); }
+
+function varint(value) {
+  const bytes = [];
+  for (let left = BigInt(value); ; left >>= 7n) {
+    if (left < 128n) return Buffer.from([...bytes, Number(left)]);
+    bytes.push(Number(left & 127n) | 128);
+  }
+}
+function sha256(...parts) { return parts.reduce((all, part) => all.update(part), createHash("sha256")).digest(); }
+function whole(value) { const bytes = Buffer.alloc(8); bytes.writeBigUInt64BE(BigInt(value)); return bytes; }
+/** Units of a series, all of them in one state. */
+function runOf(name, first, last, state) {
+  let level = 0;
+  while (BigInt(first) >> BigInt(4 * level) !== BigInt(last) >> BigInt(4 * level)) level += 1;
+  const text = JSON.stringify(sorted(state));
+  const digest = sha256(Buffer.from([0]), whole(first), whole(last), sha256(text));
+  return { name, key: sha256(name), level, nr: BigInt(first) >> BigInt(4 * level), text, digest };
+}
+/** A book of few series with one run each: its root, and how its directory is told. */
+function bookOf(registry, runs) {
+  const all = [...runs].sort((a, b) => Buffer.compare(a.key, b.key));
+  const entries = all.map((run) => [run.key, Buffer.from([run.level]), whole(run.nr), whole(1), run.digest]);
+  const listed = all.map((run, index) => Buffer.concat(
+    [varint(index), Buffer.from([run.level]), varint(run.nr), Buffer.from([2]), varint(1), run.digest.subarray(0, 16)]));
+  return {
+    root: sha256(Buffer.from([2]), ...entries.flat()).toString("base64url"), names: all.map((run) => run.name),
+    listed: Buffer.concat([Buffer.from([5]), varint(all.length), ...listed]),
+    states: runs.map((run) => sha256(run.text)), texts: runs.map((run) => run.text),
+  };
+}
 
 /** An action item: one unit of MMR is cancelled, under a name that is not easy to hash alike. */
 export function cancellation(serial, at) {
@@ -334,5 +364,53 @@ export async function tell(first) {
     await say("positions.answer", MEC, "2026-03-04T11:10:00.050Z", {
       answers: look, expires_at: "2026-03-04T11:15:00.050Z", body: { ...feed, at: "2026-03-04T11:10:00.040Z" },
     }));
+  // --- KOR01's book is compared with what the gateway says of it ----------------------------------------------------
+  {
+    const held = opening.content && JSON.parse(opening.texts[0]);
+    const book = bookOf("KOR01", [
+      runOf("MEC01/TEST-MMR-A64", 1, 50000, { party: "KOR", account_type: 100, attributes: ATTRIBUTES,
+        itmo: { stem: "CA0001-MMR99-MMR-2021", offset: 1000 } }),
+      runOf("KOR01/TEST-KOR", held.block.first, held.block.last, { party: "KOR", account_type: 110,
+        attributes: held.block.attributes, itmo: null }),
+    ]);
+    const cut = { of: "KOR01", cut: uuid("2026-03-05T00:00:00.000Z", 1) };
+    const [moment, ask, until5] = ["2026-03-05T00:15:00.000Z", "2026-03-05T00:15:01.000Z", "2026-03-05T00:20:01.000Z"];
+    show("cut-query-announced", "the first question names the moment, 15 minutes ahead",
+      await say("cut.query", TO_KOR, "2026-03-05T00:00:00.000Z", { expires_at: "2026-03-05T00:05:00.000Z", body: { ...cut, at: moment } }));
+    const query = show("cut-query", "the same cut, asked for after its moment",
+      await say("cut.query", TO_KOR, ask, { expires_at: until5, body: { ...cut, at: moment } }));
+    const moving = Buffer.concat([Buffer.from("MEC01"), Buffer.from(REJECTED.slice(6).replaceAll("-", ""), "hex"), Buffer.from("A")]);
+    const taken = show("cut-answer", "what KOR01 held at that moment: two series, one unit each in the state of all its units",
+      await say("cut.answer", KOR, later(ask, 0.05), { answers: query, expires_at: until5, body: {
+        ...cut, at: moment, state: "taken", taken_at: moment, told: said[KOR], ranges: true,
+        books: [{ registry: "KOR01", series: 2, root: book.root, totals: [
+          { party: "KOR", account_type: 100, vintage: 2021, quantity: 50000 },
+          { party: "KOR", account_type: 110, vintage: 2022, quantity: 1 },
+        ] }],
+        moving: moving.toString("base64url"), moving_more: false,
+      } }));
+    const nodes = { ...cut, registry: "KOR01" };
+    const which = show("positions-query-nodes", "the directory, as one who knows of nothing asks; then the whole of one series",
+      await say("positions.query", TO_KOR, later(ask, 1), { expires_at: until5, body: {
+        ...nodes, series: ["MEC01/TEST-MMR-A64"], texts: [book.states[0].toString("base64url")],
+        asked: Buffer.from([0, 0, 0, 0, 1, 0, 14, 0, 0, 0]).toString("base64url"),
+      } }));
+    show("positions-answer-nodes", "its two series, each told by its digest, then the one run of the series",
+      await say("positions.answer", KOR, later(ask, 1.05), { answers: which, expires_at: until5, body: {
+        ...nodes, series: book.names, answered: 2, states: book.states[0].toString("base64url"),
+        told: Buffer.concat([book.listed, Buffer.from([4, 1]), varint(1), varint(50000), varint(0)]).toString("base64url"),
+        texts: [book.texts[0]],
+      } }));
+    await receipt(show("reconciliation-result", "they agree: no findings; carries the registry's own answer",
+      await say("reconciliation.result", TO_KOR, later(ask, 2), {
+        evidence: [[taken]], body: { ...cut, status: 5, findings: 0, books: [{ registry: "KOR01", root: book.root }] },
+      })), later(ask, 2.05));
+    show("reconciliation-result-findings", "another day: a unit that the gateway knows of is not there",
+      await say("reconciliation.result", TO_KOR, "2026-03-06T00:15:02.000Z", {
+        own: [{ kind: "finding", case: "KOR01-1", registry: "KOR01", code: 6302, units: range(1, 1), here: book.texts[0], there: null }],
+        body: { ...cut, cut: uuid("2026-03-06T00:00:00.000Z", 1), status: 99, findings: 1, evidence: [],
+          books: [{ registry: "KOR01", root: book.root }] },
+      }));
+  }
   return vectors;
 }
