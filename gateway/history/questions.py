@@ -1,4 +1,4 @@
-"""Asks a registry one question and reads its answer: for who looks, never for what is kept.
+"""Asks a registry one question and reads its answer: for who looks or compares, never for what is kept.
 
 The question is signed, stored and committed, then sent once; the answer goes through the inbox like any other message,
 so both are in the log. Nothing else is stored. Silence is UNAVAILABLE 9001, and what a registry does not take or
@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateway import db
@@ -28,6 +29,15 @@ AT_ONCE = 4
 MAX_CODES = 10
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What questions took: round trips, and the bytes of bodies."""
+
+    round_trips: int = 0
+    sent: int = 0
+    received: int = 0
+
+
 class Refused(GatewayError):
     """A registry refuses a question, by these codes."""
 
@@ -41,34 +51,42 @@ class Refused(GatewayError):
 
 
 async def heard(tx: db.Tx, node: Node, inbound: Inbound) -> Sequence[ItemReceipt]:
-    """``history.page`` and ``positions.answer``: the inbox has verified them, and who asked reads them."""
+    """Pages, positions and cuts that were asked for: the inbox has verified them, and who asked reads them."""
     return ()
 
 
 class Questions:
-    """The questions of one process."""
+    """The questions of one process; ``commit`` names that of each question (``crash``)."""
 
-    def __init__(self, database: db.Database, node: Node, inbox: Inbox, registry_of: RegistryOf) -> None:
+    def __init__(
+        self, database: db.Database, node: Node, inbox: Inbox, registry_of: RegistryOf, commit: str = "view"
+    ) -> None:
         self._db = database
         self._node = node
         self._inbox = inbox
         self._registry_of = registry_of
+        self._commit = commit
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def ask(self, peer: str, type: str, body: Mapping[str, Any]) -> VerifiedMessage:
-        """The answer of ``peer`` to a question of this type; raises as the module says."""
+    async def ask(
+        self, peer: str, type: str, body: Mapping[str, Any], traffic: Traffic | None = None
+    ) -> VerifiedMessage:
+        """The answer of ``peer`` to a question of this type, counted in ``traffic``; raises as the module says."""
+        traffic = traffic or Traffic()
         async with self._gates[peer]:
             async with self._db.reading() as tx:
                 registry = await self._registry_of(tx, peer)
             if registry is None:
                 raise GatewayError(Kind.UNAVAILABLE, f"no connector reaches {peer}", code=9002)
-            asked = await self._db.run(lambda tx: query(tx, self._node, peer, type, body), "view")
-            return await self._answered(registry, asked)
+            asked = await self._db.run(lambda tx: query(tx, self._node, peer, type, body), self._commit)
+            traffic.round_trips, traffic.sent = traffic.round_trips + 1, traffic.sent + len(asked.body)
+            return await self._answered(registry, asked, traffic)
 
-    async def _answered(self, registry: Registry, asked: messages.Message) -> VerifiedMessage:
+    async def _answered(self, registry: Registry, asked: messages.Message, traffic: Traffic) -> VerifiedMessage:
         outcome = await post(registry, asked)
         match outcome:
             case Accepted(body):
+                traffic.received += len(body)
                 return _said(asked.peer, await self._absorbed(body, asked))
             case Rejected(detail, retry_after):
                 context = {"retry_after_seconds": math.ceil(retry_after)} if retry_after else {}

@@ -128,6 +128,30 @@ async def unmark(tx: db.Tx, kind: str, entry_id: int, about: str) -> None:
     )
 
 
+async def mark_reconciling(tx: db.Tx, registries: Sequence[str], entry_id: int) -> None:
+    """Mark registries as being reconciled."""
+    await db.execute(
+        tx,
+        """
+        INSERT INTO flag (kind, registry, opened_by)
+        SELECT 'reconciling', r, :entry FROM unnest(CAST(:registries AS text[])) AS r
+        """,
+        {"registries": list(registries), "entry": entry_id},
+    )
+
+
+async def unmark_reconciling(tx: db.Tx, registries: Sequence[str], entry_id: int) -> None:
+    """Take that mark off registries."""
+    await db.execute(
+        tx,
+        """
+        UPDATE flag SET closed_by = :entry
+        WHERE closed_by IS NULL AND kind = 'reconciling' AND registry = ANY(CAST(:registries AS text[]))
+        """,
+        {"registries": list(registries), "entry": entry_id},
+    )
+
+
 def _columns(units: Sequence[UnitRange]) -> dict[str, list[Any]]:
     return {
         "registry": [u.origin.registry for u in units],

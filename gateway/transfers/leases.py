@@ -191,6 +191,19 @@ async def wake_delayed(tx: db.Tx, source: str, now: datetime) -> None:
     )
 
 
+async def wake_reconciled(tx: db.Tx, registries: Sequence[str], now: datetime) -> None:
+    """Let what waits for the reconciliation of one of these registries be looked at again: its cut is taken."""
+    await db.execute(
+        tx,
+        """
+        UPDATE transfer SET next_at = :now WHERE state = 'delayed' AND next_at > :now
+          AND (transferring_registry = ANY(CAST(:registries AS text[]))
+               OR acquiring_registry = ANY(CAST(:registries AS text[])))
+        """,
+        {"registries": list(registries), "now": now},
+    )
+
+
 async def put_off(tx: db.Tx, row: store.Row, until: datetime, why: str) -> None:
     """Leave a row alone until then: a decision on it failed, and no other row shall wait for it."""
     await db.execute(

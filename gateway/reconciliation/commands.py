@@ -1,0 +1,47 @@
+"""Asks for a reconciliation now, in the name of a caller; a worker does it.
+
+Raises what a missing link or a link that is not reconciled deserves (8001 or 3001, 1010), and CONFLICT 3002 while a run
+of the link is under way, with its id.
+"""
+
+from gateway import db
+from gateway.audit import log
+from gateway.domain.callers import Caller
+from gateway.domain.registry import Capability
+from gateway.errors import GatewayError, Kind
+from gateway.links import store as links
+from gateway.links.lifecycle import State as LinkState
+from gateway.messages.outbox import Node
+from gateway.reconciliation import store
+from gateway.reconciliation.store import Planned, State
+from gateway.signing.messages import new_message_id
+
+#: The longest time ahead that a cut is announced: a registry refuses one more than a day ahead (6101).
+MOST_ANNOUNCED_SECONDS = 86_400
+
+
+async def request(
+    tx: db.Tx, node: Node, link: str, *, caller: Caller, announce_seconds: int, whole: bool = False
+) -> str:
+    """Let a run of a link begin now, whose cut is announced so long ahead; its id. ``whole``: compare unit by unit."""
+    if not 0 <= announce_seconds <= MOST_ANNOUNCED_SECONDS:
+        raise GatewayError(Kind.MALFORMED, f"a cut is announced 0 to {MOST_ANNOUNCED_SECONDS} s ahead", code=6101)
+    found = await links.find(tx, link)
+    if found is None or (caller.sight.code is not None and caller.sight.code not in (link, *found.registries)):
+        raise caller.sight.absent(f"there is no link {link}", 3001)
+    if found.state is not LinkState.ACTIVE or Capability.RECONCILE not in found.capabilities:
+        raise GatewayError(Kind.FORBIDDEN, f"{link} is {found.state}, or not to be reconciled", code=1010)
+    now = node.clock()
+    run = await store.open_run(tx, link)
+    if run is None:
+        await store.plan(tx, [Planned(new_message_id(), link, now)], announce_seconds)
+        run = await store.open_run(tx, link)
+        assert run is not None  # one is there now, whoever planned it
+    known, state = run
+    if state is not State.PLANNED:
+        context = {"reconciliation": known}
+        raise GatewayError(Kind.CONFLICT, f"reconciliation {known} of {link} is under way", code=3002, context=context)
+    await store.bring_forward(tx, known, caller.id, announce_seconds, whole, now)
+    record = {"reconciliation": known, "link": link, "announce_seconds": announce_seconds, "whole": whole}
+    await log.append(tx, [log.draft("reconciliation.asked", now, {**record, **caller.named})])
+    return known

@@ -1,0 +1,317 @@
+"""One run: the steps by which the books of a link are compared with its registry's.
+
+    planned     a cut is named and announced (``cut.query``)
+    announced   at its moment the books are marked: proposals wait as ``delayed`` (4019)
+    marked      once the mark is in the log's tree, that is our cut; the registry takes its own; the mark goes
+    taken       what the registry had told by then has arrived; totals, roots and what differs are compared
+    ended       findings, cases, log and the signed result are written in one transaction (``ending``)
+
+Every step is written by who holds the run's lease, out of the state it was in: killed anywhere, whoever comes next goes
+on, and there is one result. The mark stands no longer than ``CUT_SECONDS``, whatever happens. A registry that does not
+answer is asked again, each time later; after ``TRIES`` tries in one state the run is denied (7). One whose answers
+cannot be true is left to persons (99), with what it signed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from gateway import db
+from gateway.audit import log
+from gateway.audit import store as tree
+from gateway.domain import wire
+from gateway.errors import GatewayError, Kind
+from gateway.history.questions import Questions, Refused, Traffic
+from gateway.holdings import fingerprints, flags
+from gateway.links import store as links
+from gateway.messages.outbox import Lease, Node, Wait
+from gateway.reconciliation import ending, moving_store, reading, store
+from gateway.reconciliation.comparing import Comparing
+from gateway.reconciliation.ending import Compared, Outcome
+from gateway.reconciliation.reading import Asked, Cut
+from gateway.reconciliation.store import Run, State
+from gateway.signing import compact
+from gateway.signing.messages import new_message_id
+from gateway.transfers import leases
+
+#: Longer than any question and its answer take; renewed while a run is under way.
+LEASE = timedelta(seconds=60)
+#: How long books are marked at most: the tree takes a mark in within a second, and a registry takes its cut at once.
+CUT_SECONDS = 60.0
+#: How often it is looked whether the mark is in the tree, and how long a registry may think that it is too early.
+LOOK_SECONDS, EARLY_SECONDS = 0.05, 0.5
+#: How long what the registry had told may still be under way; what is not here then is a remark (3007).
+ARRIVAL_SECONDS = 30.0
+#: Tries in one state before a run is given up: with the waits in between, several minutes.
+TRIES = 8
+#: Codes of a registry that does not take a cut any more at its moment, or does not keep it.
+GONE = frozenset({6101, 6103})
+#: How much of a reason is kept.
+MAX_WHY = 300
+
+journal = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What it takes to reconcile; ``every`` and ``announce`` are how often, and how long ahead, when nobody asks."""
+
+    database: db.Database
+    node: Node
+    questions: Questions
+    every: timedelta
+    announce: timedelta
+
+
+class Lost(Exception):
+    """Another worker does this run by now."""
+
+
+class Running:
+    """A run that ``worker`` has leased."""
+
+    def __init__(self, means: Means, run: Run, worker: str) -> None:
+        self._means, self._worker = means, worker
+        self.run = run
+        #: Whether it is over for now: ended, put off, or another's.
+        self.over = False
+        self._traffic = Traffic()
+
+    async def go_on(self) -> None:
+        """Take the next step; raises only what is a fault of the database or of the program."""
+        steps = {
+            State.PLANNED: self._announce,
+            State.ANNOUNCED: self._announced,
+            State.MARKED: self._take,
+            State.TAKEN: self._compare,
+        }
+        try:
+            await steps[self.run.state]()
+        except Lost:
+            self.over = True
+        except GatewayError as error:
+            if error.kind is Kind.INVARIANT:
+                raise
+            await self._failed(error)
+
+    async def put_off(self, why: str, floor_seconds: float = 1.0) -> None:
+        """End for now: the run is gone on with later, each time later than before."""
+        self.over, now = True, self._now
+        wait = Wait(Lease(self._worker, now), now, floor_seconds, why[:MAX_WHY])
+        await self._means.database.run(lambda tx: store.wait(tx, self.run, wait), "reconcile.wait")
+        journal.info("reconciliation-waits", link=self.run.link, why=wait.why)
+
+    async def keep(self) -> None:
+        """Renew the lease; whether it is still held is seen as the next step is written."""
+        until = self._now + LEASE
+        await self._means.database.run(
+            lambda tx: store.keep_on(tx, self.run, self._worker, until), "reconcile.lease"
+        )
+
+    @property
+    def _now(self) -> datetime:
+        return self._means.node.clock()
+
+    async def _failed(self, error: GatewayError) -> None:
+        """Put off what may succeed later; end what cannot be true, or was tried often enough."""
+        why = f"{error.detail}" + (f" ({error.code})" if error.code else "")
+        if self.run.state is State.MARKED:
+            await self._unmark()
+        if error.code == 6901:
+            await self._end(Outcome(99, remarks=(why,)))
+        elif self.run.attempts >= TRIES and self.run.cut is not None:
+            await self._end(Outcome(7, remarks=(why,)))
+        else:
+            if isinstance(error, Refused) and error.codes & GONE:
+                await self._name()
+            await self.put_off(why, float(error.context.get("retry_after_seconds", 1.0)))
+
+    async def _announce(self) -> None:
+        """Name a cut, and tell the registry when it will be."""
+        await self._name()
+        if self._asked.at > self._now:
+            await self._tell()
+
+    async def _name(self) -> None:
+        """Name a cut: the run's first, or another in the place of one whose moment is over, or that was forgotten."""
+        now, cut = self._now, new_message_id()
+        at = now + timedelta(seconds=self.run.announce_seconds)
+        at -= timedelta(microseconds=at.microsecond % 1000)  # as it is written
+
+        async def noted(tx: db.Tx) -> int:
+            fence = (await tree.head(tx)).size
+            _held(await store.announce(tx, self.run, self._worker, cut, at, fence, now))
+            return fence
+
+        fence = await self._run(noted, "reconcile.begin")
+        self.run = replace(self.run, state=State.ANNOUNCED, cut=cut, cut_at=at, fence=fence)
+
+    async def _announced(self) -> None:
+        if self._asked.at > self._now:
+            await self._tell()  # who announced it died of it, or was not heard
+        else:
+            await self._mark()
+
+    async def _tell(self) -> None:
+        """Announce the cut, and leave the run alone until its moment."""
+        await self._ask_for_cut()
+        await self._run(lambda tx: store.rest(tx, self.run, self._worker, self._asked.at), "reconcile.wait")
+        self.over = True
+
+    async def _mark(self) -> None:
+        """Let nothing new begin with the books; the entry that says so is the last one of our cut."""
+        now, run = self._now, self.run
+        until = now + timedelta(seconds=CUT_SECONDS)
+
+        async def marked(tx: db.Tx) -> int:
+            record = {"reconciliation": run.id, "cut": run.cut, "link": run.link}
+            [entry_id] = await log.append(tx, [log.draft("reconciliation.cut", now, record)])
+            _held(await store.mark(tx, run, self._worker, entry_id, until))
+            await flags.mark_reconciling(tx, await self._registries(tx), entry_id)
+            return entry_id
+
+        entry_id = await self._run(marked, "reconcile.mark")
+        self.run = replace(run, state=State.MARKED, mark_id=entry_id)
+
+    async def _take(self) -> None:
+        """Take our cut and have the registry take its own; then take the mark away."""
+        run = self.run
+        try:
+            async with asyncio.timeout(CUT_SECONDS):
+                size = await self._sequenced()
+                answer = await self._ask_for_cut()
+                while answer is None:
+                    await asyncio.sleep(EARLY_SECONDS)
+                    answer = await self._ask_for_cut()
+        except TimeoutError:
+            raise GatewayError(Kind.UNAVAILABLE, f"no cut was taken in {CUT_SECONDS} s", code=9001) from None
+        cut, jws = answer
+
+        async def taken(tx: db.Tx) -> None:
+            _held(await store.take(tx, run, self._worker, size, jws, cut.taken_at, cut.told, self._now))
+            await unmark(tx, self._means.node, run.id, await self._registries(tx), compact.digest(jws))
+
+        await self._run(taken, "reconcile.cut")
+        await self._means.database.ring()
+        taken_at, told = cut.taken_at, cut.told
+        self.run = replace(run, state=State.TAKEN, size=size, answer=jws, taken_at=taken_at, told=told, attempts=1)
+
+    async def _sequenced(self) -> int:
+        assert self.run.mark_id is not None  # the books are marked by it
+        while True:
+            async with self._means.database.reading() as tx:
+                size = await store.sequenced(tx, self.run.mark_id)
+            if size is not None:
+                return size
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _unmark(self) -> None:
+        async def unmarked(tx: db.Tx) -> None:
+            _held(await store.unmark(tx, self.run, self._worker))
+            await unmark(tx, self._means.node, self.run.id, await self._registries(tx), None)
+
+        await self._run(unmarked, "reconcile.cut")
+        self.run = replace(self.run, state=State.ANNOUNCED)
+
+    async def _compare(self) -> None:
+        """Compare every book of the cut, and end the run with what was found."""
+        cut, remarks = self._cut(), []
+        if not await self._arrived(cut.told):
+            remarks.append(f"not all that {self.run.link} had told by then has arrived (3007)")
+        comparing = Comparing(
+            self._means.database, self._means.questions, self.run.link, str(self.run.cut), self._traffic
+        )
+        compared = []
+        for registry, theirs in cut.books.items():
+            own = await self._run(lambda tx, r=registry: fingerprints.take(tx, r, self._size), "reconcile.take")
+            one = Compared(registry, own.root, theirs, {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals})
+            compared.append(await self._differences(comparing, one, remarks))
+        await self._end(Outcome(None, compared, cut, tuple(remarks)))
+
+    async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
+        """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
+        if book.theirs.root == book.root and not book.codes:
+            return book
+        try:
+            found = await comparing.differences(book.registry, book.root, book.theirs.root)
+        except GatewayError as error:
+            if error.code != 6901:
+                raise
+            remarks.append(f"{book.registry}: {error.detail} (6901)"[:MAX_WHY])
+            return replace(book, untrue=True)
+        return replace(book, differences=tuple(found))
+
+    async def _end(self, outcome: Outcome) -> None:
+        traffic, run = self._traffic, self.run
+
+        async def ended(tx: db.Tx) -> None:
+            _held(await ending.end(tx, self._means.node, run, self._worker, outcome, traffic))
+
+        await self._run(ended, "reconcile.end")
+        self.over = True
+        await self._means.database.ring()
+
+    async def _arrived(self, told: int) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                while True:
+                    async with self._means.database.reading() as tx:
+                        if await moving_store.arrived(tx, self.run.link, told):
+                            return True
+                    await asyncio.sleep(LOOK_SECONDS)
+        return False
+
+    @property
+    def _asked(self) -> Asked:
+        run = self.run
+        assert run.cut is not None and run.cut_at is not None  # it was named before anything else
+        return Asked(run.link, run.cut, run.cut_at)
+
+    @property
+    def _size(self) -> int:
+        assert self.run.size is not None  # the cut is taken
+        return self.run.size
+
+    def _cut(self) -> Cut:
+        """The registry's cut, out of what it signed, which was read when it came."""
+        assert self.run.answer is not None  # the cut is taken
+        body = compact.read(self.run.answer).payload["body"]
+        books = [wire.text(book["registry"], "registry") for book in body["books"]]
+        cut = reading.read_body(body, self._asked, books)
+        assert cut is not None  # as above
+        return cut
+
+    async def _ask_for_cut(self) -> tuple[Cut, str] | None:
+        """The registry's cut and its signed text; nothing while it is only announced."""
+        answer = await self._means.questions.ask(self.run.link, "cut.query", self._asked.body, self._traffic)
+        async with self._means.database.reading() as tx:
+            registries = await self._registries(tx)
+        cut = reading.read(answer, self._asked, registries)
+        return (cut, answer.jws) if cut is not None else None
+
+    async def _registries(self, tx: db.Tx | db.ReadTx) -> tuple[str, ...]:
+        link = await links.find(tx, self.run.link)
+        assert link is not None  # its run refers to it
+        return link.registries
+
+    async def _run(self, work: Callable[[db.Tx], Awaitable[Any]], name: str) -> Any:
+        return await self._means.database.run(work, name)
+
+
+async def unmark(tx: db.Tx, node: Node, run: str, registries: Sequence[str], answer: str | None) -> None:
+    """Let things begin with the books again; ``answer`` is the hash of the registry's cut, None if it was not taken."""
+    now = node.clock()
+    record = {"reconciliation": run, "answer": answer}
+    [entry_id] = await log.append(tx, [log.draft("reconciliation.cut-over", now, record)])
+    await flags.unmark_reconciling(tx, registries, entry_id)
+    await leases.wake_reconciled(tx, registries, now)
+
+
+def _held(done: bool) -> None:
+    if not done:
+        raise Lost
