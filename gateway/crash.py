@@ -24,7 +24,7 @@ def _named(prefix: str, names: str) -> tuple[str, ...]:
 SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query history.query other"),
-    *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer"),
+    *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer", "reconcile.request"),
     *("token-key", "token", "access"),
     *("log-keys", "witness"),
 )
@@ -34,6 +34,8 @@ WORKING = (
     *_named("absorb", "transfer.answer transfer.released transfer.voided transfer.credited receipt refusal"),
     *_named("absorb", "status.answer history.page other"),
     *_named("pull", "lease ask wait take-over"),
+    *_named("reconcile", "lease begin ask mark cut take wait end take-over"),
+    "absorb.cut.answer",
     *("put-off", "lease", "renew", "ask", "wait", "take-over", "sleep", "wake", "leave"),
     *("integrate", "publish", "cosign"),
 )
@@ -48,7 +50,8 @@ COMMANDS = (
 SENDING = _named("send", "transfer.request transfer.offer transfer.commit transfer.cancel transfer.settle") + _named(
     "send", "transfer.closed status.query action.record action.notice link.keys history.query history.deliver"
 )
-#: What ``gateway serve`` sends, for who looks at a registry.
+SENDING += ("send.cut.query", "send.reconciliation.result")
+#: What ``gateway serve`` sends, for who looks at a registry, and ``gateway worker``, to compare its books.
 LOOKING = ("send.positions.query",)
 COMMITS = (*SERVING, *WORKING, *COMMANDS)
 #: Every point there is.

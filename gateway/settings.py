@@ -51,6 +51,10 @@ class Settings(BaseModel):
     levy_rounding: Rounding = Rounding.UP
     #: How often a history is looked at that nothing was heard of, in minutes.
     history_minutes: float = Field(default=15, gt=0, le=1440)
+    #: How often the books of a link are reconciled when nobody asks, in hours.
+    reconcile_hours: float = Field(default=24, gt=0, le=8784)
+    #: How long ahead the moment of a cut is announced, in minutes.
+    announce_minutes: float = Field(default=15, ge=0, le=1440)
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.
@@ -79,6 +83,11 @@ class Settings(BaseModel):
     operator_listen: str = "127.0.0.1:8641"
     #: Private networks in which linked registries may be (10.1.0.0/16,fd00::/8); all others are public, by HTTPS.
     private_peers: str = ""
+
+    @property
+    def announce_seconds(self) -> int:
+        """How long ahead a cut is announced, in whole seconds."""
+        return round(60 * self.announce_minutes)
 
     @property
     def reach(self) -> Reach:

@@ -52,6 +52,9 @@ from gateway.links.lifecycle import State, Step
 from gateway.links.pace import Pace
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
+from gateway.reconciliation import ending
+from gateway.reconciliation import run as reconciling
+from gateway.reconciliation.runs import Reconciliations
 from gateway.settings import Settings, log_signer, named, signer, token_signer
 from gateway.signing.trust import Revocation
 from gateway.transfers import commands, interventions, leases, queries, view
@@ -68,11 +71,12 @@ HANDLERS: dict[str, Handler] = {
             "transfer.released": commands.released,
             "transfer.voided": commands.voided,
             "transfer.credited": calls.after_transfers(commands.credited),
-            "receipt": calls.both(commands.receipt, deliver.receipted),
-            "refusal": calls.both(commands.refusal, deliver.refused),
+            "receipt": calls.both(calls.both(commands.receipt, deliver.receipted), ending.receipted),
+            "refusal": calls.both(calls.both(commands.refusal, deliver.refused), ending.refused),
             "status.answer": commands.status_answer,
             "history.page": questions.heard,
             "positions.answer": questions.heard,
+            "cut.answer": questions.heard,
         }
     ),
 }
@@ -193,6 +197,7 @@ class Gateway:
     inbox: Inbox
     relay: Relay
     pulls: Pulls
+    reconciliations: Reconciliations
     registries: "Registries"
     callers: Registered
     live: Live
@@ -292,7 +297,15 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     )
     relay = Relay(database, node, inbox, registries.of)
     live = Live(database, Questions(database, node, inbox, registries.of))
-    return Gateway(database, node, inbox, relay, Pulls(means), registries, callers, live)
+    comparing = reconciling.Means(
+        database,
+        node,
+        Questions(database, node, inbox, registries.of, "reconcile.ask"),
+        timedelta(hours=settings.reconcile_hours),
+        timedelta(minutes=settings.announce_minutes),
+    )
+    runs = Reconciliations(comparing)
+    return Gateway(database, node, inbox, relay, Pulls(means), runs, registries, callers, live)
 
 
 def token_endpoint(settings: Settings, gateway: Gateway) -> Endpoint:

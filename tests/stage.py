@@ -30,6 +30,7 @@ from gateway.doctor.scene import Own
 from gateway.domain.addresses import LOOPBACK
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.links.store import Link
+from gateway.reconciliation.runs import Reconciliations
 from gateway.settings import Settings
 from gateway.signing import notes
 from gateway.signing.keys import SoftwareKey
@@ -133,6 +134,7 @@ class Stage:
     #: The operator API, called by an administrator of the gateway.
     api: httpx.AsyncClient = field(init=False)
     history: Pulls = field(init=False)
+    reconciliation: Reconciliations = field(init=False)
     registries: dict[str, Registry] = field(default_factory=dict)
 
     async def authorization(self, caller: Caller) -> str:
@@ -380,6 +382,7 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         urls = [web_server.url(sock) for sock in sockets]
         stage = Stage(folder, server, name, gateway, transparency, clock, urls[0], urls[1], http, stack, cast)
         stage.api, stage.history = await stage.calling(ROOT), gateway.pulls
+        stage.reconciliation = gateway.reconciliations
         yield stage
 
 

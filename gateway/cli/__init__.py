@@ -37,6 +37,8 @@ _COMMANDS = {
     "approvals": "approvals:app",
     "audit": "audit:app",
     "history": "history:app",
+    "reconcile": "reconcile:reconcile",
+    "reconciliations": "reconciliations:app",
     "halt": "halt:halt",
     "witnesses": "witnesses:app",
     "evidence": "evidence:app",

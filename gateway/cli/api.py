@@ -139,6 +139,7 @@ def _here(where: Where, method: str, path: str, **wanted: Any) -> "httpx.Respons
                 wiring.EXECUTORS,
                 live=gateway.live,
                 quorum=settings.witness_quorum,
+                announce_seconds=settings.announce_seconds,
             )
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:

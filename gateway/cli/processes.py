@@ -36,7 +36,7 @@ def serve(keep: Keep = None) -> None:
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
             addresses = {"link": server.url(facing_registries), "operator": server.url(facing_operators)}
             endpoint = wiring.token_endpoint(settings, gateway)
-            transparency = await _transparent(settings, gateway)
+            transparency = await transparent(settings, gateway)
             with named("token_key" if settings.token_key is not None else "token_key_file"):
                 await endpoint.register()
             print(json.dumps(addresses), flush=True)
@@ -50,6 +50,7 @@ def serve(keep: Keep = None) -> None:
                 endpoint,
                 live=gateway.live,
                 quorum=settings.witness_quorum,
+                announce_seconds=settings.announce_seconds,
             )
             await server.run([(for_registries, facing_registries), (for_operators, facing_operators)], stop)
 
@@ -57,23 +58,24 @@ def serve(keep: Keep = None) -> None:
 
 
 def worker(keep: Keep = None) -> None:
-    """Relay transfers, pull histories and keep the log until told to stop; any number of workers may run."""
+    """Relay transfers, pull histories, reconcile and keep the log until told to stop; any number may run."""
     with chosen(keep) as settings:
         from gateway import worker as relay_worker
 
         log_signer(settings)  # or the start ends here
 
         async def run(gateway: "Gateway", stop: asyncio.Event) -> None:
-            transparency = await _transparent(settings, gateway)
+            transparency = await transparent(settings, gateway)
             async with asyncio.TaskGroup() as group:
                 group.create_task(relay_worker.run(gateway.relay, gateway.database, stop))
                 group.create_task(transparency.run(stop))
                 group.create_task(gateway.pulls.run(stop))
+                group.create_task(gateway.reconciliations.run(stop))
 
         _until_told(settings, run)
 
 
-async def _transparent(settings: Settings, gateway: "Gateway") -> "Transparency":
+async def transparent(settings: Settings, gateway: "Gateway") -> "Transparency":
     """The log's part of this process, which may sign it from now on."""
     from gateway import wiring
 

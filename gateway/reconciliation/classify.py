@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.domain.units import UnitRange
+from gateway.domain.units import Origin, UnitRange
 from gateway.reconciliation.findings import Found
 from gateway.reconciliation.moving_store import Moving, Standing
 
@@ -68,6 +68,19 @@ def orphaned(standing: Standing) -> list[Judged]:
 def one_sided(standing: Standing) -> list[Judged]:
     """A transfer that is committed or released here and that its registry does not tell of (6402)."""
     return _of_transfer(standing, 6402, f"transfer {standing.transfer} is {standing.state} here and unknown there")
+
+
+def distinct(judged: Sequence[Judged]) -> list[Judged]:
+    """Without those whose units another of the same book and code has, in whole or in part: it stands for both."""
+    last: dict[tuple[str, int, Origin], int] = {}
+    kept: list[Judged] = []
+    for one in sorted(judged, key=lambda one: one.found.units):
+        found = one.found
+        key = found.registry, found.code, found.units.origin
+        if found.units.first > last.get(key, 0):
+            last[key] = found.units.last
+            kept.append(one)
+    return kept
 
 
 def _of_transfer(standing: Standing, code: int, detail: str) -> list[Judged]:

@@ -24,24 +24,44 @@ async def request(
     tx: db.Tx, node: Node, link: str, *, caller: Caller, announce_seconds: int, whole: bool = False
 ) -> str:
     """Let a run of a link begin now, whose cut is announced so long ahead; its id. ``whole``: compare unit by unit."""
-    if not 0 <= announce_seconds <= MOST_ANNOUNCED_SECONDS:
-        raise GatewayError(Kind.MALFORMED, f"a cut is announced 0 to {MOST_ANNOUNCED_SECONDS} s ahead", code=6101)
     found = await links.find(tx, link)
     if found is None or (caller.sight.code is not None and caller.sight.code not in (link, *found.registries)):
         raise caller.sight.absent(f"there is no link {link}", 3001)
     if found.state is not LinkState.ACTIVE or Capability.RECONCILE not in found.capabilities:
         raise GatewayError(Kind.FORBIDDEN, f"{link} is {found.state}, or not to be reconciled", code=1010)
-    now = node.clock()
-    run = await store.open_run(tx, link)
-    if run is None:
-        await store.plan(tx, [Planned(new_message_id(), link, now)], announce_seconds)
-        run = await store.open_run(tx, link)
-        assert run is not None  # one is there now, whoever planned it
-    known, state = run
+    known, state = await _open(tx, node, link, announce_seconds)
     if state is not State.PLANNED:
         context = {"reconciliation": known}
         raise GatewayError(Kind.CONFLICT, f"reconciliation {known} of {link} is under way", code=3002, context=context)
+    now = node.clock()
     await store.bring_forward(tx, known, caller.id, announce_seconds, whole, now)
     record = {"reconciliation": known, "link": link, "announce_seconds": announce_seconds, "whole": whole}
     await log.append(tx, [log.draft("reconciliation.asked", now, {**record, **caller.named})])
     return known
+
+
+async def request_all(
+    tx: db.Tx, node: Node, *, caller: Caller, announce_seconds: int, whole: bool = False
+) -> list[str]:
+    """The same for every link that the caller sees and that is reconciled; the runs, those under way already too."""
+    runs: list[str] = []
+    for link in await links.links(tx, caller.sight):
+        if link.state is not LinkState.ACTIVE or Capability.RECONCILE not in link.capabilities:
+            continue
+        known, state = await _open(tx, node, link.code, announce_seconds)
+        if state is State.PLANNED:
+            known = await request(
+                tx, node, link.code, caller=caller, announce_seconds=announce_seconds, whole=whole
+            )
+        runs.append(known)
+    return runs
+
+
+async def _open(tx: db.Tx, node: Node, link: str, announce_seconds: int) -> tuple[str, State]:
+    """The link's run that has not ended, locked; planned now where there is none."""
+    run = await store.open_run(tx, link)
+    if run is None:
+        await store.plan(tx, [Planned(new_message_id(), link, node.clock())], announce_seconds)
+        run = await store.open_run(tx, link)
+        assert run is not None  # one is there now, whoever planned it
+    return run

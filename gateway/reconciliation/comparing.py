@@ -16,7 +16,8 @@ from gateway.domain.units import Origin, UnitRange
 from gateway.history.questions import Questions, Traffic
 from gateway.holdings import fingerprints
 from gateway.reconciliation.classify import Differing
-from gateway.reconciliation.compare import Comparison, Difference
+from gateway.reconciliation.compare import Comparison
+from gateway.reconciliation.differences import Difference
 from gateway.reconciliation.reading import unpacked, untrue
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
@@ -35,19 +36,19 @@ class Comparing:
         self._db, self._questions = database, questions
         self._link, self._cut, self._traffic = link, cut, traffic
 
-    async def differences(self, registry: str, own: bytes, theirs: bytes) -> list[Differing]:
-        """What differs in a book, by its root here and there; raises as the module says."""
+    async def differences(self, registry: str, own: bytes, theirs: bytes) -> tuple[list[Differing], bool]:
+        """What differs in a book, by its root here and there, and whether there is more; raises as the module says."""
         comparison = Comparison(registry, own, theirs)
         while not comparison.done:
             prefixes, nodes = comparison.wanted
             async with self._db.reading() as tx:
-                directories = await fingerprints.directory(tx, registry, prefixes)
-                contents = await fingerprints.nodes(tx, registry, nodes)
+                directories = await fingerprints.directory(tx, registry, prefixes) if prefixes else []
+                contents = await fingerprints.nodes(tx, registry, nodes) if nodes else []
             question = comparison.ask(directories, contents)
-            answer = await self._ask(registry, question.series, question.asked)
-            series, answered, told, states = _told(answer)
-            comparison.hear(question, series, answered, told, states)
-        return await self._with_states(registry, comparison.differences)
+            if question is not None:
+                answer = await self._ask(registry, question.series, question.asked)
+                comparison.hear(question, *_told(answer))
+        return await self._with_states(registry, comparison.differences), comparison.more
 
     async def _ask(
         self, registry: str, series: Sequence[str], asked: bytes, texts: Sequence[bytes] = ()
@@ -92,8 +93,8 @@ class Comparing:
 def _told(answer: Mapping[str, Any]) -> tuple[list[str], int, bytes, bytes]:
     """The parts of an answer that tells of nodes."""
     series = [wire.text(one, "series", MAX_STATE) for one in wire.array(answer["series"], "series")]
-    packed = [unpacked(wire.text(answer[n], n, 8 * 2**20)) if answer[n] != "" else b"" for n in ("told", "states")]
-    return series, wire.whole(answer["answered"], "answered"), *packed  # type: ignore[return-value]
+    answered = wire.whole(answer["answered"], "answered")
+    return series, answered, unpacked(answer["told"], "told"), unpacked(answer["states"], "states")
 
 
 def _body(answer: VerifiedMessage, asked: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:

@@ -71,8 +71,15 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     now = node.clock()
     judged, remarks = await _judged(tx, run, outcome)
     found = [one.found for one in judged if one.explained_by is None]
+    books = sorted({one.registry for one in found})
     [compared_id] = await log.append(tx, [log.draft("reconciliation.compared", now, _compared(run, outcome, found))])
-    opened = await cases.open_for(tx, node, run.link, run.id, found, compared_id) if found else []
+    opened = [
+        case
+        for name in books
+        for case in await cases.open_for(
+            tx, node, run.link, run.id, [one for one in found if one.registry == name], compared_id
+        )
+    ]
     closed = [
         case
         for one in outcome.books
@@ -119,7 +126,8 @@ async def _judged(tx: db.Tx, run: Run, outcome: Outcome) -> tuple[list[Judged], 
             judged += classify.one_sided(standing)
     if len(judged) > MOST_FINDINGS:
         remarks.append(f"there are {len(judged)} findings; the first {MOST_FINDINGS} are kept")
-    return judged[:MOST_FINDINGS], tuple(remarks)
+    judged = classify.distinct(judged[:MOST_FINDINGS])
+    return sorted(judged, key=lambda one: one.found.registry), tuple(remarks)
 
 
 async def _judged_book(tx: db.Tx, compared: Compared, fence: int) -> list[Judged]:

@@ -24,7 +24,6 @@ MOVING_BYTES = 22
 MOST_MOVING = 5_000
 MOST_TOTALS = 10_000
 _LINK = re.compile(r"[A-Z]{3}[0-9]{2}")
-_PACKED = re.compile(r"[A-Za-z0-9_-]*")
 _ANNOUNCED = frozenset({"of", "cut", "at", "state"})
 _TAKEN = _ANNOUNCED | {"taken_at", "told", "ranges", "books", "moving", "moving_more"}
 _BOOK = frozenset({"registry", "series", "totals"})
@@ -141,9 +140,7 @@ def _number(value: object, what: str, least: int) -> int:
 
 
 def _moving(value: object) -> dict[str, str]:
-    if type(value) is not str or not _PACKED.fullmatch(value):
-        raise wire.malformed("moving is base64url")
-    packed = unpacked(value)
+    packed = unpacked(value, "moving")
     if len(packed) % MOVING_BYTES or len(packed) > MOVING_BYTES * MOST_MOVING:
         raise wire.malformed(f"moving is {MOVING_BYTES} bytes for each of at most {MOST_MOVING} transfers")
     moving: dict[str, str] = {}
@@ -155,12 +152,16 @@ def _moving(value: object) -> dict[str, str]:
     return moving
 
 
-def unpacked(value: str) -> bytes:
-    """The bytes of base64url without padding; raises MALFORMED with 2001."""
+def unpacked(value: object, what: str) -> bytes:
+    """The bytes of base64url without padding, none of an empty text; raises MALFORMED with 2001."""
+    if value == "":
+        return b""
     try:
-        return compact.decode(value)
+        if isinstance(value, str):
+            return compact.decode(value)
     except ValueError:
-        raise wire.malformed("this is not base64url") from None
+        pass
+    raise wire.malformed(f"{what} is base64url")
 
 
 def disagreeing(here: Totals, there: Totals) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ class Running:
         elif self.run.attempts >= TRIES and self.run.cut is not None:
             await self._end(Outcome(7, remarks=(why,)))
         else:
-            if isinstance(error, Refused) and error.codes & GONE:
+            if _cannot_be(error):
                 await self._name()
             await self.put_off(why, float(error.context.get("retry_after_seconds", 1.0)))
 
@@ -235,15 +235,18 @@ class Running:
 
     async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
-        if book.theirs.root == book.root and not book.codes:
-            return book
+        theirs = book.theirs.root
         try:
-            found = await comparing.differences(book.registry, book.root, book.theirs.root)
+            if theirs == book.root and book.codes:
+                raise reading.untrue("its totals are not those of its root")
+            found, more = await comparing.differences(book.registry, book.root, theirs)
         except GatewayError as error:
             if error.code != 6901:
                 raise
             remarks.append(f"{book.registry}: {error.detail} (6901)"[:MAX_WHY])
             return replace(book, untrue=True)
+        if more:
+            remarks.append(f"{book.registry}: more differs than can be listed")
         return replace(book, differences=tuple(found))
 
     async def _end(self, outcome: Outcome) -> None:
@@ -310,6 +313,11 @@ async def unmark(tx: db.Tx, node: Node, run: str, registries: Sequence[str], ans
     [entry_id] = await log.append(tx, [log.draft("reconciliation.cut-over", now, record)])
     await flags.unmark_reconciling(tx, registries, entry_id)
     await leases.wake_reconciled(tx, registries, now)
+
+
+def _cannot_be(error: GatewayError) -> bool:
+    """Whether another cut is needed: the registry keeps this one no more, or ours lies between moves of some units."""
+    return (isinstance(error, Refused) and bool(error.codes & GONE)) or error.kind is Kind.CONFLICT
 
 
 def _held(done: bool) -> None:

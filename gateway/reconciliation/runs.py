@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from gateway import db
-from gateway.errors import GatewayError, Kind
+from gateway.errors import GatewayError
 from gateway.links import store as links
 from gateway.links.lifecycle import Window
 from gateway.reconciliation import store
@@ -80,19 +80,6 @@ class Reconciliations:
             if bell is not None:
                 with suppress(Exception):
                     await bell.close()
-
-    async def complete(self, run: str) -> None:
-        """Go on with one run now until it has ended or is put off; raises CONFLICT 3002 where another is at it."""
-        now = self._means.node.clock()
-
-        async def leased(tx: db.Tx) -> Run:
-            found = await store.lease(tx, run, self.worker_id, now, now + LEASE)
-            if found is None:
-                raise GatewayError(Kind.CONFLICT, "it is not due, or another does it", code=3002)
-            return found
-
-        async with self._there():
-            await self._do(await self._means.database.run(leased, "reconcile.lease"))
 
     @asynccontextmanager
     async def _there(self) -> AsyncIterator[None]:

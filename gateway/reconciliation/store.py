@@ -161,26 +161,17 @@ async def bring_forward(tx: db.Tx, run: str, by: str, announce_seconds: int, who
 
 async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, *, but: Sequence[str]) -> Run | None:
     """Lease the run that is due longest, but none of those that are under way here still, whoever had leased them."""
-    wanted = f"SELECT r.id FROM {_DUE} AND r.id <> ALL(CAST(:but AS uuid[]))"
-    return await _lease(tx, wanted, {"but": list(but)}, worker, now, until)
-
-
-async def lease(tx: db.Tx, run: str, worker: str, now: datetime, until: datetime) -> Run | None:
-    """Lease one run, if it is due and nobody else does it now."""
-    return await _lease(tx, f"SELECT r.id FROM {_DUE} AND r.id = :id", {"id": run}, worker, now, until)
-
-
-async def _lease(
-    tx: db.Tx, wanted: str, named: dict[str, object], worker: str, now: datetime, until: datetime
-) -> Run | None:
     found = await db.one(
         tx,
         f"""
-        WITH due AS ({wanted} ORDER BY r.next_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
+        WITH due AS (
+          SELECT r.id FROM {_DUE} AND r.id <> ALL(CAST(:but AS uuid[]))
+          ORDER BY r.next_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED
+        )
         UPDATE reconciliation r SET leased_until = :until, leased_by = :worker, attempts = r.attempts + 1
         FROM due WHERE r.id = due.id RETURNING {_COLUMNS}
         """,
-        {**named, "worker": worker, "now": now, "until": until},
+        {"but": list(but), "worker": worker, "now": now, "until": until},
     )
     return _run(found) if found else None
 

@@ -37,6 +37,7 @@ from gateway.web.halting import halting
 from gateway.web.history import history
 from gateway.web.keys import keys
 from gateway.web.linking import linking
+from gateway.web.reconciling import reconciling
 from gateway.web.reporting import reporting
 from gateway.web.watching import stepping_in, watching
 
@@ -51,10 +52,11 @@ def app(
     *,
     live: Live,
     quorum: int = 1,
+    announce_seconds: int = 900,
 ) -> FastAPI:
     """The application that faces operators: ``callers`` tells who they are, ``executors`` does what two approve, and
     ``endpoint`` gives tokens, ``live`` asks registries what people look at there. ``quorum`` witnesses make a
-    checkpoint of evidence witnessed.
+    checkpoint of evidence witnessed; the cut of a reconciliation is announced ``announce_seconds`` ahead.
     """
     four_eyes = FourEyes(database, node, executors)
     application = FastAPI(title="Article 6 gateway: operator API", version="1", docs_url=None, redoc_url=None)
@@ -70,6 +72,7 @@ def app(
         authorising(database, four_eyes),
         _books(database, inbox),
         history(database, node, live),
+        reconciling(database, node, announce_seconds),
         reporting(database, node),
         keys(database, node),
         evidence(database, node, quorum),
