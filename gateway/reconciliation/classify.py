@@ -55,7 +55,9 @@ class Judged:
 def judge(differing: Differing, known: Known) -> list[Judged]:
     """The findings of one difference, in the order of its serials."""
     edges = _edges(differing.units, [*(m.units for m in known.claimed), *known.moved, *(e.units for e in known.held)])
-    parts = [UnitRange(differing.units.origin, first, after - 1) for first, after in zip(edges, edges[1:], strict=False)]
+    parts = [
+        UnitRange(differing.units.origin, first, after - 1) for first, after in zip(edges, edges[1:], strict=False)
+    ]
     return _joined(_judged(differing, known, part) for part in parts)
 
 

@@ -50,9 +50,7 @@ async def request_all(
             continue
         known, state = await _open(tx, node, link.code, announce_seconds)
         if state is State.PLANNED:
-            known = await request(
-                tx, node, link.code, caller=caller, announce_seconds=announce_seconds, whole=whole
-            )
+            known = await request(tx, node, link.code, caller=caller, announce_seconds=announce_seconds, whole=whole)
         runs.append(known)
     return runs
 

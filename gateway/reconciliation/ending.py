@@ -94,9 +94,7 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
         "message": told.message.id, "opened": sorted(set(opened)), "closed": sorted(set(closed)),
     })])  # fmt: skip
     await finding_store.keep(tx, run.id, outcome.books, judged, opened)
-    ending = Ending(
-        status, told.message.id, entry_id, remarks, traffic.round_trips, traffic.sent, traffic.received
-    )
+    ending = Ending(status, told.message.id, entry_id, remarks, traffic.round_trips, traffic.sent, traffic.received)
     if outcome.status is not None or any(one.untrue for one in outcome.books):
         code = 9001 if status == DENIED else 6901
         detail = f"reconciliation ended with status {status}: {'; '.join(remarks)}"[:200]

@@ -113,9 +113,7 @@ async def unknown_there(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str],
        JOIN log_leaf l ON l.entry_id = e.entry_id AND l.leaf_index < :fence
        WHERE t.state IN ('committing', 'released') AND :link IN (t.source, t.acquirer)
          AND t.id <> ALL(CAST(:moving AS text[]))) AS t"""
-    found = await db.rows(
-        tx, _STANDING.format(which=which), {"link": link, "moving": list(moving), "fence": fence}
-    )
+    found = await db.rows(tx, _STANDING.format(which=which), {"link": link, "moving": list(moving), "fence": fence})
     return [_standing(r) for r in found]
 
 
@@ -125,9 +123,7 @@ async def over_here(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str], beg
       (SELECT t.* FROM transfer t WHERE t.id = ANY(CAST(:moving AS text[]))
          AND t.state IN ('completed', 'refused', 'rejected', 'cancelled')
          AND CASE WHEN t.source = :link THEN t.told_source_at ELSE t.told_acquirer_at END < :begun) AS t"""
-    found = await db.rows(
-        tx, _STANDING.format(which=which), {"link": link, "moving": list(moving), "begun": begun_at}
-    )
+    found = await db.rows(tx, _STANDING.format(which=which), {"link": link, "moving": list(moving), "begun": begun_at})
     return [_standing(r) for r in found]
 
 

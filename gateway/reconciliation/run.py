@@ -109,9 +109,7 @@ class Running:
     async def keep(self) -> None:
         """Renew the lease; whether it is still held is seen as the next step is written."""
         until = self._now + LEASE
-        await self._means.database.run(
-            lambda tx: store.keep_on(tx, self.run, self._worker, until), "reconcile.lease"
-        )
+        await self._means.database.run(lambda tx: store.keep_on(tx, self.run, self._worker, until), "reconcile.lease")
 
     @property
     def _now(self) -> datetime:
@@ -228,10 +226,16 @@ class Running:
         )
         compared = []
         for registry, theirs in cut.books.items():
-            own = await self._run(lambda tx, r=registry: fingerprints.take(tx, r, self._size), "reconcile.take")
-            one = Compared(registry, own.root, theirs, {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals})
+            own = await self._own(registry)
+            one = Compared(
+                registry, own.root, theirs, {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals}
+            )
             compared.append(await self._differences(comparing, one, remarks))
         await self._end(Outcome(None, compared, cut, tuple(remarks)))
+
+    async def _own(self, registry: str) -> fingerprints.Book:
+        size = self._size
+        return await self._means.database.run(lambda tx: fingerprints.take(tx, registry, size), "reconcile.take")
 
     async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""

@@ -176,7 +176,5 @@ async def _keep(running: Running) -> None:
 
 def _closing(window: Window, now: datetime) -> datetime:
     """When a transfer window closes next (UTC)."""
-    closes = now.astimezone(UTC).replace(
-        hour=window.closes // 60, minute=window.closes % 60, second=0, microsecond=0
-    )
+    closes = now.astimezone(UTC).replace(hour=window.closes // 60, minute=window.closes % 60, second=0, microsecond=0)
     return closes if closes > now else closes + timedelta(days=1)

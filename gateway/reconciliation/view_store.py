@@ -29,7 +29,7 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run. ``size``: leaves of the log's tree that are in our cut; ``told``: what the registry had numbered by its."""
+    """A run. ``size``: leaves of the log's tree in our cut; ``told``: what the registry had numbered by its own."""
 
     id: str
     link: str
@@ -84,9 +84,7 @@ class FindingRow:
     case: str | None
 
 
-async def runs(
-    tx: db.ReadTx, sight: Sight, *, link: str | None, before: datetime | None, limit: int
-) -> list[RunRow]:
+async def runs(tx: db.ReadTx, sight: Sight, *, link: str | None, before: datetime | None, limit: int) -> list[RunRow]:
     """Runs that have not ended, then those that have, the last first."""
     found = await db.rows(
         tx,
@@ -120,8 +118,7 @@ async def books(tx: db.ReadTx, sight: Sight, id: str) -> list[BookRow]:
         {"sight": sight.code, "id": id},
     )
     return [
-        BookRow(**{**r._mapping, "root": bytes(r.root), "theirs": bytes(r.theirs) if r.theirs else None})
-        for r in found
+        BookRow(**{**r._mapping, "root": bytes(r.root), "theirs": bytes(r.theirs) if r.theirs else None}) for r in found
     ]
 
 

@@ -5,7 +5,7 @@ several books its own.
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -22,7 +22,7 @@ from gateway.web import reconciling_schemas as schemas
 from gateway.web.auth import needs
 from gateway.web.schemas import Moment
 
-_HTML = {200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
+_HTML: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
 def reconciling(database: db.Database, node: Node, announce_seconds: int) -> APIRouter:

@@ -24,9 +24,9 @@ class Wanted(BaseModel):
 class Run(BaseModel):
     """A reconciliation: where it stands, and what it came to.
 
-    ``status`` is that of the Kyoto log: 1 initiated, 2 validated, 5 the books agree, 6 they agree after correction, 7 they
-    could not be compared, 99 differences are left to persons. ``asked_by`` is null for the schedule. ``size``: leaves of
-    the log's tree that are in the gateway's own cut; ``told``: the last number that the registry had given by its cut.
+    ``status`` is that of the Kyoto log: 1 initiated, 2 validated, 5 the books agree, 6 they agree after correction, 7
+    they could not be compared, 99 differences are left to persons. ``asked_by`` is null for the schedule. ``size``:
+    leaves of the log's tree that are in the gateway's own cut; ``told``: the last number the registry had given by its.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Finding(BaseModel):
 
 
 class Report(BaseModel):
-    """A reconciliation down to serials: its books and findings that the caller sees, and how many findings there are."""
+    """A reconciliation down to serials: its books and findings that the caller sees, and how many these are."""
 
     run: Run
     books: list[Book]

@@ -1,0 +1,64 @@
+"""Reconciliations on a stage: run to their end, and faults planted in a registry's own database."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from gateway.domain.callers import EVERYTHING
+from gateway.reconciliation import commands, view
+from gateway.reconciliation.view import Report
+from tests.stage import ROOT, Stage
+
+
+async def ask(stage: Stage, link: str, *, announce: int = 0, whole: bool = False) -> str:
+    """Ask for a reconciliation; its id."""
+    node = stage.gateway.node
+    return await stage.run(
+        lambda tx: commands.request(tx, node, link, caller=ROOT, announce_seconds=announce, whole=whole)
+    )
+
+
+async def report(stage: Stage, run: str) -> Report:
+    """A run as it stands."""
+    async with stage.gateway.database.reading() as tx:
+        return await view.report(tx, EVERYTHING, run)
+
+
+async def work(stage: Stage) -> bool:
+    """What is due now is reconciled, while the log's tree takes in what is appended; whether anything was due."""
+    sequencing = asyncio.create_task(_sequence(stage))
+    try:
+        return await stage.reconciliation.turn()
+    finally:
+        sequencing.cancel()
+        with suppress(asyncio.CancelledError):
+            await sequencing
+
+
+async def reconcile(stage: Stage, link: str, *, whole: bool = False) -> Report:
+    """Reconcile a link to the end, without announcement."""
+    run = await ask(stage, link, whole=whole)
+
+    async def ended() -> bool:
+        await work(stage)
+        return (await report(stage, run)).run.state == "ended"
+
+    await stage.until(ended)
+    return await report(stage, run)
+
+
+async def _sequence(stage: Stage) -> None:
+    while True:
+        await stage.transparency.sequencer.turn()
+        await asyncio.sleep(0.02)
+
+
+async def at_registry(stage: Stage, code: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Run a statement in a registry's own database, as a fault of that registry would."""
+    name = f"{code.lower()}_{stage.database_name}"
+    dsn = stage.server.dsn(name, name)
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        cursor = await connection.execute(statement, values or None)  # type: ignore[arg-type]
+        return list(await cursor.fetchall()) if cursor.description else []
