@@ -80,6 +80,9 @@ def _options() -> argparse.Namespace:
         help="make N synthetic records of history at the start, of units nobody has",
     )
     parser.add_argument("--history-of", default="MMR", metavar="PARTY", help="whose units those are")
+    parser.add_argument(
+        "--no-ranges", action="store_true", help="tell no nodes of a cut: whoever compares gets all positions listed"
+    )
     parser.add_argument("--answer", choices=["reply", "message"], default="reply")
     parser.add_argument(
         "--wire",
@@ -119,6 +122,7 @@ def _registry(options: argparse.Namespace) -> Registry:
         international=options.code if options.kind == "international" else options.international,
         made=(options.history_of, options.history) if options.history else None,
         wire=options.wire,
+        ranges=not options.no_ranges,
     )
 
 

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from .book_schema import BOOK_SCHEMA
 from .crash import CrashPoints
 from .history_schema import HISTORY_SCHEMA
 from .log_schema import LOG_SCHEMA
@@ -106,6 +107,7 @@ async def _make_schema(tx: Tx) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(%s)", SCHEMA_LOCK)
     await tx.connection.execute(SCHEMA)
     await tx.connection.execute(HISTORY_SCHEMA)
+    await tx.connection.execute(BOOK_SCHEMA)
     await tx.connection.execute(LOG_SCHEMA)
 
 

@@ -277,12 +277,12 @@ def _own_items(payload: dict[str, Any], texts: list[str], kind: str | None) -> l
     subjects = [_subject(item) for item in own]
     if len(set(subjects)) != len(subjects) or len(own) > shapes.MAX_ITEMS:
         raise Malformed("more than one item about the same transfer, or more than 1,000")
-    if kind not in (None, "receipt") and not own:
+    if kind not in (None, "receipt", "finding") and not own:
         raise Malformed(f"no {kind} item")
     return own
 
 
 def _subject(item: Item) -> str:
-    """Give what no two items of a message are about; two receipts, records, actions only must not be the same text."""
-    alone = item.value["kind"] not in ("receipt", "record", "action")
+    """Give what no two items of a message are about; two of these kinds only must not be the same text."""
+    alone = item.value["kind"] not in ("receipt", "record", "action", "finding")
     return str(item.value.get("transfer") or item.value.get("request")) if alone else item.sha256

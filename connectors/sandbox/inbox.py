@@ -11,14 +11,17 @@ from . import (
     acquirer,
     backup,
     clock,
+    cuts,
     envelope,
     history_pages,
     outcomes,
     own_log,
     post,
     proposing,
+    reconciled,
     records,
     rotating,
+    showing_cut,
     showing_positions,
     source,
     status,
@@ -56,6 +59,7 @@ HANDLERS: Mapping[str, Handler] = {
     "action.notice": told_actions.take,
     "link.keys": rotating.announced,
     "history.deliver": told_history.take,
+    "reconciliation.result": reconciled.take,
 }
 #: What is taken by the international registry alone.
 _RECORDED = {"action.record"}
@@ -116,6 +120,9 @@ async def _answer_query(registry: Registry, message: Message) -> Outgoing:
         return _sign(registry, await _history(registry, message))
     if message.type == "positions.query":
         return _sign(registry, await _positions(registry, message))
+    if message.type == "cut.query":
+        cut = await registry.database.run("receive.cut.query", lambda tx: cuts.answer(tx, registry, message))
+        return _sign(registry, cut)
     draft = await registry.database.run("receive.status.query", lambda tx: status.answer(tx, registry, message))
     return _sign(registry, draft)
 
@@ -135,9 +142,12 @@ async def _history(registry: Registry, message: Message) -> Draft:
 
 
 async def _positions(registry: Registry, message: Message) -> Draft:
-    return await registry.database.run(
-        "receive.positions.query", lambda tx: showing_positions.answer(tx, registry.code, message)
-    )
+    async def answer(tx: Tx) -> Draft:
+        if "cut" in message.body:
+            return await showing_cut.answer(tx, registry, message)
+        return await showing_positions.answer(tx, registry.code, message)
+
+    return await registry.database.run("receive.positions.query", answer)
 
 
 async def _refusal(registry: Registry, refusal: Refusal) -> Outgoing:

@@ -45,6 +45,8 @@ class Registry:
     #: Link code of the international registry, which speaks for all sections.
     international: str = "INT01"
     wire: str = "link"
+    #: Whether nodes of a cut are told; where they are not, its positions are listed one by one.
+    ranges: bool = True
     faults: Faults = field(default_factory=Faults)
     #: Synthetic history to be made at the start: of whose units, how many records.
     made: tuple[str, int] | None = None
@@ -66,6 +68,10 @@ class Registry:
         if self.kind == "international" and code not in self.sections:
             raise Declined(4011, f"there is no section of {party}")
         return code
+
+    def has_book(self, code: str) -> bool:
+        """Say whether the book of a registry code is kept here."""
+        return code in self.sections if self.kind == "international" else code == self.code
 
     def keeps(self, address: Mapping[str, str]) -> bool:
         """Say whether an address is of books kept here: of a section and its own Party, or of this registry."""

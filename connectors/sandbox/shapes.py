@@ -4,109 +4,61 @@
 wire contract is there with the right type, so that the code behind them indexes without asking.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
+from . import cut_shapes
+from .shaping import UUID7, is_index, list_of, matches, one_of, record
+from .shaping import Check as Check
+from .shaping import is_hash as is_hash
+from .shaping import is_link_code as is_link_code
+from .shaping import is_serial as is_serial
+from .shaping import is_time as is_time
+from .shaping import is_uuid7 as is_uuid7
 from .strictjson import MAX_INTEGER, Malformed
-
-Check = Callable[[Any], bool]
 
 #: Blocks one message may name over its own items (or its carried proposals).
 MAX_BLOCKS = 3000
 #: Own items of one message.
 MAX_ITEMS = 1000
 
-_UUID7 = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
+is_transfer = matches(f"[A-Z]{{3}}[0-9]{{2}}-{UUID7}")
+is_account = matches("[0-9]{3}-[1-9][0-9]{0,8}")
+is_party = matches("[A-Z]{3}")
+is_series = matches("[A-Za-z0-9._-]{1,64}")
+is_itmo = matches("CA[0-9]{4}-[A-Z]{3}[0-9]{2}-[A-Z]{3}-[1-9][0-9]{0,15}-[0-9]{4}")
+_is_text = matches(r"(?s).{1,500}")
+_is_code = matches("[A-Za-z0-9._:-]{1,64}")
+_is_purpose = one_of("NDC", "IMP", "OP")
 
-def _matches(pattern: str) -> Check:
-    compiled = re.compile(pattern)
-    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
-
-
-def _one_of(*allowed: str) -> Check:
-    return lambda value: isinstance(value, str) and value in allowed
-
-
-def _list_of(check: Check, least: int = 0) -> Check:
-    return lambda value: isinstance(value, list) and len(value) >= least and all(map(check, value))
-
-
-def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    known = {**required, **(optional or {})}
-    needed = frozenset(required)
-
-    def holds(value: Any) -> bool:
-        return (
-            isinstance(value, dict)
-            and needed <= value.keys() <= known.keys()
-            and all(known[name](member) for name, member in value.items())
-        )
-
-    return holds
-
-
-def is_time(value: Any) -> bool:
-    """Say whether ``value`` is a time as the contract writes it: UTC, three decimals, ``Z``."""
-    if not (isinstance(value, str) and _TIME.fullmatch(value)):
-        return False
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_serial(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MAX_INTEGER
-
-
-def _is_index(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= MAX_INTEGER
-
-
-is_uuid7 = _matches(_UUID7)
-is_hash = _matches("[A-Za-z0-9_-]{43}")
-is_link_code = _matches("[A-Z]{3}[0-9]{2}")
-is_transfer = _matches(f"[A-Z]{{3}}[0-9]{{2}}-{_UUID7}")
-is_account = _matches("[0-9]{3}-[1-9][0-9]{0,8}")
-is_party = _matches("[A-Z]{3}")
-is_series = _matches("[A-Za-z0-9._-]{1,64}")
-is_itmo = _matches("CA[0-9]{4}-[A-Z]{3}[0-9]{2}-[A-Z]{3}-[1-9][0-9]{0,15}-[0-9]{4}")
-_is_text = _matches(r"(?s).{1,500}")
-_is_code = _matches("[A-Za-z0-9._:-]{1,64}")
-_is_purpose = _one_of("NDC", "IMP", "OP")
-
-_origin = _record({"registry": is_link_code, "series": is_series})
-_range = {"origin": _origin, "first": _is_serial, "last": _is_serial}
-_itmo_range = _record({"first": is_itmo, "last": is_itmo})
-_authorisation = _record({"id": _is_text, "version": _is_serial})
-_attributes = _record(
+_origin = record({"registry": is_link_code, "series": is_series})
+_range = {"origin": _origin, "first": is_serial, "last": is_serial}
+_itmo_range = record({"first": is_itmo, "last": is_itmo})
+_authorisation = record({"id": _is_text, "version": is_serial})
+_attributes = record(
     {
         "unit_type": _is_text,
         "first_transferring_party": is_party,
         "vintage": lambda value: type(value) is int and 2000 <= value <= 9999,
-        "cooperative_approach": _matches("CA[0-9]{4}"),
+        "cooperative_approach": matches("CA[0-9]{4}"),
         "metric": _is_text,
-        "mitigation_type": _one_of("Emission reductions", "Removals", "Emission reductions and removals"),
+        "mitigation_type": one_of("Emission reductions", "Removals", "Emission reductions and removals"),
         "sector": _is_text,
         "activity_type": _is_text,
         "activity": _is_text,
         "authorisation": lambda value: value is None or _authorisation(value),
     },
-    {"underlying": _record({"registry": _is_text, "first": _is_text, "last": _is_text})},
+    {"underlying": record({"registry": _is_text, "first": _is_text, "last": _is_text})},
 )
-_block_members = _record({**_range, "attributes": _attributes}, {"itmo": _itmo_range})
-_finding = _record(
+_block_members = record({**_range, "attributes": _attributes}, {"itmo": _itmo_range})
+_finding = record(
     {"code": lambda value: type(value) is int and 1000 <= value <= 9999},
-    {"blocks": _list_of(_record(_range)), "detail": _is_text},
+    {"blocks": list_of(record(_range)), "detail": _is_text},
 )
-_findings = _list_of(_finding)
-_address = _record({"registry": is_link_code, "party": is_party, "account": is_account})
-is_named_message = _record({"id": is_uuid7, "sha256": is_hash})
+_findings = list_of(_finding)
+_address = record({"registry": is_link_code, "party": is_party, "account": is_account})
+is_named_message = record({"id": is_uuid7, "sha256": is_hash})
 
 
 def is_attributes(value: Any) -> bool:
@@ -134,15 +86,13 @@ def split_itmo(text: str) -> tuple[str, int]:
 
 
 def _is_named_piece(value: Any) -> bool:
-    return _record({**_range, "itmo": _itmo_range})(value) and names_in_step(
+    return record({**_range, "itmo": _itmo_range})(value) and names_in_step(
         value["first"], value["last"], value["itmo"]
     )
 
 
 # ITMO identifiers in a record may be wrong: that is a finding on the record, not on the message.
-_recorded_block = _record(
-    {**_range, "attributes": _attributes}, {"itmo": _record({"first": _is_text, "last": _is_text})}
-)
+_recorded_block = record({**_range, "attributes": _attributes}, {"itmo": record({"first": _is_text, "last": _is_text})})
 _recorded: dict[str, Check] = {
     "kind": _is_code,
     "action": lambda value: isinstance(value, str) and 1 <= len(value) <= 128 and value.isprintable(),
@@ -151,24 +101,25 @@ _recorded: dict[str, Check] = {
     "party": is_party,
     "registry": is_link_code,
     "authorisation": lambda value: value is None or _authorisation(value),
-    "quantity": _is_serial,
-    "blocks": _list_of(_recorded_block, 1),
+    "quantity": is_serial,
+    "blocks": list_of(_recorded_block, 1),
 }
-_recorded_transfer = _record(
+_recorded_transfer = record(
     {
         **_recorded,
-        "type": _one_of("First transfer", "Transfer", "Acquisition"),
+        "type": one_of("First transfer", "Transfer", "Acquisition"),
         "transfer": is_transfer,
         "transferring": _address,
         "acquiring": _address,
         "purpose": _is_purpose,
     }
 )
-_recorded_disposal = _record(
-    {**_recorded, "type": _one_of("Use", "Cancellation"), "account": is_account, "to_account": is_account}
+_recorded_disposal = record(
+    {**_recorded, "type": one_of("Use", "Cancellation"), "account": is_account, "to_account": is_account}
 )
 
-_years = _record({"first": lambda value: type(value) is int, "last": lambda value: type(value) is int})
+
+_years = record({"first": lambda value: type(value) is int, "last": lambda value: type(value) is int})
 _told: dict[str, Check] = {
     "kind": _is_code,
     "action": _recorded["action"],
@@ -177,21 +128,21 @@ _told: dict[str, Check] = {
     "party": is_party,
     "account": is_account,
     "to_account": is_account,
-    "blocks": _list_of(is_block, 1),
+    "blocks": list_of(is_block, 1),
 }
-_told_use = _record(
-    {**_told, "type": _one_of("use")},
+_told_use = record(
+    {**_told, "type": one_of("use")},
     {"year": lambda value: type(value) is int, "ndc_period": _years, "entity": _is_text},
 )
-_told_cancellation = _record(
-    {**_told, "type": _one_of("cancellation")}, {"purpose": _one_of("OP", "OMGE", "other"), "entity": _is_text}
+_told_cancellation = record(
+    {**_told, "type": one_of("cancellation")}, {"purpose": one_of("OP", "OMGE", "other"), "entity": _is_text}
 )
 
 _request = {
     "transferring": _address,
     "acquiring": _address,
     "purpose": _is_purpose,
-    "quantity": _is_serial,
+    "quantity": is_serial,
 }
 _hashes: dict[str, Check] = {"proposal": is_hash, "answer": is_hash}
 
@@ -199,58 +150,58 @@ HISTORY_TYPES = ("issuance", "transfer", "use", "cancellation", "adaptation", "f
 
 #: Members of each item kind beside ``kind`` that a registry receives or sends inside a transfer.
 ITEMS: dict[str, Check] = {
-    "request": _record({"kind": _is_code, "request": is_uuid7, **_request}, {"blocks": _list_of(_record(_range), 1)}),
-    "propose": _record(
+    "request": record({"kind": _is_code, "request": is_uuid7, **_request}, {"blocks": list_of(record(_range), 1)}),
+    "propose": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
             **_request,
             "authorisation": _authorisation,
-            "blocks": _list_of(is_block, 1),
+            "blocks": list_of(is_block, 1),
         },
         {"request": is_uuid7},
     ),
-    "offer": _record(
+    "offer": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
             "proposal": is_hash,
-            "verdict": _one_of("passed"),
+            "verdict": one_of("passed"),
             "findings": _findings,
             "answer_by": is_time,
         }
     ),
-    "answer": _record(
+    "answer": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
             "offer": is_hash,
-            "answer": _one_of("accepted", "rejected", "closed-here"),
+            "answer": one_of("accepted", "rejected", "closed-here"),
             "findings": _findings,
         }
     ),
-    "commit": _record({"kind": _is_code, "transfer": is_transfer, **_hashes}),
-    "released": _record(
+    "commit": record({"kind": _is_code, "transfer": is_transfer, **_hashes}),
+    "released": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
             "commit": is_named_message,
             "released_at": is_time,
             "first_transfer": lambda value: isinstance(value, bool),
-            "itmo": _list_of(_is_named_piece),
+            "itmo": list_of(_is_named_piece),
         }
     ),
-    "voided": _record({"kind": _is_code, "transfer": is_transfer, "findings": _findings}),
-    "cancel": _record(
+    "voided": record({"kind": _is_code, "transfer": is_transfer, "findings": _findings}),
+    "cancel": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
-            "outcome": _one_of("refused", "rejected", "cancelled"),
+            "outcome": one_of("refused", "rejected", "cancelled"),
             "findings": _findings,
         }
     ),
-    "settle": _record({"kind": _is_code, "transfer": is_transfer, **_hashes, "release": is_hash}),
-    "credited": _record(
+    "settle": record({"kind": _is_code, "transfer": is_transfer, **_hashes, "release": is_hash}),
+    "credited": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
@@ -260,22 +211,22 @@ ITEMS: dict[str, Check] = {
             "findings": _findings,
         }
     ),
-    "closed": _record(
+    "closed": record(
         {
             "kind": _is_code,
             "transfer": is_transfer,
-            "state": _one_of("completed", "refused", "rejected", "cancelled"),
+            "state": one_of("completed", "refused", "rejected", "cancelled"),
             "findings": _findings,
         }
     ),
     "record": lambda value: _recorded_transfer(value) or _recorded_disposal(value),
     "action": lambda value: _told_use(value) or _told_cancellation(value),
-    "history": _record(
+    "history": record(
         {
             "kind": _is_code,
             "registry": is_link_code,
-            "transaction": _matches(r"(?s).{1,64}"),
-            "type": _one_of(*HISTORY_TYPES),
+            "transaction": matches(r"(?s).{1,64}"),
+            "type": one_of(*HISTORY_TYPES),
             "at": is_time,
             "block": is_block,
             "first_transfer": lambda value: isinstance(value, bool),
@@ -283,26 +234,27 @@ ITEMS: dict[str, Check] = {
         {
             "from": _address,
             "to": _address,
-            "purpose": _one_of("NDC", "IMP", "OP", "OMGE", "other"),
-            "year": _is_serial,
+            "purpose": one_of("NDC", "IMP", "OP", "OMGE", "other"),
+            "year": is_serial,
             "corrects": is_hash,
         },
     ),
-    "receipt": _record(
+    "finding": cut_shapes.finding,
+    "receipt": record(
         {"kind": _is_code, "item": is_hash, "state": _is_text, "findings": _findings},
         {"transfer": is_transfer},
     ),
 }
 
-_is_jwk_okp = _record(
-    {"kty": _one_of("OKP"), "crv": _one_of("Ed25519"), "x": is_hash, "alg": _one_of("Ed25519"), "kid": is_hash,
-     "use": _one_of("sig")}
+_is_jwk_okp = record(
+    {"kty": one_of("OKP"), "crv": one_of("Ed25519"), "x": is_hash, "alg": one_of("Ed25519"), "kid": is_hash,
+     "use": one_of("sig")}
 )  # fmt: skip
-_is_jwk_ec = _record(
-    {"kty": _one_of("EC"), "crv": _one_of("P-256"), "x": is_hash, "y": is_hash, "alg": _one_of("ES256"), "kid": is_hash,
-     "use": _one_of("sig")}
+_is_jwk_ec = record(
+    {"kty": one_of("EC"), "crv": one_of("P-256"), "x": is_hash, "y": is_hash, "alg": one_of("ES256"), "kid": is_hash,
+     "use": one_of("sig")}
 )  # fmt: skip
-_new_keys = _record({"keys": _list_of(lambda value: _is_jwk_okp(value) or _is_jwk_ec(value)), "not_before": is_time})
+_new_keys = record({"keys": list_of(lambda value: _is_jwk_okp(value) or _is_jwk_ec(value)), "not_before": is_time})
 
 
 def _is_announcement(value: Any) -> bool:
@@ -315,34 +267,36 @@ def _is_announcement(value: Any) -> bool:
     )
 
 
-_status_query = _record({"transfer": is_transfer, "my_state": _is_text}, {"message": is_named_message})
-_status_answer = _record(
+_status_query = record({"transfer": is_transfer, "my_state": _is_text}, {"message": is_named_message})
+_status_answer = record(
     {"transfer": is_transfer, "state": _is_text},
-    {"message": _one_of("known", "not known"), "evidence": _list_of(lambda value: isinstance(value, str))},
+    {"message": one_of("known", "not known"), "evidence": list_of(lambda value: isinstance(value, str))},
 )
-_evidence_only = _record({}, {"evidence": _list_of(lambda value: isinstance(value, str))})
-_nothing = _record({})
-_cursor = _record({"number": _is_index, "digest": is_hash})
-_feed: dict[str, Check] = {"of": is_link_code, "for": _record({"registry": is_link_code, "party": is_party})}
+_evidence_only = record({}, {"evidence": list_of(lambda value: isinstance(value, str))})
+_nothing = record({})
+_cursor = record({"number": is_index, "digest": is_hash})
+_feed: dict[str, Check] = {"of": is_link_code, "for": record({"registry": is_link_code, "party": is_party})}
 _of_page: dict[str, Check] = {**_feed, "after": _cursor, "until": _cursor}
-_one_message = _list_of(lambda value: isinstance(value, str), 1)
-_select = _record(
+_one_message = list_of(lambda value: isinstance(value, str), 1)
+_select = record(
     {},
     {
         "account": is_account,
         "party": is_party,
         "activity": _is_text,
         "authorisation": _is_text,
-        "vintage": _is_index,
-        "units": _record(_range),
+        "vintage": is_index,
+        "units": record(_range),
         "type": _is_text,
         "since": is_time,
         "until": is_time,
     },
 )
-_own_log = _record(
-    {"checkpoint": _matches(r"(?s).{1,65536}"), "leaves": _list_of(_is_index, 1), "salts": _matches("[A-Za-z0-9_-]+")}
+_own_log = record(
+    {"checkpoint": matches(r"(?s).{1,65536}"), "leaves": list_of(is_index, 1), "salts": matches("[A-Za-z0-9_-]+")}
 )
+
+_views = record({**_feed, "limit": is_serial}, {"after": matches("(?s).{1,256}"), "select": _select})
 
 #: Bodies by message type; types that carry evidence may leave it out.
 BODIES: dict[str, Check] = {
@@ -356,16 +310,18 @@ BODIES: dict[str, Check] = {
     "action.record": _nothing,
     "action.notice": _nothing,
     "receipt": _nothing,
-    "refusal": _record({"findings": _list_of(_finding, 1)}),
+    "refusal": record({"findings": list_of(_finding, 1)}),
     "status.query": _status_query,
     "status.answer": _status_answer,
     "time.query": _nothing,
-    "history.query": _record({**_feed, "after": _cursor, "limit": _is_serial}, {"select": _select}),
-    "history.page": _record(
+    "history.query": record({**_feed, "after": _cursor, "limit": is_serial}, {"select": _select}),
+    "history.page": record(
         {**_of_page, "more": lambda value: isinstance(value, bool)}, {"log": _own_log, "evidence": _one_message}
     ),
-    "history.deliver": _record({**_of_page, "evidence": _one_message}),
-    "positions.query": _record({**_feed, "limit": _is_serial}, {"after": _matches("(?s).{1,256}"), "select": _select}),
+    "history.deliver": record({**_of_page, "evidence": _one_message}),
+    "positions.query": lambda value: _views(value) or cut_shapes.asks(value),
+    "cut.query": cut_shapes.query,
+    "reconciliation.result": cut_shapes.result,
 }
 
 
