@@ -25,7 +25,7 @@ SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query history.query other"),
     *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer", "reconcile.request"),
-    *("token-key", "token", "access"),
+    *("token-key", "token", "access", "case"),
     *("log-keys", "witness"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.

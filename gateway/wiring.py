@@ -52,7 +52,7 @@ from gateway.links.lifecycle import State, Step
 from gateway.links.pace import Pace
 from gateway.messages.inbox import Handler, Inbox, Query, Together
 from gateway.messages.outbox import Node
-from gateway.reconciliation import ending
+from gateway.reconciliation import corrections, ending, inconsistencies
 from gateway.reconciliation import run as reconciling
 from gateway.reconciliation.runs import Reconciliations
 from gateway.settings import Settings, log_signer, named, signer, token_signer
@@ -179,6 +179,10 @@ _ACTS: dict[Scope, dict[str, Executor]] = {
     },
     Scope.ACCESS_ADMIN: {"person.add": _add_person, "person.keys-add": _add_keys_of_person},
     Scope.GATEWAY_HALT: {halts.LIFT: _lift},
+    Scope.RECONCILIATION_RUN: {
+        corrections.CORRECT: corrections.correct,
+        inconsistencies.CLOSE: inconsistencies.close,
+    },
 }
 EXECUTORS = Executors(
     access.standing, {kind: (scope, does) for scope, acts in _ACTS.items() for kind, does in acts.items()}

@@ -36,6 +36,7 @@ _COMMANDS = {
     "alarms": "alarms:alarms",
     "approvals": "approvals:app",
     "audit": "audit:app",
+    "cases": "cases:app",
     "history": "history:app",
     "reconcile": "reconcile:reconcile",
     "reconciliations": "reconciliations:app",

@@ -99,7 +99,7 @@ def positions(movement: Movement, _scene: Scene) -> Iterable[Remark]:
         of: dict[str, list[Piece]] = defaultdict(list)
         for piece in pieces:
             of[piece.what].append(piece)
-        due = of["credited"] + of["entered"] + of["left"]
+        due = of["credited"] + of["entered"] + of["left"] + of["corrected"]
         name = f"{registry} {series}"
         if not due and not of["marked"] and not movement.unclaimed:
             what = "it moved units, and its message is neither a notice nor a credit of them"

@@ -15,8 +15,9 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
 
     ``what`` is *opened* or *closed* for positions, *entered* or *left* for blocks of notices, *marked* for units that
     got an authorisation or were first transferred where they are, *credited* for the units of a transfer that the entry
-    completed (without serials when nothing is known of its claims). Units that an entry has marked and then moved were
-    in between at a place that nobody else has seen: it is left out.
+    completed (without serials when nothing is known of its claims), *corrected* for units that a correction of the book
+    has put elsewhere. Units that an entry has marked and then moved were in between at a place that nobody else has
+    seen: it is left out.
     """
     return stream(
         tx,
@@ -48,6 +49,9 @@ def movements(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
           FROM transfer_event e JOIN transfer t ON t.id = e.transfer_id
           LEFT JOIN claim c ON c.transfer_id = t.id AND c.released_by = e.entry_id
           WHERE e.event = 'credited'
+          UNION ALL
+          SELECT entry_id, 'corrected', series_id, first, last, registry, party, account_type, NULL
+          FROM case_correction WHERE from_registry IS NOT NULL
         ) AS w LEFT JOIN unit_series u ON u.id = w.series_id
         ORDER BY w.entry_id
         """,

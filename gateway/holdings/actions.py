@@ -15,8 +15,10 @@ from gateway.domain.identifiers import AccountType, LinkCode, RegistryCode, Stan
 from gateway.domain.units import Block, Origin, UnitRange
 from gateway.holdings.book import BLOCKS, block_columns
 
+#: What enters the book because two persons corrected it by a registry's signed word: no registry's notice.
+CORRECTION = "correction"
 #: Types of action that bring units into the book.
-ENTERING = ("issuance", "opening")
+ENTERING = ("issuance", "opening", CORRECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the book says of one registry, in tonnes. ``held`` leaves out what is in transit from it."""
+    """What the book says of one registry, in tonnes. ``held`` leaves out what is in transit from it.
+
+    ``moved_in`` and ``moved_out`` have what transfers moved, and what corrections of the book did.
+    """
 
     registry: str
     issued: int
@@ -148,12 +153,19 @@ async def totals(tx: db.ReadTx, sight: Sight) -> list[Totals]:
         ), come AS (
           SELECT acquiring_registry AS registry, sum(quantity) AS moved_in
           FROM transfer WHERE state = 'completed' GROUP BY 1
+        ), corrected AS (
+          SELECT c.registry, sum(c.quantity) FILTER (WHERE c.quantity > 0) AS brought,
+                 -sum(c.quantity) FILTER (WHERE c.quantity < 0) AS taken
+          FROM case_correction x CROSS JOIN LATERAL (VALUES
+            (x.registry, x.last - x.first + 1), (x.from_registry, x.first - x.last - 1)) AS c(registry, quantity)
+          WHERE x.from_registry <> x.registry GROUP BY 1
         )
         SELECT r.registry, coalesce(issued, 0) AS issued, coalesce(held, 0) - coalesce(in_transit, 0) AS held,
                coalesce(in_transit, 0) AS in_transit, coalesce(used, 0) AS used, coalesce(cancelled, 0) AS cancelled,
-               coalesce(moved_in, 0) AS moved_in, coalesce(moved_out, 0) AS moved_out
+               coalesce(moved_in, 0) + coalesce(brought, 0) AS moved_in,
+               coalesce(moved_out, 0) + coalesce(taken, 0) AS moved_out
         FROM link_registry r LEFT JOIN stock USING (registry) LEFT JOIN entered USING (registry)
-        LEFT JOIN gone USING (registry) LEFT JOIN come USING (registry)
+        LEFT JOIN gone USING (registry) LEFT JOIN come USING (registry) LEFT JOIN corrected USING (registry)
         WHERE CAST(:sight AS text) IS NULL OR :sight IN (r.registry, r.link)
         ORDER BY r.registry
         """,

@@ -25,3 +25,30 @@ async def keeps(tx: db.Tx | db.ReadTx, code: str, party: str) -> bool:
         {"code": code, "party": party},
     )
     return found is not None
+
+
+async def party_of(tx: db.Tx, registry: str) -> str | None:
+    """The Party whose books a registry keeps; None where it keeps every Party's."""
+    found = await db.one(tx, "SELECT party FROM link_registry WHERE registry = :registry", {"registry": registry})
+    return found.party if found else None
+
+
+async def behind(tx: db.Tx, code: str) -> set[str]:
+    """The registry ``code``, or those behind the link of that name."""
+    found = await db.rows(
+        tx, "SELECT registry FROM link_registry WHERE CAST(:code AS text) IN (registry, link)", {"code": code}
+    )
+    return {r.registry for r in found}
+
+
+async def links_keeping(tx: db.Tx, party: str) -> list[str]:
+    """The links behind which this one Party's books are kept, its own registry's before sections'."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT r.link FROM link_registry r JOIN link l ON l.code = r.link WHERE r.party = :party
+        GROUP BY r.link, l.kind ORDER BY l.kind <> 'party', r.link
+        """,
+        {"party": party},
+    )
+    return [r.link for r in found]

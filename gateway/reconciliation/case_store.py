@@ -108,9 +108,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far an open case is, and whether any unit is left in it."""
+    """How far a case is, and how many ranges of units are left in it."""
 
     id: str
+    source: Source
     version: int
     state: State
     corrected_by: str | None
@@ -134,12 +135,6 @@ async def next_number(tx: db.Tx, of: str) -> int:
     )
     assert found is not None  # an aggregate always has a row
     return int(found.next)
-
-
-async def party_of(tx: db.Tx, registry: str) -> str | None:
-    """The Party whose books a registry keeps; None where it keeps several Parties'."""
-    found = await db.one(tx, "SELECT party FROM link_registry WHERE registry = :registry", {"registry": registry})
-    return found.party if found else None
 
 
 async def live(tx: db.Tx, registry: str) -> list[Live]:
@@ -194,13 +189,13 @@ async def standing(tx: db.Tx, cases: Collection[str]) -> dict[str, Standing]:
     found = await db.rows(
         tx,
         """
-        SELECT c.id, c.version, c.state, c.corrected_by,
+        SELECT c.id, c.source, c.version, c.state, c.corrected_by,
                (SELECT count(*) FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL) AS units
         FROM inconsistency_case c WHERE c.id = ANY(CAST(:cases AS text[])) ORDER BY c.id
         """,
         {"cases": sorted(cases)},
     )
-    return {r.id: Standing(r.id, r.version, State(r.state), r.corrected_by, r.units) for r in found}
+    return {r.id: Standing(r.id, Source(r.source), r.version, State(r.state), r.corrected_by, r.units) for r in found}
 
 
 async def open_cases(tx: db.Tx, cases: Sequence[Case], by: str, at: datetime, entries: Sequence[int]) -> None:

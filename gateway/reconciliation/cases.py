@@ -24,7 +24,7 @@ from gateway.domain.check_codes import text
 from gateway.domain.facts import Flag
 from gateway.domain.unit_ranges import Spread, common, joined, minus
 from gateway.domain.units import UnitRange
-from gateway.holdings import flags
+from gateway.holdings import flags, registries
 from gateway.holdings.book import know_series
 from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
@@ -174,7 +174,7 @@ async def _open(
     if not new:
         return {}
     registry, now = next(iter(new.values()))[0].registry, node.clock()
-    number, party = await store.next_number(tx, registry), await store.party_of(tx, registry)
+    number, party = await store.next_number(tx, registry), await registries.party_of(tx, registry)
     ids = {code: f"{registry}-{number + nr}" for nr, code in enumerate(sorted(new))}
     about = {"source": Source.RECONCILIATION.value, "reconciliation": reconciliation, "entry": run_entry}
     drafts = [

@@ -8,6 +8,7 @@ exactly the units it is about.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from gateway.domain.units import Origin, UnitRange
 from gateway.reconciliation.findings import Found
@@ -55,9 +56,7 @@ class Judged:
 def judge(differing: Differing, known: Known) -> list[Judged]:
     """The findings of one difference, in the order of its serials."""
     edges = _edges(differing.units, [*(m.units for m in known.claimed), *known.moved, *(e.units for e in known.held)])
-    parts = [
-        UnitRange(differing.units.origin, first, after - 1) for first, after in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [UnitRange(differing.units.origin, first, after - 1) for first, after in pairwise(edges)]
     return _joined(_judged(differing, known, part) for part in parts)
 
 

@@ -52,8 +52,8 @@ async def _keep_findings(tx: db.Tx, run: str, judged: Sequence[Judged], cases: S
         INSERT INTO reconciliation_finding (reconciliation_id, registry, code, origin_registry, series, first, last,
           here, there, detail, explained_by, case_id)
         SELECT :run, f.registry, f.code, f.origin, f.series, f.first, f.last, f.here, f.there, f.detail,
-          CASE WHEN f.explained IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(CAST(f.explained AS jsonb))) END,
-          f.case_id
+          CASE WHEN f.explained IS NOT NULL
+            THEN ARRAY(SELECT jsonb_array_elements_text(CAST(f.explained AS jsonb))) END, f.case_id
         FROM unnest(CAST(:registries AS text[]), CAST(:codes AS integer[]), CAST(:origins AS text[]),
                     CAST(:series AS text[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[]),
                     CAST(:here AS text[]), CAST(:there AS text[]), CAST(:details AS text[]),

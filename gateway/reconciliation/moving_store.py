@@ -118,7 +118,7 @@ async def unknown_there(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str],
 
 
 async def over_here(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str], begun_at: datetime) -> list[Standing]:
-    """Of the transfers that the link tells of, those that were over here, and the link told so, before the run began."""
+    """Of the transfers that the link tells of, those that were over here, and it told so, before the run began."""
     which = """
       (SELECT t.* FROM transfer t WHERE t.id = ANY(CAST(:moving AS text[]))
          AND t.state IN ('completed', 'refused', 'rejected', 'cancelled')

@@ -25,7 +25,8 @@ class State(StrEnum):
     ANNOUNCED = "announced"
     """The registry knows of the cut, or is still to be told. Next: at the cut's moment the books are marked."""
     MARKED = "marked"
-    """Nothing new begins with the books. Next: both cuts are taken, and the mark goes; or it goes when its time is over."""
+    """Nothing new begins with the books. Next: both cuts are taken and the mark goes; at the latest when its time is over.
+    """
     TAKEN = "taken"
     """Both cuts are known. Next: they are compared, and the run ends."""
     ENDED = "ended"
@@ -257,7 +258,7 @@ async def sequenced(tx: db.ReadTx, entry_id: int) -> int | None:
 async def take(
     tx: db.Tx, run: Run, worker: str, size: int, answer: str, taken_at: datetime, told: int, now: datetime
 ) -> bool:
-    """Note both cuts: our tree's size, and what the registry signed; False if the mark is gone, or another has the run."""
+    """Note both cuts: our tree's size, and what the registry signed; False if the mark is gone or the run another's."""
     done = await db.execute(
         tx,
         """

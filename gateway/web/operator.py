@@ -31,6 +31,7 @@ from gateway.web import audit, principals, problems, schemas, tokens
 from gateway.web.approving import FourEyes, approving
 from gateway.web.auth import Callers, needs
 from gateway.web.authorising import authorising
+from gateway.web.cases import casing
 from gateway.web.evidence import evidence
 from gateway.web.guard import MAX_BODY, Guard
 from gateway.web.halting import halting
@@ -70,6 +71,7 @@ def app(
         approving(database, node, four_eyes),
         watching(database),
         authorising(database, four_eyes),
+        casing(database, node, four_eyes),
         _books(database, inbox),
         history(database, node, live),
         reconciling(database, node, announce_seconds),

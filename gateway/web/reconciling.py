@@ -22,7 +22,8 @@ from gateway.web import reconciling_schemas as schemas
 from gateway.web.auth import needs
 from gateway.web.schemas import Moment
 
-_HTML: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
+_SHAPE = {"text/html": {"schema": {"type": "string"}}}
+_HTML: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": _SHAPE}}
 
 
 def reconciling(database: db.Database, node: Node, announce_seconds: int) -> APIRouter:

@@ -22,12 +22,15 @@ from gateway import cli, embedded, wiring
 from gateway.access.endpoint import Endpoint
 from gateway.access.tokens import Authority
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
+from gateway.reconciliation.findings import Found
 from gateway.signing.keys import SoftwareKey
 from gateway.web import operator
 from tests import pulled
 from tests import stage as staging
 from tests.authorised import action, terms, told
 from tests.bearer import Bearer
+from tests.differing import opened
+from tests.differing import units as units_of
 from tests.integration.test_sandbox_play import uuid7
 from tests.played import NOWHERE, Course, block, join
 from tests.stage import Stage
@@ -85,6 +88,10 @@ DECIDE = ("approvals:decide", "approver administrator", "own all")
 AUDIT = ("audit:read", "auditor")
 PROPOSALS, PROPOSED = "?type=transfer.propose", '"kind":"transfer.propose"'
 HALT = ("gateway:halt", "administrator")
+RUN = ("reconciliation:run", "operator")
+INCONSISTENCY = {"source": "secretariat", "check_id": "II03", "party": "KOR", "units": [], "effect": False,
+                 "detail": "x"}  # fmt: skip
+NOTIFIED = {"version": 9, "note": "x"}
 BOOKS = ("books:read", EVERY_ROLE)
 VIEW = ("history:pull", "operator", "counterparty all")
 VIEWED = "?source=MEC01&registry=KOR01"
@@ -124,6 +131,32 @@ TABLE = {
     "POST /api/v1/authorisations/{party}/{name:path}/revoke": Op(
         *ACT, "counterparty all", people=True, body={"version": 1, "reason": "x"}, answers=(202,),
         command="authorisations revoke",
+    ),
+    "GET /api/v1/cases": Op(*READ, shown="counterparty all", what="{case}", command="cases list"),
+    "GET /api/v1/cases/{case}": Op(
+        *READ, "counterparty all", shown="counterparty all", what="{case}", command="cases show"
+    ),
+    "GET /api/v1/cases/{case}/findings": Op(*READ, "counterparty all", shown="counterparty all", what='"first":1'),
+    "POST /api/v1/cases": Op(
+        *RUN, "counterparty all", people=True, body=INCONSISTENCY, answers=(201,), command="cases open"
+    ),
+    "POST /api/v1/cases/{case}/notify": Op(
+        *RUN, "counterparty all", people=True, body=NOTIFIED, answers=(409,), command="cases notify"
+    ),
+    "POST /api/v1/cases/{case}/respond": Op(
+        *RUN, "counterparty all", people=True, body={"version": 9, "response": "x"}, answers=(409,),
+        command="cases respond",
+    ),
+    "POST /api/v1/cases/{case}/corrected": Op(
+        *RUN, "counterparty all", people=True, body={"version": 9, "submission": "x"}, answers=(409,),
+        command="cases corrected",
+    ),
+    "POST /api/v1/cases/{case}/correct": Op(
+        *RUN, "all", people=True, body={"version": 9, "reason": "x", "evidence": "x"}, answers=(409,),
+        command="cases correct",
+    ),
+    "POST /api/v1/cases/{case}/close": Op(
+        *RUN, "all", people=True, body={"version": 9, "reason": "x"}, answers=(409,), command="cases close"
     ),
     "GET /api/v1/alarms": Op(*READ, shown=SIDES, command="alarms"),
     "GET /api/v1/records": Op(*READ, shown="", command="records"),
@@ -275,7 +308,8 @@ async def scene(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFact
         wanted = await stage.api.post("/api/v1/links/MEC01/suspend")
         await pulled.pull(course.source, "KOR01", "KOR", pulled.chain(1, 10))
         unit = f"MEC01/{units['origin']['series']}/1"
-        named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"]}
+        [case] = await opened(stage, Found("KOR01", 6302, units_of(units["origin"]["series"], 1, 10), "{}", None))
+        named = {"transfer": transfer, "message": message, "approval": wanted.json()["id"], "case": case}
         yield Scene(
             stage,
             application(stage),

@@ -26,6 +26,7 @@ DOMAIN = sorted((GATEWAY / "domain").glob("*.py"))
 #: Plain values and functions: no process, no environment, no file, no clock, no chance.
 PURE = {
     *(
+        "bisect",
         "collections",
         "dataclasses",
         "datetime",

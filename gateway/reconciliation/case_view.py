@@ -1,0 +1,170 @@
+"""Reads cases for people and machines: lists, one case with its steps, and the units in it, page by page.
+
+A case is seen by the people of the registry whose book it is about and of its link, by those of the Parties concerned,
+and by the gateway's own. Nothing here changes anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from gateway import db
+from gateway.domain.callers import Sight
+from gateway.reconciliation.case_store import Source, State
+
+#: Most rows of one page.
+MAX_PAGE = 500
+#: What ends a difference, by its code; of another, what ends an inconsistency of Article 6.2.
+PROPOSED: Mapping[str, str] = MappingProxyType(
+    {
+        "4007": "the registry takes the units out of its books, or the other one does and two persons correct the book",
+        "6301": "the registry tells how it got the units, or two persons correct the book by its signed word",
+        "6302": "the registry restores the units, or a transfer, use or cancellation that was not told is told",
+        "6303": "the registry corrects the attributes, or two persons correct the book by its signed word",
+        "6304": "the registry moves the units back or tells their use or cancellation, or two persons correct the book",
+        "6401": "the registry tells the transfer, or ends it",
+        "6402": "the registry asks for what it has not heard of the transfer, and is told",
+    }
+)
+BY_SUBMISSION = "the Party corrects it by a new version of its submission, or explains it"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A case as it stands; ``findings`` are the ranges of units in it, ``quantity`` their units in tonnes."""
+
+    id: str
+    source: Source
+    check_id: str
+    registry: str | None
+    link: str | None
+    parties: Sequence[str]
+    effect: bool
+    flag: str | None
+    reconciliation: str | None
+    detail: str
+    state: State
+    version: int
+    opened_at: datetime
+    notified_at: datetime | None
+    due: datetime | None
+    responded_at: datetime | None
+    response: str | None
+    corrected_by: str | None
+    closed_at: datetime | None
+    findings: int
+    quantity: int
+
+    @property
+    def proposed(self) -> str:
+        """What would end it."""
+        return PROPOSED.get(self.check_id, BY_SUBMISSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Units of a case with their states in both books; ``left_by`` is the entry by which they left it."""
+
+    id: int
+    origin_registry: str
+    series: str
+    first: int
+    last: int
+    here: str | None
+    there: str | None
+    detail: str
+    opened_by: int
+    left_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step: who took the case to which state, what they said, and the entry of the log."""
+
+    version: int
+    event: str
+    state: State
+    at: datetime
+    by: str
+    detail: str
+    entry_id: int
+
+
+_SHOWN = """
+  SELECT c.id, c.source, c.check_id, c.registry, c.link, c.parties, c.effect, c.flag, c.reconciliation, c.detail,
+         c.state, c.version, c.opened_at, c.notified_at, c.due, c.responded_at, c.response, c.corrected_by,
+         c.closed_at, u.findings, u.quantity
+  FROM inconsistency_case c CROSS JOIN LATERAL (
+    SELECT count(*) AS findings, coalesce(sum(u.last - u.first + 1), 0) AS quantity
+    FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL) AS u
+  WHERE (CAST(:sight AS text) IS NULL OR :sight IN (c.registry, c.link)
+         OR CAST(:sight_party AS text) = ANY(c.parties))
+"""
+
+
+async def find(tx: db.Tx | db.ReadTx, sight: Sight, case: str) -> Shown | None:
+    """One case, if it is seen."""
+    found = await db.one(tx, f"{_SHOWN} AND c.id = :case", {"case": case, **sight.parameters})
+    return _shown(found) if found else None
+
+
+async def listing(
+    tx: db.ReadTx, sight: Sight, *, state: State | None, source: Source | None, registry: str | None, limit: int,
+    before: Shown | None,
+) -> list[Shown]:  # fmt: skip
+    """Cases that are seen, newest first, from the one after ``before`` on; at most ``MAX_PAGE``."""
+    found = await db.rows(
+        tx,
+        f"""
+        {_SHOWN} AND (CAST(:state AS text) IS NULL OR c.state = :state)
+          AND (CAST(:source AS text) IS NULL OR c.source = :source)
+          AND (CAST(:registry AS text) IS NULL OR c.registry = :registry)
+          AND (CAST(:at AS timestamptz) IS NULL OR (c.opened_at, c.id) < (:at, CAST(:before AS text)))
+        ORDER BY c.opened_at DESC, c.id DESC LIMIT :limit
+        """,
+        {
+            **sight.parameters,
+            "state": state.value if state else None,
+            "source": source.value if source else None,
+            "registry": registry,
+            "at": before.opened_at if before else None,
+            "before": before.id if before else None,
+            "limit": min(limit, MAX_PAGE),
+        },
+    )
+    return [_shown(r) for r in found]
+
+
+async def findings(tx: db.ReadTx, case: str, *, after: int, limit: int) -> list[Finding]:
+    """The units that are or were in a case, which the caller has found to be seen, in the order they came into it."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT u.id, s.registry AS origin_registry, s.series, u.first, u.last, u.here, u.there, u.detail, u.opened_by,
+               u.closed_by AS left_by
+        FROM case_unit u JOIN unit_series s ON s.id = u.series_id
+        WHERE u.case_id = :case AND u.id > :after ORDER BY u.id LIMIT :limit
+        """,
+        {"case": case, "after": after, "limit": min(limit, MAX_PAGE)},
+    )
+    return [Finding(**r._mapping) for r in found]
+
+
+async def events(tx: db.Tx | db.ReadTx, case: str) -> list[Event]:
+    """The last steps of a case, which the caller has found to be seen; at most ``MAX_PAGE``, in order."""
+    found = await db.rows(
+        tx,
+        """
+        SELECT * FROM (
+          SELECT version, event, state, at, by, detail, entry_id FROM case_event WHERE case_id = :case
+          ORDER BY version DESC LIMIT :limit) AS e ORDER BY version
+        """,
+        {"case": case, "limit": MAX_PAGE},
+    )
+    return [Event(**{**r._mapping, "state": State(r.state)}) for r in found]
+
+
+def _shown(r: Any) -> Shown:
+    return Shown(**{**r._mapping, "source": Source(r.source), "state": State(r.state), "quantity": int(r.quantity)})
