@@ -43,7 +43,9 @@ async def reconcile(stage: Stage, link: str, *, whole: bool = False) -> Report:
 
     async def ended() -> bool:
         await work(stage)
-        return (await report(stage, run)).run.state == "ended"
+        found = (await report(stage, run)).run
+        assert "could not go on" not in (found.waiting or ""), found.waiting
+        return found.state == "ended"
 
     await stage.until(ended)
     return await report(stage, run)

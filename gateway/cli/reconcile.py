@@ -1,7 +1,7 @@
 """``gateway reconcile``: have books compared now, wait for the result, and say by the exit code what it is.
 
 0: the books agree. 1: something differs. 2: they could not be compared, or it could not be asked for. Where the
-database is, this process does the work (a worker may do it as well); with ``--gateway`` one of that gateway's workers does.
+database is, this process does the work (a worker may do it as well); with ``--gateway`` one of that gateway's workers.
 """
 
 import asyncio

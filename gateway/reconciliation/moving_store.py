@@ -101,7 +101,7 @@ _STANDING = """
     coalesce(json_agg(json_build_array(s.registry, s.series, c.first, c.last) ORDER BY s.registry, s.series, c.first)
              FILTER (WHERE c.first IS NOT NULL), '[]') AS units
   FROM {which} LEFT JOIN claim c ON c.transfer_id = t.id LEFT JOIN unit_series s ON s.id = c.series_id
-  GROUP BY t.id ORDER BY t.id
+  GROUP BY t.id, t.state, t.source, t.transferring_registry, t.acquiring_registry ORDER BY t.id
 """
 
 

@@ -240,6 +240,7 @@ class Running:
     async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
         theirs = book.theirs.root
+        assert theirs is not None
         try:
             if theirs == book.root and book.codes:
                 raise reading.untrue("its totals are not those of its root")

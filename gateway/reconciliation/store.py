@@ -25,8 +25,7 @@ class State(StrEnum):
     ANNOUNCED = "announced"
     """The registry knows of the cut, or is still to be told. Next: at the cut's moment the books are marked."""
     MARKED = "marked"
-    """Nothing new begins with the books. Next: both cuts are taken and the mark goes; at the latest when its time is over.
-    """
+    """Nothing new begins with the books. Next: both cuts are taken and the mark goes, in the end by its time."""
     TAKEN = "taken"
     """Both cuts are known. Next: they are compared, and the run ends."""
     ENDED = "ended"
