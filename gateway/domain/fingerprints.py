@@ -26,6 +26,8 @@ TOP = 14
 #: Characters of a directory's longest prefix: 2^64 buckets, which no two series of a book share by chance.
 DEEPEST = 16
 HASH_BYTES = 32
+#: A run as it is hashed.
+RUN_BYTES = 16 + HASH_BYTES
 #: What digests begin with, so that one of a kind is never taken for one of another.
 _RUNS, _CHILDREN, _SERIES, _PREFIXES = (bytes([kind]) for kind in range(4))
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -143,11 +145,12 @@ def hashed(text: str) -> bytes:
 
 def of_runs(runs: Iterable[Run]) -> Summary:
     """What is said of a node with these runs, in order and clipped to it: at most ``MOST_RUNS``."""
-    whole, count = hashlib.sha256(_RUNS), 0
-    for run in runs:
-        whole.update(run.first.to_bytes(8) + run.last.to_bytes(8) + run.state)
-        count += 1
-    return Summary(count, whole.digest()) if count else NOTHING
+    return of_packed(b"".join(run.first.to_bytes(8) + run.last.to_bytes(8) + run.state for run in runs))
+
+
+def of_packed(runs: bytes) -> Summary:
+    """The same of runs as they are hashed, ``RUN_BYTES`` each: first, last (8 bytes, big-endian), state."""
+    return Summary(len(runs) // RUN_BYTES, hashlib.sha256(_RUNS + runs).digest()) if runs else NOTHING
 
 
 def of_children(count: int, children: Sequence[Summary]) -> Summary:

@@ -50,6 +50,7 @@ APPEND_ONLY = {
     "history_record",
     "history_entry",
     "history_finding",
+    "fingerprint_state",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -95,12 +96,18 @@ CHANGING = {
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings"},
+    "fingerprint_book": {"size", "root", "series"},
+    "fingerprint_total": {"quantity"},
 }
-#: A worker that stops takes its row with it; what was answered is owed no more; assertions are over at their end.
+#: A worker that stops takes its row with it; what was answered is owed no more; assertions are over at their end; nodes
+#: of which nothing is left have no row.
 PASSING: dict[str, set[str]] = {
     "assertion": set(),
     "worker": {"asleep", "seen_at"},
     "owed": {"attempts", "next_at", "leased_until", "leased_by", "waiting"},
+    "fingerprint_series": {"level", "nr", "count", "digest"},
+    "fingerprint_directory": {"content"},
+    "fingerprint_node": {"inner_node", "content"},
 }
 #: Written by migrations only.
 FOREIGN = {"alembic_version"}
@@ -145,7 +152,8 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " 'MEC01', 'MMR', '100-1', 'MMR', 2021, 'x', 'x', NULL, '{}';"
         f" INSERT INTO history_entry SELECT id, 1, 1 {feed};"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
-        f" SELECT 1, id, NULL, 4010, 'planted', now(), 1 {feed}"
+        f" SELECT 1, id, NULL, 4010, 'planted', now(), 1 {feed};"
+        " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x')"
     )
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))

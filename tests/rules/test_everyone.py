@@ -182,6 +182,7 @@ async def test_R27_no_code_deletes_what_the_protocol_remembers() -> None:
     # are over; the sandbox's units as they move, its mark of a restore, the restore, and what its log takes in.
     assert found == {
         ("gateway", "worker"), ("gateway", "owed"), ("gateway", "assertion"),
+        ("gateway", "fingerprint_node"), ("gateway", "fingerprint_series"), ("gateway", "fingerprint_directory"),
         ("connectors", "holding"), ("connectors", "setting"), ("connectors", "{"), ("connectors", "log.own_waiting"),
         ("connectors", "log.own_history_waiting"), ("connectors", "history_waiting"), ("connectors", "feed_entry"),
     }  # fmt: skip

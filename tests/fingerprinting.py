@@ -1,0 +1,197 @@
+"""Books on a database of their own, and their fingerprints computed from nothing but positions and leaves.
+
+Units come and move by the code of the book under log entries that the sequencer gives leaves. Synthetic data.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from gateway import db, embedded, wiring
+from gateway.audit import log
+from gateway.audit.sequencing import Sequencer
+from gateway.domain import fingerprints as defined
+from gateway.domain import wire
+from gateway.domain.fingerprints import MOST_RUNS, TOP, Node, Run, SeriesEntry
+from gateway.domain.identifiers import parse_itmo_stem
+from gateway.domain.units import Attributes, Block, ItmoNaming
+from gateway.holdings import book, fingerprints
+from gateway.holdings.book import Move, Place
+from gateway.holdings.fingerprints import Total
+from gateway.signing.log_keys import LogKey
+from tests import played
+from tests.stage import fresh_database
+
+STEM = parse_itmo_stem("CA0001-MMR99-MMR-2021")
+
+
+def units(first: int, last: int, series: str, *, vintage: int = 2021, offset: int | None = None) -> Block:
+    """A block as a registry announces it."""
+    stated = played.block(first, last, series)
+    stated["attributes"] = {**stated["attributes"], "vintage": vintage}
+    read = wire.read_block(stated, wire.Faults())
+    assert read is not None
+    return read if offset is None else read.name(ItmoNaming(STEM, offset))
+
+
+def attributes(vintage: int) -> Attributes:
+    return units(1, 1, "-", vintage=vintage).attributes
+
+
+@dataclass
+class Books:
+    """A migrated database with the book, its log and the sequencer."""
+
+    database: db.Database
+    sequencer: Sequencer
+
+    @classmethod
+    def opened(cls, server: embedded.Server) -> "Books":
+        database = db.Database(server.dsn(fresh_database(server), "gateway_app"))
+        return cls(database, Sequencer(database, "books.example/log", LogKey.generate(), wiring.utc_now))
+
+    async def write(self, work: Callable[[db.Tx, int], Awaitable[Any]]) -> int:
+        """Run ``work`` in a transaction with a log entry of its own; the entry."""
+
+        async def run(tx: db.Tx) -> int:
+            [entry] = await log.append(tx, [log.draft("test", datetime.now(UTC), {})])
+            await work(tx, entry)
+            return entry
+
+        return await self.database.run(run, "request")
+
+    async def open(self, at: Place, blocks: Sequence[Block]) -> None:
+        moves = [Move(b, at) for b in blocks]
+        await self.write(lambda tx, entry: book.open_positions(tx, moves, entry))
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        await self.write(lambda tx, entry: book.move(tx, moves, entry))
+
+    async def sequence(self) -> int:
+        """Give every entry its leaf; the size of the tree."""
+        while await self.sequencer._db.run(self.sequencer._integrate, "integrate"):
+            pass
+        async with self.database.reading() as tx:
+            row = await db.one(tx, "SELECT size FROM log_head")
+        assert row is not None
+        return int(row.size)
+
+    async def take(self, registry: str, size: int | None = None) -> fingerprints.Book:
+        at = await self.sequence() if size is None else size
+        return await self.database.run(lambda tx: fingerprints.take(tx, registry, at), "request")
+
+
+@dataclass
+class Scratch:
+    """A registry's book at a cut: the maximal runs of each series, the text of each state, and the totals."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    texts: dict[bytes, str] = field(default_factory=dict)
+    totals: tuple[Total, ...] = ()
+
+    @property
+    def entries(self) -> list[SeriesEntry]:
+        found = []
+        for name, runs in self.runs.items():
+            top = defined.apex(name, runs[0].first, runs[-1].last)
+            found.append(SeriesEntry(top, defined.content(top, runs).summary))
+        return found
+
+    @property
+    def root(self) -> bytes:
+        return defined.directory("", self.entries).summary.digest
+
+    def leaves_and_inner(self) -> dict[Node, bool]:
+        """The nodes that are to be kept, and whether they have children."""
+        found: dict[Node, bool] = {}
+        for name, runs in self.runs.items():
+            _expected(Node(name, TOP, 0), runs, found)
+        return found
+
+
+def _expected(node: Node, runs: list[Run], found: dict[Node, bool]) -> None:
+    own = defined.clipped(runs, node.first, node.last)
+    if own:
+        found[node] = len(own) > MOST_RUNS
+        for which in range(16) if found[node] else ():
+            _expected(node.child(which), own, found)
+
+
+async def scratch(database: db.Database, registry: str, size: int) -> Scratch:
+    """The book of a registry at a cut, from all positions and all leaves."""
+    async with database.reading() as tx:
+        leaves = {r.entry_id: r.leaf_index for r in await db.rows(tx, "SELECT entry_id, leaf_index FROM log_leaf")}
+        rows = await db.rows(
+            tx,
+            "SELECT s.registry || '/' || s.series AS name, x.first, x.last, x.party, x.account_type, a.attributes,"
+            " i.stem, x.itmo_offset, x.opened_by, x.closed_by FROM position x JOIN unit_series s ON s.id = x.series_id"
+            " JOIN unit_attributes a ON a.id = x.attributes_id LEFT JOIN itmo_series i ON i.id = x.itmo_series_id"
+            " WHERE x.registry = :registry",
+            {"registry": registry},
+        )
+    there = [r for r in rows if leaves.get(r.opened_by, size) < size <= leaves.get(r.closed_by, size)]
+    found, totals, pieces = Scratch(), Counter[tuple[str, int, int]](), []
+    for r in there:
+        named = (r.stem, r.itmo_offset) if r.stem else None
+        text = defined.state_text(r.party, r.account_type, r.attributes, named)
+        found.texts[defined.hashed(text)] = text
+        pieces.append((r.name, Run(r.first, r.last, defined.hashed(text))))
+        totals[r.party, r.account_type, r.attributes["vintage"]] += r.last - r.first + 1
+    pieces.sort(key=lambda piece: (piece[0], piece[1].first))
+    for name, own in groupby(pieces, itemgetter(0)):
+        found.runs[name] = defined.joined(run for _, run in own)
+    found.totals = tuple(sorted(Total(*key, quantity) for key, quantity in totals.items()))
+    return found
+
+
+async def agree(books: Books, taken: fingerprints.Book) -> None:
+    """Compare everything that is kept, and some of what can be asked beside it, with what it is from scratch."""
+    registry, told = taken.registry, await scratch(books.database, taken.registry, taken.size)
+    assert (taken.root, taken.series, taken.totals) == (told.root, len(told.runs), told.totals)
+    async with books.database.reading() as tx:
+        assert await fingerprints.book(tx, registry) == taken
+        kept = await db.rows(
+            tx,
+            "SELECT s.registry || '/' || s.series AS name, n.level, n.nr, n.inner_node FROM fingerprint_node n"
+            " JOIN unit_series s ON s.id = n.series_id WHERE n.registry = :registry",
+            {"registry": registry},
+        )
+        assert {Node(r.name, r.level, r.nr): r.inner_node for r in kept} == told.leaves_and_inner()
+        wanted = [Node(r.name, r.level, r.nr) for r in kept]
+        wanted += _others(told)
+        found = await fingerprints.nodes(tx, registry, wanted)
+        assert found == [defined.content(node, told.runs.get(node.series, [])) for node in wanted]
+        prefixes = _prefixes(told)
+        directories = await fingerprints.directory(tx, registry, prefixes)
+        assert directories == [defined.directory(prefix, told.entries) for prefix in prefixes]
+        rows = await db.rows(tx, f"SELECT prefix FROM fingerprint_directory WHERE registry = '{registry}'")
+        assert {r.prefix for r in rows} == {d.prefix for d in directories if d.children}
+        assert await fingerprints.texts(tx, [*told.texts, bytes(32)]) == told.texts
+
+
+def _others(told: Scratch) -> list[Node]:
+    """Nodes of each level around each series' ends, below, at and above what is kept; and of a series that is not."""
+    found = [Node("MEC01/NONE", 3, 1), Node("none", 0, 0)]
+    for name, runs in told.runs.items():
+        for serial in (runs[0].first, runs[-1].last, runs[len(runs) // 2].last + 1):
+            found += [Node(name, level, serial >> 4 * level) for level in range(TOP + 1)]
+    return found
+
+
+def _prefixes(told: Scratch) -> list[str]:
+    """The root, every prefix of one character, those of two that may have children, and some of more."""
+    names = [defined.hashed(name).hex() for name in told.runs]
+    short = [f"{nr:x}" for nr in range(16)] + [f"{nr:02x}" for nr in range(256 if len(names) > MOST_RUNS else 0)]
+    long = [name[:length] for name in names[:3] for length in (3, 7, 16)]
+    return ["", *short, *dict.fromkeys(long)]
+
+
+def code() -> str:
+    """A registry's code that no other test of a database uses."""
+    letters = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(3))
+    return f"{letters}{secrets.randbelow(90) + 10}"
