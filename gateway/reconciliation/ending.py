@@ -92,7 +92,7 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     await owed.add(tx, [Owed(run.link, told.message.id)], now)
     [entry_id] = await log.append(tx, [log.draft("reconciliation.result", now, {
         "reconciliation": run.id, "cut": run.cut, "status": status, "compared": compared_id,
-        "message": told.message.id, "opened": sorted(set(opened)), "closed": sorted(set(closed)),
+        "result": told.message.id, "opened": sorted(set(opened)), "closed": sorted(set(closed)),
     })])  # fmt: skip
     await finding_store.keep(tx, run.id, outcome.books, judged, opened)
     ending = Ending(status, told.message.id, entry_id, remarks, traffic.round_trips, traffic.sent, traffic.received)
