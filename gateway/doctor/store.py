@@ -261,7 +261,8 @@ def owed(tx: db.ReadTx) -> AsyncIterator[Row[Any]]:
                EXISTS (SELECT FROM transfer_request q WHERE q.message_id = o.message_id AND q.state = 'sent')
                OR EXISTS (SELECT FROM action_record r WHERE r.message_id = o.message_id AND r.state = 'sent')
                OR EXISTS (SELECT FROM own_key_told k WHERE k.message_id = o.message_id AND k.receipted_by IS NULL)
-               OR EXISTS (SELECT FROM history_feed h WHERE h.delivering = o.message_id) AS awaited
+               OR EXISTS (SELECT FROM history_feed h WHERE h.delivering = o.message_id)
+               OR EXISTS (SELECT FROM reconciliation r WHERE r.result_id = o.message_id) AS awaited
         FROM owed o LEFT JOIN message m ON m.message_id = o.message_id AND m.direction = 'out'
         ORDER BY o.message_id
         """,

@@ -90,7 +90,7 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     status = _status(outcome, found, closed, remarks)
     [told] = await outbox.store(tx, node, [_result(run, outcome, status, found, opened)])
     await owed.add(tx, [Owed(run.link, told.message.id)], now)
-    [entry_id] = await log.append(tx, [log.draft("reconciliation.result", now, {
+    [entry_id] = await log.append(tx, [log.draft("reconciliation.ended", now, {
         "reconciliation": run.id, "cut": run.cut, "status": status, "compared": compared_id,
         "result": told.message.id, "opened": sorted(set(opened)), "closed": sorted(set(closed)),
     })])  # fmt: skip

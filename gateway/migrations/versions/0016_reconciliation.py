@@ -55,6 +55,7 @@ CREATE TABLE reconciliation (
 CREATE UNIQUE INDEX reconciliation_open ON reconciliation (link) WHERE ended_at IS NULL;
 CREATE INDEX reconciliation_ended ON reconciliation (link, ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX reconciliation_due ON reconciliation (next_at) WHERE next_at IS NOT NULL;
+CREATE UNIQUE INDEX reconciliation_told ON reconciliation (result_id) WHERE result_id IS NOT NULL;
 CREATE TRIGGER reconciliation_ends_once BEFORE UPDATE ON reconciliation FOR EACH ROW
   WHEN (OLD.state = 'ended' OR ROW(OLD.id, OLD.link) IS DISTINCT FROM ROW(NEW.id, NEW.link))
   EXECUTE FUNCTION refuse_change();
