@@ -100,8 +100,8 @@ def books(draw: st.DrawFn) -> tuple[Runs, Runs]:
     return here, there
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(books(), st.sampled_from([1, 300, 2**22]))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(books(), st.sampled_from([5_000, 2**22]))
 def test_exactly_what_differs_is_found_whatever_the_runs(both: tuple[Runs, Runs], full: int) -> None:
     here, there = both
     comparison = compared(Book.of(here), Book.of(there, full))
@@ -124,3 +124,17 @@ def test_more_series_than_are_listed_are_compared_by_their_prefixes(number: int)
 def test_equal_books_need_no_question() -> None:
     book = Book.of({"MEC01/SYN": [Run(1, 9, STATES[0])]})
     assert compared(book, book).questions == 0
+
+
+def test_of_an_answer_that_covers_some_of_the_nodes_the_others_are_asked_for_again() -> None:
+    here = {"MEC01/SYN": [Run(2 * nr + 1, 2 * nr + 1, STATES[0]) for nr in range(700)]}
+    there = {"MEC01/SYN": [Run(run.first, run.first, STATES[run.first % 7 == 0]) for run in here["MEC01/SYN"]]}
+    at_once, one_by_one = (compared(Book.of(here), Book.of(there, full)) for full in (2**22, 1))
+    assert one_by_one.differences == at_once.differences == naive(here, there)
+    assert one_by_one.questions > 10 > at_once.questions
+
+
+def test_a_block_that_was_split_is_no_difference() -> None:
+    whole = [Run(1, 1_000, STATES[0])]
+    split = joined([Run(nr + 1, nr + 10, STATES[0]) for nr in range(0, 1_000, 10)])
+    assert Book.of({"MEC01/SYN": whole}).root == Book.of({"MEC01/SYN": split}).root
