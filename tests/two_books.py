@@ -1,5 +1,6 @@
 """Any two books of a registry, what differs between them serial by serial, and their comparison. Synthetic."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -35,13 +36,10 @@ def naive(here: Runs, there: Runs) -> list[Difference]:
     """What differs, by the serials at which anything begins or ends."""
     found: list[Difference] = []
     for series in sorted({*here, *there}):
-        runs = [*here.get(series, []), *there.get(series, [])]
-        bounds = sorted({at for run in runs for at in (run.first, run.last + 1)})
+        both = [book.get(series, []) for book in (here, there)]
+        bounds = sorted({at for runs in both for run in runs for at in (run.first, run.last + 1)})
         for first, after in pairwise(bounds):
-            states = [
-                next((run.state for run in book.get(series, []) if run.first <= first <= run.last), None)
-                for book in (here, there)
-            ]
+            states = [state_at(runs, first) for runs in both]
             if states[0] == states[1]:
                 continue
             last = found[-1] if found else None
@@ -50,6 +48,11 @@ def naive(here: Runs, there: Runs) -> list[Difference]:
             else:
                 found.append(Difference(series, first, after - 1, *states))
     return found
+
+
+def state_at(runs: list[Run], serial: int) -> bytes | None:
+    which = bisect_right(runs, serial, key=lambda run: run.first) - 1
+    return runs[which].state if which >= 0 and serial <= runs[which].last else None
 
 
 @st.composite
