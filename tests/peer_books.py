@@ -140,7 +140,7 @@ class Book:
             size += Writing().write(trees[-1])
             if size >= self.full:
                 break
-        self._expand(trees)
+        self.expand(trees)
         for tree in trees:
             writing.write(tree)
         return list(writing.series), len(trees), bytes(writing.packed), b"".join(writing.states)
@@ -168,7 +168,8 @@ class Book:
             for which, child in enumerate(self.content(target).children)
         ]
 
-    def _expand(self, trees: list[Any]) -> None:
+    def expand(self, trees: list[Any]) -> None:
+        """Tell nodes of many runs further, as long as there are few of them."""
         while 1 <= len(many := [one for tree in trees for one in _many(tree)]) <= 64:
             for one in many:
                 one[:] = ["children", self._digests(one[1])]
