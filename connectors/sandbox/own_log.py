@@ -1,11 +1,11 @@
-"""This registry's own log: an entry for each line of its journal, record of its history and reconciliation of its books.
+"""This registry's own log: an entry for each line of its journal, record of its history and reconciliation.
 
 All wait for their place from the transaction that writes them (triggers), so none is missed however transactions
 end; ``publish`` gives the waiting ones their places, without gaps, and then signs the head that is committed. An
 entry tells the kind and the time, and SHA-256 over a random salt of 32 bytes and the text: who holds what stays in
 the books, and is shown by giving the text and its salt. The log survives a restore of the books as it is: what
-happened and was forgotten stays in it. The entry of a reconciliation is plain: it names roots, and who holds what cannot
-be read off them.
+happened and was forgotten stays in it. The entry of a reconciliation is plain: it names roots, which do not tell who
+holds what.
 """
 
 import hashlib
