@@ -22,7 +22,6 @@ from . import (
     issuing,
     listing,
     proposing,
-    reconciled,
     rotating,
     shapes,
     shares,
@@ -175,10 +174,6 @@ def _look(routes: APIRouter, registry: Registry) -> None:
     @routes.get("/authorisations")
     async def known() -> dict[str, Any]:
         return {"authorisations": await database.run("admin.look", authorisations.listed)}
-
-    @routes.get("/reconciliations")
-    async def reconciliations() -> dict[str, Any]:
-        return {"reconciliations": await database.run("admin.look", reconciled.listed)}
 
     @routes.get("/told_actions")
     async def told() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from psycopg_pool import PoolTimeout
 
 from . import (
     admin,
+    admin_books,
     admin_history,
     arrivals,
     backup,
@@ -57,6 +58,7 @@ def build(registry: Registry) -> FastAPI:
         title=f"sandbox registry {registry.code} (synthetic)", lifespan=_lifespan(registry, sender, background)
     )
     app.include_router(admin.router(registry, sender))
+    app.include_router(admin_books.router(registry))
     app.include_router(admin_history.router(registry, sender))
     app.include_router(disturbing.router(registry, sender, background))
     app.include_router(log_admin.router(registry, sender))

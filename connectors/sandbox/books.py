@@ -104,6 +104,16 @@ async def take_anywhere(tx: Tx, ranges: Sequence[Mapping[str, Any]]) -> list[Hol
     return (await _take(tx, await _meeting(tx, ranges), [ranges]))[0]
 
 
+async def take_present(tx: Tx, units: Mapping[str, Any]) -> list[Holding]:
+    """Take out what is here of particular units, in whatever accounts; raises ``Declined`` 4005."""
+    found = await _meeting(tx, [units])
+    inside = [
+        {"origin": units["origin"], "first": max(row["first"], units["first"]), "last": min(row["last"], units["last"])}
+        for row in found
+    ]
+    return (await _take(tx, found, [inside]))[0]
+
+
 async def _meeting(tx: Tx, ranges: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Give, and lock, the holdings that share units with these ranges."""
     wanted = [(r["origin"]["registry"], r["origin"]["series"], r["first"], r["last"]) for r in ranges]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import backup, clock, cut_lies, fingerprints
+from . import backup, clock, fingerprints
 from .books import plain
 from .database import Tx
 from .envelope import QUERY_TIME, Draft, Message, Refusal
@@ -40,7 +40,7 @@ async def answer(tx: Tx, registry: Registry, message: Message) -> Draft:
     if taken is None and clock.present() >= (row["at"] if row else at):
         taken = await _take(tx, registry, body["cut"])
     said = {"of": registry.code, "cut": body["cut"], "at": clock.stamp(row["at"]) if row else body["at"]}
-    said |= {"state": "taken", **cut_lies.told(registry, taken)} if taken else {"state": "announced"}
+    said |= {"state": "taken", **registry.cut_lies.of_cut(taken)} if taken else {"state": "announced"}
     named = {"id": message.id, "sha256": message.body_sha256}
     return Draft("cut.answer", body=said, in_reply_to=named, expires_in=QUERY_TIME)
 

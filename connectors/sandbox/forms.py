@@ -137,6 +137,26 @@ class Transfers(Closed):
     one_message_each: bool = False
 
 
+class Correction(Closed):
+    """Units to be put right by hand, as two people agreed.
+
+    ``state`` is the text of the state that all of them are to be in; null takes them out of the books.
+    """
+
+    units: Range
+    state: str | None = Field(max_length=8192)
+    case: str = Field(min_length=1, max_length=64)
+    who: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=2, max_length=2)
+    why: str = Field(min_length=1, max_length=2000)
+    evidence: str = Field(default="", max_length=8192)
+
+    @model_validator(mode="after")
+    def _by_two(self) -> Self:
+        if len({name.strip().casefold() for name in self.who}) < 2:
+            raise ValueError("two different people have to agree")
+        return self
+
+
 class Policy(Closed):
     """What the registry accepts, and releases."""
 

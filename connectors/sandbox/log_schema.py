@@ -50,20 +50,25 @@ CREATE TABLE IF NOT EXISTS log.fork (
 );
 
 -- This registry's own log: what waits for its place, entries, tiles, head, checkpoints. An entry is of a line of the
--- journal, which is kept beside it, or of a record of history.
+-- journal, which is kept beside it, of a record of history, or of a reconciliation: that one says itself what it is of.
 CREATE TABLE IF NOT EXISTS log.own_waiting (LIKE journal);
 CREATE TABLE IF NOT EXISTS log.own_history_waiting (id bigint PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS log.own_reconciliation_waiting (id bigint PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS log.own_entry (
   leaf_index bigint PRIMARY KEY,
   journal bigint,
   history bigint,
+  reconciliation bigint,
   entry text NOT NULL,
   record text,
-  salt bytea NOT NULL,
-  CHECK ((journal IS NULL) = (record IS NULL) AND (journal IS NULL) <> (history IS NULL))
+  salt bytea,
+  CHECK ((journal IS NULL) = (record IS NULL) AND num_nonnulls(journal, history, reconciliation) = 1),
+  CHECK ((reconciliation IS NULL) = (salt IS NOT NULL))
 );
 CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_line ON log.own_entry (journal) WHERE journal IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_record ON log.own_entry (history) WHERE history IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS own_entry_of_reconciliation ON log.own_entry (reconciliation)
+  WHERE reconciliation IS NOT NULL;
 CREATE TABLE IF NOT EXISTS log.own_tile (
   level integer NOT NULL,
   number bigint NOT NULL,
@@ -91,6 +96,11 @@ END $$;
 CREATE OR REPLACE FUNCTION log.have_history_wait() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO log.own_history_waiting SELECT id FROM written;
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION log.have_reconciliation_wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO log.own_reconciliation_waiting SELECT id FROM written;
   RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER own_entry_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON log.own_entry

@@ -1,10 +1,11 @@
-"""This registry's own log: an entry for each line of its journal and each record of its history, in a Merkle tree.
+"""This registry's own log: an entry for each line of its journal, record of its history and reconciliation.
 
-Both wait for their place from the transaction that writes them (triggers), so none is missed however transactions
+All wait for their place from the transaction that writes them (triggers), so none is missed however transactions
 end; ``publish`` gives the waiting ones their places, without gaps, and then signs the head that is committed. An
 entry tells the kind and the time, and SHA-256 over a random salt of 32 bytes and the text: who holds what stays in
 the books, and is shown by giving the text and its salt. The log survives a restore of the books as it is: what
-happened and was forgotten stays in it.
+happened and was forgotten stays in it. The entry of a reconciliation is plain: it names roots, which do not tell who
+holds what.
 """
 
 import hashlib
@@ -36,11 +37,27 @@ WITH taken AS (DELETE FROM log.own_history_waiting
                 FROM salted RETURNING leaf_index, entry)
 SELECT sha256(decode('00', 'hex') || convert_to(entry, 'UTF8')) AS leaf FROM written ORDER BY leaf_index
 """
+_RECONCILIATIONS = """
+WITH taken AS (DELETE FROM log.own_reconciliation_waiting
+                WHERE id IN (SELECT id FROM log.own_reconciliation_waiting ORDER BY id LIMIT %s) RETURNING id),
+     written AS (INSERT INTO log.own_entry (leaf_index, reconciliation, entry)
+              SELECT %s - 1 + row_number() OVER (ORDER BY id), id, r.entry FROM taken JOIN reconciliation r USING (id)
+               RETURNING leaf_index, entry)
+SELECT sha256(decode('00', 'hex') || convert_to(entry, 'UTF8')) AS leaf FROM written ORDER BY leaf_index
+"""
 
 
 async def begin(tx: Tx) -> None:
-    """Have every line and every record wait for its place from now on, those written before as well."""
-    await tx.execute("LOCK TABLE journal, history IN SHARE ROW EXCLUSIVE MODE")
+    """Have all that is written wait for its place from now on, what was written before as well."""
+    await tx.execute("LOCK TABLE journal, history, reconciliation IN SHARE ROW EXCLUSIVE MODE")
+    await tx.execute(
+        "CREATE OR REPLACE TRIGGER reconciliation_waits AFTER INSERT ON reconciliation REFERENCING NEW TABLE AS written"
+        " FOR EACH STATEMENT EXECUTE FUNCTION log.have_reconciliation_wait()"
+    )
+    await tx.execute(
+        "INSERT INTO log.own_reconciliation_waiting SELECT r.id FROM reconciliation r WHERE NOT EXISTS"
+        " (SELECT FROM log.own_entry e WHERE e.reconciliation = r.id) ON CONFLICT DO NOTHING"
+    )
     await tx.execute(
         "CREATE OR REPLACE TRIGGER history_waits AFTER INSERT ON history REFERENCING NEW TABLE AS written"
         " FOR EACH STATEMENT EXECUTE FUNCTION log.have_history_wait()"
@@ -129,7 +146,8 @@ async def _integrate(tx: Tx) -> int:
     head = await tx.one("SELECT size FROM log.own_head FOR UPDATE")
     size = head["size"] if head else 0
     leaves = await _lines(tx, size)
-    leaves += await _records(tx, size + len(leaves))
+    leaves += await _texts(tx, _RECORDS, size + len(leaves))
+    leaves += await _texts(tx, _RECONCILIATIONS, size + len(leaves))
     if not leaves:
         return 0
     tree = Tree(size, await _load(tx, set(tiles.edge(size))))
@@ -161,12 +179,12 @@ async def _lines(tx: Tx, size: int) -> list[bytes]:
     return [merkle.leaf(entry.entry.encode()) for entry in entries]
 
 
-async def _records(tx: Tx, size: int) -> list[bytes]:
-    """Write the entries of records that wait, from this place on; gives the leaf hashes. No text leaves the database.
+async def _texts(tx: Tx, statement: str, size: int) -> list[bytes]:
+    """Write the entries of records, or of reconciliations, that wait, from this place on; no text leaves the database.
 
-    A record that a restore has forgotten before it got its place was shown to nobody, and gets none.
+    What a restore has forgotten before it got its place was shown to nobody, and gets none.
     """
-    return [bytes(row["leaf"]) for row in await tx.rows(_RECORDS, BATCH, size)]
+    return [bytes(row["leaf"]) for row in await tx.rows(statement, BATCH, size)]
 
 
 async def _sign(tx: Tx, signer: Signer) -> None:

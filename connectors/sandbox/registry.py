@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .cut_lies import CutLies
 from .database import Database
 from .faults import Faults
 from .history_tricks import Tricks
@@ -52,6 +53,8 @@ class Registry:
     made: tuple[str, int] | None = None
     #: Tricks to be played on pages of history.
     tricks: Tricks = field(default_factory=Tricks)
+    #: Lies to be told of cuts.
+    cut_lies: CutLies = field(default_factory=CutLies)
     #: Feeds of which something is lacking here: whose, for whose books, whose Party. Whoever delivers names them again.
     lacking: set[tuple[str, str, str]] = field(default_factory=set)
     #: One rotation at a time.

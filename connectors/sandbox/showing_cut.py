@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from . import backup, cut_lies, cuts, fingerprints, history_pages, states, strictjson, told_nodes
+from . import backup, cuts, fingerprints, history_pages, states, strictjson, told_nodes
 from .database import Tx
 from .envelope import QUERY_TIME, Draft, Message
 from .registry import Registry
@@ -30,13 +30,20 @@ async def answer(tx: Tx, registry: Registry, message: Message) -> Draft:
     taken = await cuts.kept(tx, body["cut"])
     if taken is None or taken["ranges"] != ("asked" in body):
         raise history_pages.refusal(message, 6103, "the cut is not kept, or not told in this way")
-    said, texts = await (_told(tx, registry, message) if taken["ranges"] else _listed(tx, registry, message))
-    said = {"of": registry.code, "cut": body["cut"], "registry": body["registry"], **said}
+    said: dict[str, Any] = {"of": registry.code, "cut": body["cut"], "registry": body["registry"]}
+    texts: list[str] = []
+    if taken["ranges"]:
+        told, asked = await _told(tx, message)
+        said = registry.cut_lies.of_nodes(said | told, asked)
+    else:
+        listed, texts = await _listed(tx, registry, message)
+        said, texts = registry.cut_lies.of_listing(said | listed, texts, body.get("after"))
     named = {"id": message.id, "sha256": message.body_sha256}
     return Draft("positions.answer", texts, said, in_reply_to=named, expires_in=QUERY_TIME)
 
 
-async def _told(tx: Tx, registry: Registry, message: Message) -> tuple[dict[str, Any], list[str]]:
+async def _told(tx: Tx, message: Message) -> tuple[dict[str, Any], int]:
+    """Give what is told of nodes, and how many were asked for."""
     body, book = message.body, message.body["registry"]
     try:
         asked = told_nodes.read(read(body["asked"]), body["series"])
@@ -46,11 +53,11 @@ async def _told(tx: Tx, registry: Registry, message: Message) -> tuple[dict[str,
     while wanted := telling.wanted():
         telling.see(await fingerprints.contents(tx, book, wanted))
     answered, told, series, hashes = telling.pack()
-    said: dict[str, Any] = {"series": series, "answered": answered, "told": cuts.written(told)}
-    said = cut_lies.nodes(registry, {**said, "states": cuts.written(b"".join(hashes))})
+    said: dict[str, Any] = {"series": series, "answered": answered}
+    said |= {"told": cuts.written(told), "states": cuts.written(b"".join(hashes))}
     if "texts" in body:
         said["texts"] = await states.texts(tx, map(read, body["texts"]))
-    return said, []
+    return said, len(asked)
 
 
 async def _listed(tx: Tx, registry: Registry, message: Message) -> tuple[dict[str, Any], list[str]]:

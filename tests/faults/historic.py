@@ -24,7 +24,7 @@ def asks(receiver: str, message_type: str) -> Act:
     async def ask(network: Network) -> None:
         body: dict[str, Any] = {"of": receiver, "for": KOREA, "limit": 1000}
         body |= {"after": START} if message_type == "history.query" else {}
-        await _insist(network, receiver, message_type, body, [])
+        await insist(network, receiver, message_type, body, [])
 
     return ask
 
@@ -32,7 +32,7 @@ def asks(receiver: str, message_type: str) -> Act:
 async def deliver(network: Network) -> None:
     """Somebody with the gateway's key delivers a page of CHE01's, which nobody pulls, to KOR01."""
     body, texts = _page(network, "CHE01", START)
-    await _insist(network, "KOR01", "history.deliver", body, texts)
+    await insist(network, "KOR01", "history.deliver", body, texts)
 
 
 async def have_some_for_korea(network: Network) -> None:
@@ -53,7 +53,7 @@ async def leave_a_gap(network: Network) -> None:
     await network.rows(f"{forget}; ALTER TABLE told_history ENABLE TRIGGER USER", "KOR01")
     far = {"number": 10_000_000, "digest": START["digest"]}
     body, texts = _page(network, "MEC01", far)
-    await _insist(network, "KOR01", "history.deliver", body, texts)
+    await insist(network, "KOR01", "history.deliver", body, texts)
 
 
 def _page(network: Network, source: str, after: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -78,7 +78,7 @@ def _record() -> str:
     )
 
 
-async def _insist(network: Network, receiver: str, message_type: str, body: dict[str, Any], texts: list[str]) -> None:
+async def insist(network: Network, receiver: str, message_type: str, body: dict[str, Any], texts: list[str]) -> None:
     """Say it anew until there is an answer."""
     gateway = signer(network, "GWY01", "gateway")
 

@@ -1,6 +1,6 @@
 """Which course leads to which crash point: at the gateway, at the registry that passes it, and at other registries."""
 
-from tests.faults import callers, historic, load, members, rotation
+from tests.faults import callers, comparing, historic, load, members, rotation
 from tests.faults.courses import (
     Course,
     activate_until_pinned,
@@ -113,6 +113,9 @@ REGISTRY = {
     "receive.status.query": ("KOR01", Course(during=have_them_asked)),
     "receive.history.query": ("MEC01", Course(during=historic.asks("MEC01", "history.query"))),
     "receive.positions.query": ("MEC01", Course(during=historic.asks("MEC01", "positions.query"))),
+    "receive.cut.query": ("MEC01", Course(during=comparing.cut)),
+    "receive.reconciliation.result": ("MEC01", Course(during=comparing.tell)),
+    "admin.books": ("MEC01", Course(during=calls("MEC01", "POST", "books/correct", **comparing.CORRECTED))),
     "receive.history.deliver": ("KOR01", Course(during=historic.deliver)),
     "start.history": ("MEC01", Course(before=historic.have_some_made)),
     "history.place": ("MEC01", Course(during=historic.asks("MEC01", "history.query"))),

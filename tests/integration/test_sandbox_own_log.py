@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from fastapi import Response
 from tests import playedlog
 from tests.integration import test_sandbox_log, test_sandbox_play
 from tests.integration.test_sandbox_log import Logging, until
-from tests.integration.test_sandbox_play import ROOT, Sandbox, registry, uuid7
+from tests.integration.test_sandbox_play import ROOT, Sandbox, registry, stamp, uuid7
 
 server, gateway = test_sandbox_play.server, test_sandbox_log.gateway
 
@@ -115,6 +116,25 @@ async def test_every_line_of_the_journal_is_an_entry_that_shows_nothing_but_its_
             digest = hashlib.sha256(salt + text.encode()).hexdigest()
             assert leaf == {"at": json.loads(text)["at"], "digest": digest, "kind": "history"} and len(salt) == 32
         assert len({salt for *_, salt in every}) == 4
+
+
+async def test_a_result_of_a_reconciliation_is_an_entry_with_this_registrys_roots(
+    server: Any, gateway: Logging, tmp_path: Path
+) -> None:
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+        await begin(mechanism)
+        asked = {"of": "MEC01", "cut": uuid7(), "at": stamp(datetime.now(UTC))}
+        taken = (await mechanism.send("cut.query", body=asked)).payload["body"]
+        told = {"of": "MEC01", "cut": asked["cut"], "status": 5, "findings": 0, "books": [], "evidence": []}
+        sent_at = stamp(datetime.now(UTC))
+        for body in (told, {**told, "cut": uuid7(), "status": 7}):
+            await mechanism.send("reconciliation.result", body=body, sent_at=sent_at)
+        await grown(mechanism, 6)
+        roots = {"MEC01": taken["books"][0]["root"]}
+        entry = {"at": sent_at, "cut": asked["cut"], "kind": "reconciliation", "roots": roots}
+        expected = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+        found = await leaves(mechanism)
+        assert hashlib.sha256(b"\0" + expected.encode()).digest() == found[4]
 
 
 async def test_tiles_are_served_as_the_specification_says_and_nothing_beside(

@@ -184,7 +184,10 @@ async def test_R27_no_code_deletes_what_the_protocol_remembers() -> None:
         ("gateway", "worker"), ("gateway", "owed"), ("gateway", "assertion"),
         ("gateway", "fingerprint_node"), ("gateway", "fingerprint_series"), ("gateway", "fingerprint_directory"),
         ("connectors", "holding"), ("connectors", "setting"), ("connectors", "{"), ("connectors", "log.own_waiting"),
-        ("connectors", "log.own_history_waiting"), ("connectors", "history_waiting"), ("connectors", "feed_entry"),
+        ("connectors", "log.own_history_waiting"), ("connectors", "log.own_reconciliation_waiting"),
+        ("connectors", "history_waiting"), ("connectors", "feed_entry"),
+        ("connectors", 'book_touched")'), ("connectors", "book_node"), ("connectors", "book_series"),
+        ("connectors", "book_total"), ("connectors", "cut"), ("connectors", 'cut_position")'),
     }  # fmt: skip
 
 
