@@ -1,6 +1,6 @@
 """What may be wrong in a gateway's database, each made in a copy, and what the doctor must say of it."""
 
-from tests import planted_authorisations, planted_history, planted_keys, planted_records, planted_tree
+from tests import planted_authorisations, planted_cases, planted_history, planted_keys, planted_records, planted_tree
 
 LIVE = "closed_by IS NULL"
 
@@ -385,4 +385,5 @@ FAULTS: dict[str, tuple[list[str], set[str], str]] = {
     **planted_authorisations.FAULTS,
     **planted_tree.FAULTS,
     **planted_history.FAULTS,
+    **planted_cases.FAULTS,
 }  # fmt: skip

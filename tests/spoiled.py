@@ -19,8 +19,9 @@ from gateway.doctor.scene import Own
 from gateway.links import commands
 from gateway.links.store import Link
 from gateway.messages import store as messages
+from gateway.reconciliation.findings import Found
 from gateway.signing.keys import SoftwareKey
-from tests import pulled
+from tests import differing, pulled
 from tests import stage as staging
 from tests.authorised import issued, terms, told, under
 from tests.deciding import decided
@@ -95,6 +96,7 @@ async def made(server: embedded.Server, folder: Path) -> Original:
         await _recorded(course, international)
         texts = [text for first in (1, 11, 21) for text in pulled.chain(first, first + 9)]
         await pulled.pull(course.source, "KOR01", "KOR", texts, at_once=2)
+        await _cased(stage)
         await _surroundings(stage)
         await stage.transparency.turn()
         own = Own.of(stage.gateway.node)
@@ -205,6 +207,21 @@ async def _recorded(course: Course, international: International) -> None:
     for kind, members in (("issuance", issued), ("use", used)):
         heard = await course.acquirer.say("action.notice", [{**notice, "action": kind, "type": kind, **members}])
         assert [item["state"] for item in heard.items] == ["recorded"]
+
+
+async def _cased(stage: Stage) -> None:
+    """A case whose units are flagged, one that a correction of the book has ended, and one of the secretariat's."""
+    kept = differing.units("MARKED", 3001, 3005)
+    mended = differing.units("GRANTED", 3010, 3012)
+    for where in (kept, mended):
+        here, there = await differing.state(stage, where), await differing.state(stage, where, account_type=420)
+        await differing.opened(stage, Found("MEC01", 6304, where, here, there), link="MEC01")
+    await decided(stage, "cases/MEC01-2/correct", version=1, reason="synthetic", evidence="synthetic")
+    assert await differing.settled(stage, "MEC01", kept) == ["MEC01-2"]
+    found = {"source": "secretariat", "check_id": "II03", "party": "MMR", "effect": True, "detail": "synthetic"}
+    units = [{"origin": {"registry": "MEC01", "series": "DRAWN"}, "first": 3009, "last": 3010}]
+    made = await stage.api.post("/api/v1/cases", json={**found, "units": units})
+    assert made.status_code == 201, made.text
 
 
 async def _surroundings(stage: Stage) -> None:

@@ -19,6 +19,8 @@ from gateway.doctor import (
     authorisations,
     book,
     book_store,
+    case_store,
+    cases,
     grounds,
     history,
     keys,
@@ -97,6 +99,8 @@ WALKS: tuple[Walk[Any], ...] = (
     Walk(lambda tx, _: book_store.series(tx), (book.series,)),
     Walk(book.books, (book.conservation,)),
     Walk(history.feeds, (history.history,)),
+    Walk(lambda tx, _: case_store.cases(tx), (cases.cases,)),
+    Walk(lambda tx, _: case_store.flags(tx), (cases.case_flags,)),
 )
 
 
