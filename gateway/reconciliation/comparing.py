@@ -18,6 +18,8 @@ from gateway.holdings import fingerprints
 from gateway.reconciliation.classify import Differing
 from gateway.reconciliation.compare import Comparison
 from gateway.reconciliation.differences import Difference
+from gateway.reconciliation.listing import Listing, ours
+from gateway.reconciliation.merge import merged
 from gateway.reconciliation.reading import unpacked, untrue
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
@@ -50,6 +52,12 @@ class Comparing:
                 comparison.hear(question, *_told(answer))
         return await self._with_states(registry, comparison.differences), comparison.more
 
+    async def listed(self, registry: str) -> tuple[list[Differing], bool]:
+        """The same, unit by unit: both books are listed and read side by side; raises as the module says."""
+        listing = Listing(self._questions, self._link, self._cut, registry, self._traffic)
+        found, more = await merged(ours(self._db, registry), listing.pieces())
+        return await self._differing(registry, found, listing.texts), more
+
     async def _ask(
         self, registry: str, series: Sequence[str], asked: bytes, texts: Sequence[bytes] = ()
     ) -> Mapping[str, Any]:
@@ -63,7 +71,12 @@ class Comparing:
         return _body(answer, {name: body[name] for name in ("of", "cut", "registry")}, texts=bool(texts))
 
     async def _with_states(self, registry: str, found: Sequence[Difference]) -> list[Differing]:
-        there = await self._texts(registry, {one.there for one in found if one.there is not None})
+        texts = await self._texts(registry, {one.there for one in found if one.there is not None})
+        return await self._differing(registry, found, texts)
+
+    async def _differing(
+        self, registry: str, found: Sequence[Difference], there: Mapping[bytes, str]
+    ) -> list[Differing]:
         async with self._db.reading() as tx:
             here = await fingerprints.texts(tx, sorted({one.here for one in found if one.here is not None}))
         return [

@@ -240,11 +240,14 @@ class Running:
     async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
         theirs = book.theirs.root
-        assert theirs is not None
         try:
             if theirs == book.root and book.codes:
                 raise reading.untrue("its totals are not those of its root")
-            found, more = await comparing.differences(book.registry, book.root, theirs)
+            found, more = await (
+                comparing.listed(book.registry)
+                if theirs is None
+                else comparing.differences(book.registry, book.root, theirs)
+            )
         except GatewayError as error:
             if error.code != 6901:
                 raise

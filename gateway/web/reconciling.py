@@ -66,23 +66,23 @@ def reconciling(database: db.Database, node: Node, announce_seconds: int) -> API
         runs = [schemas.Run.model_validate(one, from_attributes=True) for one in found]
         return schemas.RunPage(reconciliations=runs, next=following)
 
-    @router.get("/reconciliations/{id}")
+    @router.get("/reconciliations/{reconciliation}")
     async def show(
-        id: UUID,
+        reconciliation: UUID,
         caller: Annotated[Caller, needs(Scope.BOOKS_READ)],
         after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
         limit: Annotated[int, Query(ge=1, le=view.MAX_FINDINGS)] = 100,
     ) -> schemas.Report:
         """One reconciliation: what was compared, at which cut, what it took, and its findings down to serials."""
         async with database.reading() as tx:
-            found = await view.report(tx, caller.sight, str(id), after=after, limit=limit)
+            found = await view.report(tx, caller.sight, str(reconciliation), after=after, limit=limit)
         return _shown(found)
 
-    @router.get("/reconciliations/{id}/report", response_class=HTMLResponse, responses=_HTML)
-    async def report(id: UUID, caller: Annotated[Caller, needs(Scope.BOOKS_READ)]) -> HTMLResponse:
+    @router.get("/reconciliations/{reconciliation}/report", response_class=HTMLResponse, responses=_HTML)
+    async def report(reconciliation: UUID, caller: Annotated[Caller, needs(Scope.BOOKS_READ)]) -> HTMLResponse:
         """The same as a page to be read and printed."""
         async with database.reading() as tx:
-            found = await view.report(tx, caller.sight, str(id))
+            found = await view.report(tx, caller.sight, str(reconciliation))
         return HTMLResponse(page(found), headers={"content-security-policy": POLICY})
 
     return router

@@ -72,6 +72,18 @@ async def call_for_history(network: Network) -> None:
     await network.until(died_twice, "a feed is called for, and somebody dies")
 
 
+async def have_books_compared(network: Network) -> None:
+    """A link is reconciled, again and again, until somebody has died of it twice."""
+    wanted = {"link": "KOR01", "announce_seconds": 1}
+
+    async def died_twice() -> bool:
+        answer = await network.operator("POST", "/api/v1/reconciliations", json=wanted)
+        assert answer.status_code in (202, 409, 503), answer.text
+        return _deaths(network) == 2
+
+    await network.until(died_twice, "books are compared, and somebody dies")
+
+
 async def _add(network: Network, key: SoftwareKey) -> str:
     """Register a client; its id, or nothing where that was not to be had."""
     wanted = {"name": secrets.token_hex(8), "registry": None, "scopes": ["books:read"], "keys": [key.public_jwk()]}

@@ -64,6 +64,14 @@ GATEWAY = {
     "pull.take-over": Course(during=leave_it),
     "pull.wait": Course(before=meets("MEC01", "lose-reply", "history.query", 4), during=_TOLD.during, needs="MEC01"),
     "send.history.deliver": _KOREA,
+    **{
+        name: Course(during=callers.have_books_compared)
+        for name in (
+            *(f"reconcile.{act}" for act in ("request", "lease", "begin", "ask", "mark", "cut", "take", "wait", "end")),
+            *("absorb.cut.answer", "send.cut.query", "send.reconciliation.result"),
+        )
+    },
+    "reconcile.take-over": Course(during=leave_it),
     "receive.time.query": Course(during=says("MEC01", "MEC01", "GWY01", "time.query")),
     "receive.other": Course(during=says("MEC01", "MEC01", "GWY01", "transfer.settle")),
     "request": Course(during=load.request),

@@ -50,6 +50,8 @@ APPEND_ONLY = {
     "history_record",
     "history_entry",
     "history_finding",
+    "reconciliation_book",
+    "reconciliation_finding",
     "fingerprint_state",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
@@ -78,6 +80,12 @@ KEPT = {
         *("number", "digest", "walk_number", "walk_digest", "compared", "log_origin", "log_size", "log_root"),
         *("delivered", "delivering"),
         *("stopped", "next_at", "leased_until", "leased_by", "attempts", "waiting", "answered", "pulled_at"),
+    },
+    "reconciliation": {
+        *("state", "status", "asked_by", "announce_seconds", "whole", "cut", "cut_at", "fence", "mark_id"),
+        *("marked_until", "size", "answer", "taken_at", "told", "round_trips", "bytes_sent", "bytes_received"),
+        *("remarks", "result_id", "entry_id", "begun_at", "ended_at", "next_at", "leased_until", "leased_by"),
+        *("attempts", "waiting"),
     },
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
@@ -153,6 +161,11 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         f" INSERT INTO history_entry SELECT id, 1, 1 {feed};"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
         f" SELECT 1, id, NULL, 4010, 'planted', now(), 1 {feed};"
+        " INSERT INTO reconciliation (id, link, announce_seconds, next_at) VALUES"
+        " ('00000000-0000-7000-8000-000000000001', 'MEC01', 0, now());"
+        " INSERT INTO reconciliation_book SELECT id, 'KOR01', sha256('x'), NULL, '[]', '[]', '{}' FROM reconciliation;"
+        " INSERT INTO reconciliation_finding (reconciliation_id, registry, code, origin_registry, series, first, last,"
+        " detail, case_id) SELECT id, 'KOR01', 6301, 'MEC01', 's', 1, 1, 'planted', 'x' FROM reconciliation;"
         " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x')"
     )
     jwk = SoftwareKey.generate().public_jwk()
