@@ -64,7 +64,8 @@ def _line(here: Book, own: Series, size: int, number: int, how: str) -> dict[str
     wire = AGAIN * (found.characters_asked + found.characters_told)
     print(
         f"{size:>10,} blocks {number:>6,} {how}: asked {found.characters_asked:>9,} told {found.characters_told:>9,} "
-        f"wire {wire / 1e6:.3f} MB, {found.round_trips} round trips, {found.seconds:.2f} s, {found.own_cpu_seconds:.2f} s of them ours",
+        f"wire {wire / 1e6:.3f} MB, {found.round_trips} round trips, "
+        f"{found.seconds:.2f} s, our CPU {found.own_cpu_seconds:.2f} s",
         file=sys.stderr,
         flush=True,
     )
