@@ -52,10 +52,15 @@ class Series:
             palette,
         )
 
-    def after(self, other: "Series", touched: Iterable[int]) -> "Series":
-        """This, which is another series but at these serials: what is said of other nodes is taken over."""
+    def after(self, other: "Series", touched: Iterable[tuple[int, int]]) -> "Series":
+        """This, which is another series but in these ranges: what is said of other nodes is taken over."""
         self._before = other._kept
-        self._stale = {(level, serial >> 4 * level) for serial in touched for level in range(fingerprints.TOP + 1)}
+        self._stale = {
+            (level, nr)
+            for first, last in touched
+            for level in range(fingerprints.TOP + 1)
+            for nr in range(first >> 4 * level, (last >> 4 * level) + 1)
+        }
         return self
 
     @property
