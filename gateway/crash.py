@@ -25,7 +25,7 @@ SERVING = (
     *_named("receive", "link.activate link.keys action.notice transfer.propose transfer.answer transfer.released"),
     *_named("receive", "transfer.voided transfer.credited status.query time.query history.query other"),
     *("start", "request", "end", "ring", "view", "call", "absorb.positions.answer", "reconcile.request"),
-    *("token-key", "token", "access", "case"),
+    *("token-key", "token", "access"),
     *("log-keys", "witness"),
 )
 #: What ``gateway worker`` commits: decisions, leases and what came back from a send.
@@ -41,7 +41,7 @@ WORKING = (
 )
 #: What single commands commit, and ``gateway serve`` when it is asked over HTTP.
 COMMANDS = (
-    *("links.register", "halt", "migrate"),
+    *("links.register", "halt", "migrate", "case"),
     *_named("approvals", "request approve decline"),
     *_named("keys", "announce retire revoke"),
     *_named("log", "add-key retire-key add-witness remove-witness watch"),

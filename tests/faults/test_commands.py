@@ -100,6 +100,11 @@ COMMANDS = {
         again=2,
     ),
     "halt": Command(lambda *_: ("halt", "a drill"), "halt WHERE lifted_by IS NULL", again=2),
+    "case": Command(
+        lambda _, w: ("cases", "notify", w["case"]["id"], "--version=1", "--note=x", "--by=one"),
+        "case_event WHERE event = 'notified'",
+        again=2,
+    ),
     "approvals.decline": Command(
         lambda _, w: ("approvals", "decline", w["id"], "--reason=not now", "--by=two"),
         "approval WHERE state = 'declined'",
@@ -126,6 +131,9 @@ async def test_a_command_that_dies_has_done_all_or_nothing(network: Network, nam
         [spare] = (await networks.decided(network, "links", "keys", "add", "KOR01", f"--keys={keys}"))["keys"]
         revoke = ("links", "keys", "revoke", "KOR01", spare, "--reason=compromised", "--by=one")
         waiting = await networks.told(network, *revoke)
+    if name == "case":
+        about = ("--source=secretariat", "--check=II03", "--party=KOR", "--detail=synthetic")
+        waiting = await networks.told(network, "cases", "open", *about, "--by=one")
     if name == "approvals.decline":
         waiting = await networks.told(network, "links", "suspend", "KOR01", "--by=one")
     arguments = command.arguments(keys, waiting)

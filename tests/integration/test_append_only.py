@@ -9,10 +9,13 @@ import psycopg
 import pytest
 
 from gateway.keys import commands as keys
+from gateway.reconciliation.findings import Found
 from gateway.signing.keys import SoftwareKey
 from tests import recorded
+from tests.deciding import decided
+from tests.differing import opened, state, units
 from tests.integration.test_sandbox_play import uuid7
-from tests.played import block
+from tests.played import SERIES, block
 from tests.stage import Stage
 
 APP, OWNER = "gateway_app", "gateway_owner"
@@ -53,6 +56,8 @@ APPEND_ONLY = {
     "reconciliation_book",
     "reconciliation_finding",
     "fingerprint_state",
+    "case_event",
+    "case_correction",
 }
 #: Rows of these change, in the columns named, and are never deleted, not by the owner either.
 KEPT = {
@@ -87,6 +92,10 @@ KEPT = {
         *("remarks", "result_id", "entry_id", "begun_at", "ended_at", "next_at", "leased_until", "leased_by"),
         *("attempts", "waiting"),
     },
+    "inconsistency_case": {
+        *("state", "version", "notified_at", "due", "responded_at", "response", "corrected_by", "closed_at"),
+    },
+    "case_unit": {"closed_by"},
     "transfer": {
         *("acquirer", "state", "version", "outcome", "findings", "deadline", "offer_id", "commit_id", "cancel_id"),
         *("settle_id", "closed_source_id", "closed_acquirer_id", "told_source_at", "told_acquirer_at", "attempts"),
@@ -168,6 +177,10 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " detail, case_id) SELECT id, 'KOR01', 6301, 'MEC01', 's', 1, 1, 'planted', 'x' FROM reconciliation;"
         " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x')"
     )
+    where = units(SERIES, 1, 4)
+    here, there = await state(stage, where), await state(stage, where, account_type=420)
+    [case] = await opened(stage, Found("KOR01", 6304, where, here, there))
+    await decided(stage, f"cases/{case}/correct", version=1, reason="planted", evidence="planted")
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
     yield stage
@@ -248,7 +261,7 @@ async def test_what_was_written_cannot_be_changed_or_removed(played: Stage) -> N
 
 async def test_position_is_closed_once_and_nothing_else_of_it_changes(played: Stage) -> None:
     [(entry,)] = await played.rows("SELECT max(id) FROM log_entry")
-    [(closed,)] = await played.rows("SELECT id FROM position WHERE closed_by IS NOT NULL")
+    [(closed,)] = await played.rows("SELECT min(id) FROM position WHERE closed_by IS NOT NULL")
     [(live,)] = await played.rows("SELECT id FROM position WHERE closed_by IS NULL AND registry = 'KOR01'")
     for role in (APP, OWNER):
         again = f"UPDATE position SET closed_by = {entry} WHERE id = {closed}"
@@ -376,3 +389,18 @@ async def test_a_tile_grows_at_its_end_and_the_tree_forward_only(played: Stage) 
     assert await refusal(played, APP, "UPDATE split_view SET proven = true") is None
     for role in (APP, OWNER):
         assert await refusal(played, role, "UPDATE split_view SET proven = false") == RESTRICTED
+
+
+async def test_a_case_goes_on_step_by_step_and_ends_once(played: Stage) -> None:
+    for statement in (
+        "UPDATE inconsistency_case SET state = 'responded'",
+        "UPDATE inconsistency_case SET version = version + 2",
+        "UPDATE inconsistency_case SET version = version + 1, effect = NOT effect",
+        "UPDATE case_unit SET closed_by = NULL",
+        "UPDATE case_unit SET last = last + 1, closed_by = 1",
+    ):
+        assert (statement, await refusal(played, OWNER, statement)) == (statement, RESTRICTED)
+    end = "UPDATE inconsistency_case SET version = version + 1, state = 'closed', closed_at = now()"
+    assert await refusal(played, APP, end) is None
+    again = "UPDATE inconsistency_case SET version = version + 1, state = 'open', closed_at = NULL"
+    assert await refusal(played, APP, again) == RESTRICTED
