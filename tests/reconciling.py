@@ -39,6 +39,7 @@ async def work(stage: Stage) -> bool:
 
 async def reconcile(stage: Stage, link: str, *, whole: bool = False) -> Report:
     """Reconcile a link to the end, without announcement."""
+    await stage.transparency.sequencer.turn()  # what has happened is behind the fence
     run = await ask(stage, link, whole=whole)
 
     async def ended() -> bool:
