@@ -17,8 +17,9 @@ from itertools import groupby
 from gateway.domain.fingerprints import DirectoryContent, Node, NodeContent, Summary
 from gateway.errors import invariant
 from gateway.reconciliation.differences import Difference, joined
-from gateway.reconciliation.matching import Books, Differs, Matching, Pair, Place
+from gateway.reconciliation.matching import Matching
 from gateway.reconciliation.packing import MAX_ASKED, Asked, impossible, read_told, write_asked
+from gateway.reconciliation.pairs import Books, Differs, Pair, Place
 from gateway.reconciliation.proof import Changes, Shape, beside, proven
 
 #: Questions of one comparison. Depth and differences need some thirty, a registry that answers a node at a time more.
