@@ -10,20 +10,21 @@ what was told, and not all. A registry that lies ends it with 6901, after work t
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from gateway.domain.fingerprints import DirectoryContent, Node, NodeContent, Summary
 from gateway.errors import invariant
 from gateway.reconciliation.differences import Difference, joined
-from gateway.reconciliation.matching import Books, Differs, Matching, Pair, Place
+from gateway.reconciliation.matching import MOST_WANTED, Matching
 from gateway.reconciliation.packing import MAX_ASKED, Asked, impossible, read_told, write_asked
+from gateway.reconciliation.pairs import Books, Differs, Pair, Place
 from gateway.reconciliation.proof import Changes, Shape, beside, proven
 
 #: Questions of one comparison. Depth and differences need some thirty, a registry that answers a node at a time more.
 MAX_QUESTIONS = 256
-#: Characters of one comparison, both ways: ten thousand scattered differences take a tenth.
+#: Characters of one comparison, both ways: ten thousand differences scattered over ten million blocks take a twentieth.
 MAX_CHARACTERS = 128 * 1024 * 1024
 #: Differences that are listed. Persons resolve them; so many mean that a book is not the registry's at all.
 MAX_DIFFERENCES = 100_000
@@ -47,7 +48,8 @@ class Comparison:
         self.questions = self.characters_asked = self.characters_told = 0
         self.differences: list[Difference] = []
         self.done = own == theirs
-        self._own, self._theirs = own, theirs
+        self._theirs = theirs
+        self._found: list[Difference] = []
         self._matching = Matching(own, MAX_DIFFERENCES)
         self._top = Shape(None, 0, None)
         self._open: tuple[Question, list[Pair]] | None = None
@@ -62,7 +64,7 @@ class Comparison:
         """Own directory nodes, by prefix, and own nodes of series, that the next ``ask`` is to be given."""
         if self._beside is None:
             return self._matching.wanted
-        return [], [Node(series, 0, serial) for series, serial in self._unknown()]
+        return [], [Node(series, 0, serial) for series, serial in self._unknown()[:MOST_WANTED]]
 
     def ask(self, directories: Iterable[DirectoryContent], nodes: Iterable[NodeContent]) -> Question | None:
         """The next question; None: it is done, or something is ``wanted`` first.
@@ -72,7 +74,8 @@ class Comparison:
         invariant(self._open is None, "a question is asked while another is not answered")
         if self._beside is not None:
             self._beside |= {(one.node.series, one.node.first): _state(one) for one in nodes}
-            self._prove(self._beside)
+            if not self._unknown():
+                self._prove(self._beside)
             return None
         self._matching.load(directories, nodes)
         if self._over() or self._matching.waits:
@@ -113,7 +116,7 @@ class Comparison:
             self.differences = joined(self._matching.pieces)
             self.more = self.done = True
         elif not self._matching.to_ask and not self._matching.waits:
-            self.differences = joined(self._matching.pieces)
+            self._found = joined(self._matching.pieces)
             self._beside = self._states_beside()
             if not self._unknown():
                 self._prove(self._beside)
@@ -122,40 +125,33 @@ class Comparison:
 
     def _states_beside(self) -> dict[tuple[str, int], bytes | None]:
         """The states beside differences, as far as they are known."""
-        seen = sorted(self._matching.seen, key=lambda one: one[0].first)
-        by_series = {
-            name: list(nodes)
-            for name, nodes in groupby(sorted(seen, key=lambda one: one[0].series), key=lambda one: one[0].series)
-        }
-        firsts = {name: [node.first for node, _ in nodes] for name, nodes in by_series.items()}
-        found: dict[tuple[str, int], bytes | None] = {}
-        for series, serial in beside(self.differences):
+        seen = sorted(self._matching.seen, key=lambda one: (one[0].series, one[0].first))
+        begins = [(node.series, node.first) for node, _ in seen]
+        states: dict[tuple[str, int], bytes | None] = {}
+        for series, serial in beside(self._found):
             apex = self._matching.apexes.get(series)
             if apex is None or not apex.first <= serial <= apex.last:
-                found[series, serial] = None
+                states[series, serial] = None
                 continue
-            which = bisect_right(firsts.get(series, []), serial) - 1
-            if which >= 0 and serial <= by_series[series][which][0].last:
-                runs = by_series[series][which][1]
-                found[series, serial] = next((run.state for run in runs if run.first <= serial <= run.last), None)
-        return found
+            node, runs = seen[bisect_right(begins, (series, serial)) - 1]
+            if node.series == series and node.first <= serial <= node.last:
+                states[series, serial] = next((r.state for r in runs if r.first <= serial <= r.last), None)
+        return states
 
     def _unknown(self) -> list[tuple[str, int]]:
-        return [one for one in beside(self.differences) if self._beside is not None and one not in self._beside]
+        return [one for one in beside(self._found) if self._beside is not None and one not in self._beside]
 
-    def _prove(self, states: dict[tuple[str, int], bytes | None]) -> None:
-        invariant(not self._unknown(), "what is beside a difference was not loaded")
+    def _prove(self, states: Mapping[tuple[str, int], bytes | None]) -> None:
         changes = {
-            name: Changes(list(found), lambda serial, name=name: states.get((name, serial)))  # type: ignore[misc]
-            for name, found in groupby(self.differences, key=lambda one: one.series)
+            name: Changes(name, list(found), states) for name, found in groupby(self._found, key=lambda one: one.series)
         }
         root = self._top.parts[0]
         digest = (root if isinstance(root, Summary) else proven(root, changes)).digest
         if digest != self._theirs:
             impossible("what is told of a book has not the root that was told of it")
-        if not self.differences:
+        if not self._found:
             impossible("another root is told of a book in which nothing differs")
-        self.done = True
+        self.differences, self.done = self._found, True
 
 
 def _state(content: NodeContent) -> bytes | None:

@@ -7,7 +7,7 @@ and there are never more pairs than bytes were told or own nodes loaded. What ca
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.domain.fingerprints import (
     FANOUT,
@@ -18,10 +18,8 @@ from gateway.domain.fingerprints import (
     NodeContent,
     Run,
     SeriesEntry,
-    Summary,
     apex,
     clipped,
-    directory,
     hashed,
     of_runs,
 )
@@ -41,81 +39,11 @@ from gateway.reconciliation.packing import (
     Told,
     impossible,
 )
+from gateway.reconciliation.pairs import Books, Differs, Entries, Pair, Place, Within
 from gateway.reconciliation.proof import Shape, require
 
 #: Nodes that the own book is asked for at a time, beside those that lie in them and are told.
 MOST_WANTED = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where what is proved of a node belongs: one of the parts of a node above it."""
-
-    shape: Shape
-    which: int
-
-    def take(self, what: Summary | Shape) -> None:
-        """Put there what is known now."""
-        self.shape.parts[self.which] = what
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """Of a node told: all that is there lies in a smaller one."""
-
-    apex: Node
-    told: Told
-
-
-@dataclass(frozen=True, slots=True)
-class Differs:
-    """Of the whole book: its root is another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Series told of a directory node, and where each belongs."""
-
-    series: tuple[tuple[Node, Told, Place], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """A directory node here, as far as it is known."""
-
-    prefix: str
-    summary: Summary
-    content: DirectoryContent | None = None
-
-    @property
-    def listed(self) -> tuple[SeriesEntry, ...] | None:
-        """Its series, where it is known by these."""
-        if self.summary.count == 0:
-            return ()
-        return None if self.content is None or self.content.children else self.content.series
-
-    def child(self, which: int) -> "Books":
-        """One of its children, as far as this node tells."""
-        prefix = f"{self.prefix}{which:x}"
-        if (entries := self.listed) is not None:
-            content = directory(prefix, entries)
-            return Books(prefix, content.summary, content)
-        return Books(prefix, self.content.children[which] if self.content else NOTHING)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A node here, what is told of it now, and what was told of it before."""
-
-    here: Here | Books
-    told: Told | Within | Differs | Entries
-    claim: Digest | None = None
-    place: Place | None = None
-
-    @property
-    def target(self) -> Node | str:
-        """What it is about."""
-        return self.here.node if isinstance(self.here, Here) else self.here.prefix
 
 
 class Matching:
@@ -251,16 +179,15 @@ class Matching:
 
     def _runs(self, pair: Pair, here: Here, runs: tuple[Run, ...]) -> None:
         """All runs there are known: those here are compared with them, or loaded first."""
-        if of_runs(runs) == here.summary:
-            return
         if here.runs is not None:
-            self.seen.append((here.node, here.runs))
-            self.pieces += differing(here.node.series, here.runs, runs)
+            if here.runs != runs:
+                self.seen.append((here.node, here.runs))
+                self.pieces += differing(here.node.series, here.runs, runs)
         elif here.known:
             for which in range(FANOUT):
                 child = here.child(which)
                 self._pairs.append(Pair(child, Runs(tuple(clipped(runs, child.node.first, child.node.last)))))
-        else:
+        elif of_runs(runs) != here.summary:
             self._waiting.append(Pair(here, Runs(runs)))
 
     def _children(self, pair: Pair, told: Children, shape: Shape) -> None:

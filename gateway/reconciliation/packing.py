@@ -5,6 +5,7 @@ refused (6901), and no byte is left over. It proves form only; that what is told
 for ``comparing`` and ``proof``. Memory is bounded by the bytes: the least of a node is one, of a run three.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
@@ -80,6 +81,8 @@ class Listed:
     series: tuple[tuple[Node, "Told"], ...]
 
 
+#: Names of series, by the contract.
+_NAME = re.compile(r"[A-Z]{3}[0-9]{2}/.{1,256}", re.DOTALL)
 _One = TypeVar("_One", str, bytes)
 Told = Nothing | AsSaid | Digest | Children | Runs | Listed
 NOTHING_TOLD = Nothing()
@@ -203,6 +206,8 @@ class _Reading:
         found: dict[str, tuple[Node, Told]] = {}
         for _ in range(self._few("series")):
             name = self._pick(self._series, "a series")
+            if not _NAME.fullmatch(name):
+                impossible("a series is not named as series are")
             if name in found or not hashed(name).hex().startswith(prefix):
                 impossible("a series is told twice, or under another's prefix")
             level, nr = self._byte(), self._varint()
@@ -223,14 +228,17 @@ class _Reading:
         return among[index]
 
     def _varint(self) -> int:
-        value = 0
-        for nr in range(MAX_VARINT):
-            byte = self._byte()
-            value |= (byte & 0x7F) << 7 * nr
+        value = shift = 0
+        for byte in self._told[self._at : self._at + MAX_VARINT]:
+            value |= (byte & 0x7F) << shift
+            shift += 7
             if byte < 0x80:
-                if nr and not byte:
+                if value >> shift - 7 == 0 and shift > 7:
                     impossible("a number is written longer than it is")
+                self._at += shift // 7
                 return value
+        if shift < 7 * MAX_VARINT:
+            impossible("what is told ends in the middle of a node")
         impossible("a number has more than 8 bytes")
 
     def _byte(self) -> int:

@@ -8,7 +8,7 @@ What does not hold is 6901.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -71,21 +71,23 @@ class Changes:
     """By how many runs the nodes of one series differ, from what differs in it.
 
     A run begins at a serial whose unit is not in the state of the unit before it. Where no unit differs and none did
-    just before, runs begin here as there; so it is enough to look at each difference and just behind it. ``beside``
-    gives the state, here as there, of a serial that does not differ.
+    just before, runs begin here as there; so it is enough to look at each difference and just behind it. ``states``
+    gives the state, here as there, of the units ``beside`` differences.
     """
 
-    def __init__(self, differences: Sequence[Difference], beside: Callable[[int], bytes | None]) -> None:
+    def __init__(
+        self, series: str, differences: Sequence[Difference], states: Mapping[tuple[str, int], bytes | None]
+    ) -> None:
         self._differences = differences
         self._firsts = [one.first for one in differences]
         at: list[tuple[int, int]] = []
         for nr, one in enumerate(differences):
             before = differences[nr - 1] if nr and side_by_side(differences[nr - 1], one) else None
-            same = None if before else beside(one.first - 1)
+            same = None if before else states.get((series, one.first - 1))
             here, there = (before.here, before.there) if before else (same, same)
             at.append((one.first, _begins(there, one.there) - _begins(here, one.here)))
             if nr + 1 == len(differences) or not side_by_side(one, differences[nr + 1]):
-                state = beside(one.last + 1)
+                state = states.get((series, one.last + 1))
                 at.append((one.last + 1, _begins(one.there, state) - _begins(one.here, state)))
         self._at = [serial for serial, _ in at]
         self._sums = [0]

@@ -59,7 +59,7 @@ def measured(sizes: Iterable[int]) -> dict[str, Any]:
 
 
 def _line(here: Book, own: Series, size: int, number: int, how: str) -> dict[str, Any]:
-    changed, planted = differing(own, _chosen(size, number, how))
+    changed, planted = differing(own, chosen(size, number, how))
     found = compared(here, Book([changed]), planted)
     wire = AGAIN * (found.characters_asked + found.characters_told)
     print(
@@ -140,7 +140,8 @@ def differing(own: Series, chosen: list[int]) -> tuple[Series, list[Difference]]
     return Series(NAME, firsts, lasts, states, PALETTE).after(own, touched), joined(planted)
 
 
-def _chosen(size: int, number: int, how: str) -> list[int]:
+def chosen(size: int, number: int, how: str) -> list[int]:
+    """Which blocks are changed."""
     drawn = random.Random(number)  # noqa: S311 - differences that are the same each time
     if how == "clustered":
         first = drawn.randrange(size - number) if number else 0

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.fingerprints import Run
+from tests.bench import comparing
 from tests.peer_books import Book
 from tests.two_books import MAX, STATES, Runs, books, compared, naive
 
@@ -45,3 +46,16 @@ def test_of_an_answer_that_covers_some_of_the_nodes_the_others_are_asked_for_aga
     at_once, one_by_one = (compared(Book.of(here), Book.of(there, full)) for full in (2**22, 1))
     assert one_by_one.differences == at_once.differences == naive(here, there)
     assert one_by_one.questions > 10 > at_once.questions
+
+
+@pytest.mark.parametrize(
+    ("number", "how", "questions", "characters"),
+    [(1, "scattered", 3, 30_000), (1_000, "scattered", 3, 1_000_000), (1_000, "clustered", 3, 50_000)],
+)
+def test_a_comparison_takes_what_its_differences_take(number: int, how: str, questions: int, characters: int) -> None:
+    """At most two megabytes in a signed message, and four round trips with that of the cut."""
+    own = comparing.series(100_000)
+    changed, planted = comparing.differing(own, comparing.chosen(100_000, number, how))
+    found = comparing.compared(Book([own]), Book([changed]), planted)
+    assert found.round_trips <= questions + 1
+    assert found.characters_asked + found.characters_told <= characters

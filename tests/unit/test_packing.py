@@ -159,6 +159,11 @@ def test_what_is_not_of_the_contract_is_refused(asked: Asked, packed: bytes, why
     assert why in refused(asked, packed)
 
 
+@pytest.mark.parametrize("name", ["", "MEC01", "MEC01/", "mec01/SYN", "MEC01SYN", "MEC01/" + "S" * 257])
+def test_a_series_that_is_not_named_as_series_are_is_refused(name: str) -> None:
+    assert "not named" in refused(Asked(""), b"\x05\x01\x00\x01\x02\x02\x01" + DIGEST, series=[name])
+
+
 def test_states_that_are_cut_off_and_more_than_a_message_holds_are_refused() -> None:
     assert "32 bytes" in refused(Asked(NODE), b"\x00", A[:-1])
     assert "may hold" in refused(Asked(NODE), bytes(MAX_PACKED + 1))
