@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import strictjson
 from .clock import uuid7
 from .nodes import MOST_RUNS
 from .shapes import MAX_ITEMS
@@ -118,6 +119,11 @@ def _runs(count: int, length: int) -> Callable[[Body, int], Body]:
     return lambda said, asked: {**said, "answered": asked, "told": _packed(told * asked), "states": states}
 
 
+def _again(text: str) -> str:
+    """List the same units once more, in another account."""
+    return strictjson.dumps({**strictjson.loads(text), "account": "199-9"})
+
+
 ON_CUTS: Mapping[str, Callable[[Body], Body]] = {
     "root": _root,
     "moving": _moving,
@@ -140,7 +146,10 @@ ON_NODES: Mapping[str, Callable[[Body, int], Body]] = {
 }
 ON_LISTINGS: Mapping[str, Callable[[Body, list[str], str | None], tuple[Body, list[str]]]] = {
     "listed-for-ever": lambda said, texts, after: ({**said, "next": after or "MEC01/SYNTHETIC/1"}, texts),
-    "listed-twice": lambda said, texts, after: (said, [text for text in texts for _ in range(2)][:MAX_ITEMS]),
+    "listed-twice": lambda said, texts, after: (
+        said,
+        [text for one in texts for text in (one, _again(one))][:MAX_ITEMS],
+    ),
     "listed-backwards": lambda said, texts, after: (said, texts[::-1]),
 }
 #: Every lie about a cut.
