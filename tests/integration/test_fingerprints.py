@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import db, embedded
-from gateway.domain import fingerprints as defined
 from gateway.domain.fingerprints import Node
 from gateway.domain.units import MAX_SERIAL, Block, UnitRange
 from gateway.errors import GatewayError, Kind
@@ -372,4 +371,4 @@ async def agree_quickly(books: Books, taken: fingerprints.Book) -> None:
     async with books.database.reading() as tx:
         wanted = [Node("MEC01/PLANTED", level, 1_000 >> 4 * level) for level in range(15)]
         found = await fingerprints.nodes(tx, taken.registry, wanted)
-        assert found == [defined.content(node, told.runs["MEC01/PLANTED"]) for node in wanted]
+        assert found == [told.content(node) for node in wanted]
