@@ -7,7 +7,7 @@ changes nothing. A route or a command that the table does not name fails here: i
 """
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -32,6 +32,7 @@ from tests.bearer import Bearer
 from tests.differing import opened
 from tests.differing import units as units_of
 from tests.integration.test_sandbox_play import uuid7
+from tests.matrix import CASES, EVERY_ROLE, READ, Op
 from tests.played import NOWHERE, Course, block, join
 from tests.stage import Stage
 
@@ -40,38 +41,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 #: Whose people call.
 BOUND = {"own": Sight("MEC01"), "counterparty": Sight("KOR01", "KOR"), "foreign": Sight("JPN01", "JPN"),
          "all": Sight(None)}  # fmt: skip
-EVERY_ROLE = "viewer operator approver administrator auditor"
-EVERYWHERE = "own counterparty foreign all"
-
-
-@dataclass(frozen=True)
-class Op:
-    """An operation: the scope it needs and the roles that have it (no scope: it is for everyone, without a token).
-
-    ``bound`` says whose people are let in, ``shown`` to whom of them the answer shows ``what``.
-    """
-
-    scope: str = ""
-    roles: str = ""
-    bound: str = EVERYWHERE
-    shown: str | None = None
-    what: str = "{transfer}"
-    #: What is sent, and the statuses of those who are let in.
-    body: dict[str, Any] | None = None
-    query: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    answers: tuple[int, ...] = (200,)
-    #: Whether it is persons' alone: a machine that could otherwise do it is refused.
-    people: bool = False
-    #: Another scope that it may be called under, by whom, and whose people (as ``scope``, ``roles`` and ``bound``).
-    also: tuple[str, str, str] | None = None
-    #: The command that asks for it, if there is one.
-    command: str = ""
 
 
 ADDRESS = {"registry": "MEC01", "party": "MMR", "account": "100-1"}
 WISH = {"transferring": ADDRESS, "acquiring": ADDRESS, "purpose": "NDC", "quantity": 1}
-READ = ("transfers:read", EVERY_ROLE)
 ACT = ("transfers:request", "operator")
 ADMIN = ("access:admin", "administrator")
 SIDES = "own counterparty all"
@@ -88,10 +61,6 @@ DECIDE = ("approvals:decide", "approver administrator", "own all")
 AUDIT = ("audit:read", "auditor")
 PROPOSALS, PROPOSED = "?type=transfer.propose", '"kind":"transfer.propose"'
 HALT = ("gateway:halt", "administrator")
-RUN = ("reconciliation:run", "operator")
-INCONSISTENCY = {"source": "secretariat", "check_id": "II03", "party": "KOR", "units": [], "effect": False,
-                 "detail": "x"}  # fmt: skip
-NOTIFIED = {"version": 9, "note": "x"}
 BOOKS = ("books:read", EVERY_ROLE)
 VIEW = ("history:pull", "operator", "counterparty all")
 VIEWED = "?source=MEC01&registry=KOR01"
@@ -132,32 +101,7 @@ TABLE = {
         *ACT, "counterparty all", people=True, body={"version": 1, "reason": "x"}, answers=(202,),
         command="authorisations revoke",
     ),
-    "GET /api/v1/cases": Op(*READ, shown="counterparty all", what="{case}", command="cases list"),
-    "GET /api/v1/cases/{case}": Op(
-        *READ, "counterparty all", shown="counterparty all", what="{case}", command="cases show"
-    ),
-    "GET /api/v1/cases/{case}/findings": Op(*READ, "counterparty all", shown="counterparty all", what='"first":1'),
-    "POST /api/v1/cases": Op(
-        *RUN, "counterparty all", people=True, body=INCONSISTENCY, answers=(201,), command="cases open"
-    ),
-    "POST /api/v1/cases/{case}/notify": Op(
-        *RUN, "counterparty all", people=True, body=NOTIFIED, answers=(409,), command="cases notify"
-    ),
-    "POST /api/v1/cases/{case}/respond": Op(
-        *RUN, "counterparty all", people=True, body={"version": 9, "response": "x"}, answers=(409,),
-        command="cases respond",
-    ),
-    "POST /api/v1/cases/{case}/corrected": Op(
-        *RUN, "counterparty all", people=True, body={"version": 9, "submission": "x"}, answers=(409,),
-        command="cases corrected",
-    ),
-    "POST /api/v1/cases/{case}/correct": Op(
-        *RUN, "all", people=True, body={"version": 9, "reason": "x", "evidence": "x"}, answers=(409,),
-        command="cases correct",
-    ),
-    "POST /api/v1/cases/{case}/close": Op(
-        *RUN, "all", people=True, body={"version": 9, "reason": "x"}, answers=(409,), command="cases close"
-    ),
+    **CASES,
     "GET /api/v1/alarms": Op(*READ, shown=SIDES, command="alarms"),
     "GET /api/v1/records": Op(*READ, shown="", command="records"),
     "GET /api/v1/links": Op("links:read", EVERY_ROLE, shown="own all", what='"code":"MEC01"', command="links list"),
