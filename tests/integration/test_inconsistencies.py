@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 
 from gateway import embedded
+from gateway.doctor.examination import examine, walks_of
+from gateway.doctor.scene import Own
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.reconciliation.findings import Found
 from tests import stage as staging
@@ -287,6 +289,20 @@ async def test_the_trail_of_a_case_names_the_messages_that_moved_its_units_in_it
     late = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
     assert (await asked(stage, f"cases/{case}/trail?since={late}", "GET")).json() == []
     assert await settled(stage, "KOR01") == [case]
+
+
+async def test_the_doctor_notes_a_case_that_nobody_has_responded_to_in_time(stage: Stage) -> None:
+    case, answered = await made(stage), await made(stage)
+    await said(stage, answered, "notify", 1, note="x")
+    await said(stage, answered, "respond", 2, response="x")
+
+    async def overdue(days: int) -> set[str]:
+        later, [walk] = stage.clock() + timedelta(days=days), walks_of(["cases"])
+        report = await examine(stage.gateway.database, Own.of(stage.gateway.node), later, walks=[walk])
+        return {str(remark.about["case"]) for _, remark in report.notes}
+
+    assert await overdue(13) & {case, answered} == set()
+    assert await overdue(15) & {case, answered} == {case}
 
 
 async def test_what_persons_say_of_a_case_is_in_the_log_in_full(stage: Stage) -> None:
