@@ -111,6 +111,7 @@ TABLE = {
         *READ, "counterparty all", shown="counterparty all", what="{case}", command="cases show"
     ),
     "GET /api/v1/cases/{case}/findings": Op(*READ, "counterparty all", shown="counterparty all", what='"first":1'),
+    "GET /api/v1/cases/{case}/trail": Op(*READ, "counterparty all", shown="all", what='"kind":"action.notice"'),
     "POST /api/v1/cases": Op(
         *RUN, "counterparty all", people=True, body=INCONSISTENCY, answers=(201,), command="cases open"
     ),
