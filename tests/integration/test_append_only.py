@@ -74,6 +74,7 @@ KEPT = {
     "log_witness": {"removed_by"},
     "witnessed_log": {"size", "root", "note", "vkeys", "added_by"},
     "split_view": {"proven"},
+    "fingerprint_book": {"size", "root", "series"},
     "history_feed": {
         *("number", "digest", "walk_number", "walk_digest", "compared", "log_origin", "log_size", "log_root"),
         *("delivered", "delivering"),
@@ -96,7 +97,6 @@ CHANGING = {
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings"},
-    "fingerprint_book": {"size", "root", "series"},
     "fingerprint_total": {"quantity"},
 }
 #: A worker that stops takes its row with it; what was answered is owed no more; assertions are over at their end; nodes
@@ -153,7 +153,8 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         f" INSERT INTO history_entry SELECT id, 1, 1 {feed};"
         " INSERT INTO history_finding OVERRIDING SYSTEM VALUE"
         f" SELECT 1, id, NULL, 4010, 'planted', now(), 1 {feed};"
-        " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x')"
+        " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x');"
+        " INSERT INTO fingerprint_book VALUES ('KOR01', 1, sha256('x'), 1)"
     )
     jwk = SoftwareKey.generate().public_jwk()
     await stage.run(lambda tx: keys.announce(tx, stage.gateway.node, jwk))
