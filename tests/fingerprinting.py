@@ -41,6 +41,11 @@ def units(first: int, last: int, series: str, *, vintage: int = 2021, offset: in
     return read if offset is None else read.name(ItmoNaming(STEM, offset))
 
 
+def comb(series: str, first: int, number: int, step: int = 2, vintage: int = 2021) -> list[Block]:
+    """Blocks of one unit each that do not touch."""
+    return [units(first + step * nr, first + step * nr, series, vintage=vintage) for nr in range(number)]
+
+
 def attributes(vintage: int) -> Attributes:
     return units(1, 1, "-", vintage=vintage).attributes
 
