@@ -7,6 +7,7 @@ from typing import Any
 from gateway.demo.history import Feed
 from gateway.demo.plan import Move
 from gateway.demo.proving import Proof
+from gateway.demo.reconciling import Compared
 from gateway.demo.records import Records
 from gateway.demo.rights import Try
 from gateway.demo.rules import Rules
@@ -60,6 +61,8 @@ class Result:
     tries: tuple[Try, ...] = ()
     #: The history that was pulled and handed on, feed by feed; empty for a story that does not wait for it.
     history: tuple[Feed, ...] = ()
+    #: The reconciliations, that of a book made wrong on purpose included; none for a story that shows none.
+    compared: tuple[Compared, ...] = ()
     #: What was verified of the log and of a transfer's evidence; None for a story that shows nothing of them.
     proof: Proof | None = None
     #: What the doctor found of the gateway's database at the end.
@@ -92,7 +95,7 @@ class Result:
         tried = all(one.as_it_should for one in self.tries)
         ruled = self.rules is None or self.rules.as_they_should
         proven = self.proof is None or self.proof.as_it_should
-        told = all(feed.equal for feed in self.history)
+        told = all(feed.equal for feed in self.history) and all(one.as_it_should for one in self.compared)
         ended = self.settled and tried and ruled and proven and told and all(way.as_it_should for way in self.ways)
         return self.conservation == "holds" and ended and healthy
 

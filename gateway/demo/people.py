@@ -28,7 +28,8 @@ CLIENT = "demo-client"
 ADMINISTRATORS = ("demo-administrator-1", "demo-administrator-2")
 #: Who is registered by those two (``rights``).
 KOREAN = "demo-operator-korea"
-_SCOPES = frozenset(scope for scope in Scope if scope.value.endswith(":read")) | {Scope.TRANSFERS_REQUEST}
+_SCOPES = frozenset(scope for scope in Scope if scope.value.endswith(":read"))
+_SCOPES |= {Scope.TRANSFERS_REQUEST, Scope.RECONCILIATION_RUN}
 _WANTED = {
     CLIENT: (None, _SCOPES),
     **dict.fromkeys(ADMINISTRATORS, (Role.ADMINISTRATOR, frozenset[Scope]())),

@@ -40,6 +40,7 @@ def as_dict(result: Result, note: str) -> dict[str, Any]:
         "rules": dataclasses.asdict(result.rules) if result.rules else None,
         "access": [dataclasses.asdict(one) for one in result.tries],
         "history": [dataclasses.asdict(feed) for feed in result.history],
+        "reconciliation": [dataclasses.asdict(one) for one in result.compared],
         "log": dataclasses.asdict(result.proof) if result.proof else None,
         "doctor": {"fits": result.doctor.fits, "checks": len(result.doctor.results)} if result.doctor else None,
         "table": _used(result),
@@ -68,6 +69,8 @@ def tables(console: Console, result: Result, note: str) -> None:
         )
     if result.history:
         console.print(_history(result))
+    if result.compared:
+        console.print(_compared(result))
     if result.proof is not None:
         console.print(_proof(result.proof))
     if result.doctor is not None:
@@ -153,6 +156,21 @@ def _history(result: Result) -> Table:
     for feed in result.history:
         equal = "equal" if feed.equal else "[red]not equal[/red]"
         shown.add_row(feed.source, feed.registry, f"{feed.records:,}", equal)
+    return shown
+
+
+def _compared(result: Result) -> Table:
+    shown = Table(title="The registries' books compared with the gateway's", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("link", "when"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("books", "tonnes\ndiffering", "round\ntrips"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("outcome", no_wrap=True)
+    for one in result.compared:
+        codes = " ".join(map(str, one.codes))
+        outcome = f"{one.outcome} {codes}".rstrip()
+        outcome = outcome if one.as_it_should else f"[red]{outcome}[/red]"
+        shown.add_row(one.link, one.when, f"{one.books:,}", f"{one.differing:,}", f"{one.round_trips:,}", outcome)
     return shown
 
 

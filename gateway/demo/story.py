@@ -21,6 +21,7 @@ from gateway.demo import (
     members,
     outcome,
     proving,
+    reconciling,
     records,
     rights,
     rules,
@@ -103,6 +104,7 @@ def tell(network: Network, progress: Progress) -> Result:
         result = replace(result, tries=rights.tried(http, network, result.total), rules=rules.seen(operators, watch))
         if result.settled:
             result = replace(result, history=history.across(http, network))
+            result = replace(result, compared=reconciling.compared(http, network))
             result = replace(result, proof=proving.proven(http, network, watch))
         return replace(result, doctor=health.examined(network, result.total))
 
