@@ -197,8 +197,6 @@ class Stage:
     ) -> Registry:
         """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties.
 
-        It is started with ``more`` options of its own.
-
         One that ``follows`` looks whether the gateway's log keeps its promises, cosigns it, and has its own cosigned.
         """
         registry = await self._start(code, kind, party, answer, sections, follows, wire, more)
