@@ -50,7 +50,7 @@ _LATER = """
   SELECT entry_id FROM log_leaf WHERE leaf_index >= CAST(:size AS bigint)
   UNION ALL
   SELECT e.id FROM log_entry e
-  WHERE e.id > (SELECT swept FROM log_head) AND NOT EXISTS (SELECT FROM log_leaf l WHERE l.entry_id = e.id)
+  WHERE e.id > (SELECT swept FROM log_head) AND (SELECT l.leaf_index FROM log_leaf l WHERE l.entry_id = e.id) IS NULL
 """
 _MOVED = """
   SELECT x.*, {0} FROM later CROSS JOIN LATERAL (

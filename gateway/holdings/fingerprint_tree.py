@@ -254,6 +254,10 @@ def _handed_down(key: Key, changes: Changes) -> Iterator[tuple[int, Changes]]:
     """What of the changes concerns each child."""
     shift = 4 * (key.level - 1)
     own: dict[int, Changes] = {}
+    low = min(pieces[0][0] for pieces in changes if pieces) >> shift
+    if all(not pieces or pieces[-1][1] >> shift == low for pieces in changes):  # as in most nodes
+        yield low % FANOUT, changes
+        return
     for first, last in changes[0]:
         for which, begin, end in _clipped(first, last, shift):
             own.setdefault(which, ([], []))[0].append((begin, end))

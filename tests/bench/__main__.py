@@ -21,6 +21,7 @@ from tests.bench import (
     checking,
     comparing,
     figures,
+    fingerprinting,
     gate,
     judging,
     log_verify,
@@ -75,6 +76,8 @@ def _measures(wanted: argparse.Namespace, profiles: list[str]) -> Iterator[Calla
         yield lambda folder: log_verify.measured(folder, wanted.runs, wanted.leaves)
     if "d" in wanted.only:
         yield lambda folder: pulling.measured(folder, wanted.runs, wanted.records)
+    if "f" in wanted.only:
+        yield lambda folder: fingerprinting.measured(folder, wanted.runs, wanted.book)
     if "x" in wanted.only:
         yield lambda folder: auditing.exports(folder, wanted.rows)
     if "u" in wanted.only:
@@ -98,13 +101,14 @@ def _on(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", help="which figures (a,b,c,d,e,h,j,k,p,r,u,v,x), for example a,c")
+    parser.add_argument("--only", help="which figures (a,b,c,d,e,f,h,j,k,p,r,u,v,x), for example a,c")
     parser.add_argument("--runs", type=int, help="runs of each figure (5)")
     parser.add_argument("--transfers", type=int, help="transfers of a run of (a) and of (b) (10,000)")
     parser.add_argument("--alone", type=int, help="transfers of a run of (c) (100)")
     parser.add_argument("--seconds", type=int, help="length of a pgbench run (30)")
     parser.add_argument("--positions", help="sizes of the book of (h) (1000000), for example 100000,1000000")
     parser.add_argument("--blocks", help="sizes of the books of (r) (10000,100000,1000000); 10000000 takes 5 GB")
+    parser.add_argument("--book", help="sizes of the book of (f) (10000,100000,1000000); 10000000 takes half an hour")
     parser.add_argument("--entries", type=int, default=100_000, help="entries of a run of (e) (100,000)")
     parser.add_argument("--leaves", type=int, default=1_000_000, help="leaves of the tree of (p), of the log of (v)")
     parser.add_argument("--rows", type=int, help="entries of (x) and blocks of (u) (1,000,000)")
@@ -122,6 +126,7 @@ def _options() -> argparse.Namespace:
             "seconds": 5,
             "positions": "100000",
             "blocks": "10000,100000",
+            "book": "10000,100000",
             "rows": 100_000,
             "records": 20_000,
         }
@@ -135,6 +140,7 @@ def _options() -> argparse.Namespace:
         "seconds": 30,
         "positions": "1000000",
         "blocks": "10000,100000,1000000",
+        "book": "10000,100000,1000000",
         "rows": 1_000_000,
         "records": 100_000,
         **usual,
@@ -143,12 +149,13 @@ def _options() -> argparse.Namespace:
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
     if wanted.only is None:
-        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,d,e,h,j,k,p,r,u,v,x"
+        wanted.only = "" if wanted.memory or wanted.slow_peer else "a,b,c,d,e,f,h,j,k,p,r,u,v,x"
     wanted.only = wanted.only.split(",")
     if wanted.memory:
         wanted.memory = 10 * wanted.transfers if wanted.quick else memory.TRANSFERS
     wanted.blocks = [int(size) for size in wanted.blocks.split(",")]
     wanted.positions = [int(size) for size in wanted.positions.split(",")]
+    wanted.book = [int(size) for size in wanted.book.split(",")]
     return wanted
 
 

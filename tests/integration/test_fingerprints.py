@@ -1,25 +1,28 @@
-"""Fingerprints of the book: what is kept is what the definitions say, whatever came and went, as of any cut."""
+"""Fingerprints of the book: what is kept is what the definitions say, whatever came and went before."""
 
 import asyncio
-import random
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import db, embedded
-from gateway.domain import fingerprints as defined
-from gateway.domain.fingerprints import Node
-from gateway.domain.units import MAX_SERIAL, Block, UnitRange
-from gateway.errors import GatewayError, Kind
-from gateway.holdings import book, fingerprint_store, fingerprints
+from gateway.domain import wire
+from gateway.domain.identifiers import parse_itmo_stem
+from gateway.domain.units import MAX_SERIAL, Block, ItmoNaming
+from gateway.errors import GatewayError
+from gateway.holdings import fingerprints
 from gateway.holdings.book import Move, Place
 from gateway.holdings.fingerprints import Total
-from tests.fingerprinting import Books, agree, attributes, code, scratch, units
+from tests.fingerprinting import Books, agree, attributes, code, comb, units
 
+VECTORS = Path(__file__).parents[1] / "vectors" / "good"
 KOR, JPN = Place("KOR01", "KOR", 100), Place("JPN01", "JPN", 100)
 
 
@@ -137,11 +140,6 @@ def test_what_is_kept_is_what_the_definitions_say(many: tuple[Loop, Books], step
 # --- books of a certain shape
 
 
-def comb(series: str, first: int, number: int, step: int = 2, vintage: int = 2021) -> list[Block]:
-    """Blocks of one unit each that do not touch."""
-    return [units(first + step * nr, first + step * nr, series, vintage=vintage) for nr in range(number)]
-
-
 async def test_node_gets_children_beyond_64_runs_and_loses_them_at_64(books: Books) -> None:
     await books.open(KOR, comb("S", 1, 64))
     await agree(books, await books.take("KOR01"))
@@ -216,160 +214,33 @@ async def test_parts_of_a_large_change_come_to_the_same(books: Books, monkeypatc
     await agree(books, await books.take("JPN01"))
 
 
-# --- cuts
-
-
-async def test_cut_is_as_of_its_size_whatever_came_after(books: Books) -> None:
-    await books.open(KOR, comb("S", 1, 200))
-    size = await books.sequence()
-    await books.move([Move(units(1, 101, "S"), JPN)])
-    await books.open(KOR, [units(10_000, 10_100, "S")])
-    later = await books.sequence()
-    await books.move([Move(units(103, 103, "S"), JPN)])  # without a leaf
-    for at in (size, later):
-        await agree(books, await books.take("KOR01", at))
-
-
-async def test_what_is_read_is_of_the_cut_until_the_next(books: Books) -> None:
-    await books.open(KOR, comb("S", 1, 70))
+async def test_root_and_totals_are_those_of_the_vector_that_another_program_made(books: Books) -> None:
+    """What KOR01 holds in ``tests/vectors/good``: the run that an answer tells, and the block its link began with."""
+    [told] = body("cut-answer")["books"]
+    state = json.loads(body("positions-answer-nodes")["texts"][0])
+    opening = json.loads(json.loads(vector("link-activate"))["items"][0])["block"]
+    held = {"origin": {"registry": "MEC01", "series": "TEST-MMR-A64"}, "attributes": state["attributes"]}
+    run = read({**held, "first": 1, "last": 50_000}).name(
+        ItmoNaming(parse_itmo_stem(state["itmo"]["stem"]), state["itmo"]["offset"])
+    )
+    await books.open(Place("KOR01", state["party"], state["account_type"]), [run.part(1, 30_000)])
+    await books.open(Place("KOR01", state["party"], state["account_type"]), [run.part(30_001, 50_000)])
+    await books.open(Place("KOR01", "KOR", 110), [read(opening)])
     taken = await books.take("KOR01")
-    await books.move([Move(units(1, 50, "S"), JPN)])
-    await books.sequence()
-    await agree(books, taken)
+    assert taken.root == urlsafe_b64decode(told["root"] + "=")
+    assert (taken.series, [asdict(total) for total in taken.totals]) == (told["series"], told["totals"])
 
 
-async def test_cut_before_the_kept_one_and_one_beyond_the_tree_are_refused(books: Books) -> None:
-    await books.open(KOR, [units(1, 5, "S")])
-    first = await books.take("KOR01")
-    await books.open(KOR, [units(6, 9, "S")])
-    second = await books.take("KOR01")
-    for size in (first.size, second.size + 1):
-        with pytest.raises(GatewayError) as refused:
-            await books.take("KOR01", size)
-        assert refused.value.kind is Kind.CONFLICT
-    assert await books.take("KOR01", second.size) == second
+def vector(name: str) -> str:
+    return str(json.loads((VECTORS / f"{name}.json").read_text())["body"])
 
 
-async def test_cut_between_two_moves_in_the_other_order_is_refused_and_the_next_one_holds(
-    books: Books, postgres: embedded.Server
-) -> None:
-    """An entry may get its number before and its place in the log before one that moved the units earlier."""
-    await books.open(KOR, [units(1, 10, "S")])
-    before = await books.take("KOR01")
-    early, late = [await books.write(lambda tx, entry: asyncio.sleep(0)) for _ in range(2)]
-    moves = [Move(units(1, 10, "S"), Place("KOR01", "KOR", 110)), Move(units(1, 10, "S"), KOR)]
-    for entry, move in ((late, moves[0]), (early, moves[1])):
-        await books.database.run(lambda tx, entry=entry, move=move: book.move(tx, [move], entry), "request")  # type: ignore[misc]
-    size = await books.sequence()
-    assert size == before.size + 2
-    with pytest.raises(GatewayError) as refused:
-        await books.take("KOR01", before.size + 1)
-    assert refused.value.kind is Kind.CONFLICT
-    await agree(books, await books.take("KOR01", size))
+def body(name: str) -> dict[str, Any]:
+    payload = vector(name).split(".")[1]
+    return dict(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["body"])
 
 
-async def test_eight_writers_and_every_digest_is_that_of_its_cut(books: Books) -> None:
-    names = [f"S{nr}" for nr in range(4)]
-    for name in names:
-        await books.open(KOR, [units(1, 3_000, name), *comb(name, 4_000, 150)])
-    chance = random.Random(11)  # noqa: S311
-    taken: list[fingerprints.Book] = []
-
-    async def write(nr: int) -> None:
-        while len(taken) < 16:
-            place = chance.choice([KOR, JPN, Place("KOR01", "KOR", 110), Place("KOR01", "JPN", 100)])
-            first, length = chance.randrange(1, 4_300), chance.choice([1, 1, 3, 40, 700])
-            await books.move([Move(units(first, first + length, names[(nr + length) % 4]), place)])
-
-    async def cut() -> None:
-        while len(taken) < 16:
-            for registry in ("KOR01", "JPN01"):
-                taken.append(await books.take(registry))
-
-    await asyncio.gather(cut(), *(write(nr) for nr in range(8)))
-    for registry in ("KOR01", "JPN01"):
-        await agree(books, await books.take(registry))
-    assert len({one.size for one in taken}) >= 8
-    for one in taken:
-        told = await scratch(books.database, one.registry, one.size)
-        assert (one.root, one.series, one.totals) == (told.root, len(told.runs), told.totals)
-
-
-async def test_two_takes_of_one_registry_are_one_after_the_other(books: Books) -> None:
-    await books.open(KOR, comb("S", 1, 300))
-    size = await books.sequence()
-    both = await asyncio.gather(*(books.take("KOR01", size) for _ in range(2)))
-    assert both[0] == both[1]
-    await agree(books, both[0])
-
-
-# --- what moved
-
-
-async def test_what_moved_after_a_cut_is_told_and_what_was_left_of_a_block_is_not(books: Books) -> None:
-    await books.open(KOR, [units(1, 100, "S"), units(1, 100, "T")])
-    size = await books.sequence()
-    await books.move([Move(units(11, 20, "S"), JPN)])
-    await books.sequence()
-    await books.move([Move(units(31, 40, "S"), KOR, attributes=attributes(2022))])  # without a leaf
-    await books.move([Move(units(15, 16, "S"), KOR)])  # back again
-    origin, other = units(1, 1, "S").origin, units(1, 1, "T").origin
-    asked = [UnitRange(origin, 1, 100), UnitRange(origin, 18, 33), UnitRange(origin, 41, 50), UnitRange(other, 1, 100)]
-    async with books.database.reading() as tx:
-        told = await fingerprints.moved_since(tx, "KOR01", size, asked)
-        at_jpn = await fingerprints.moved_since(tx, "JPN01", size, asked[:1])
-    assert told == [
-        [UnitRange(origin, 11, 20), UnitRange(origin, 31, 40)],
-        [UnitRange(origin, 18, 20), UnitRange(origin, 31, 33)],
-        [],
-        [],
-    ]
-    assert at_jpn == [[UnitRange(origin, 11, 20)]]
-
-
-# --- plans
-
-
-async def test_later_cuts_never_look_through_positions_or_the_log(books: Books, postgres: embedded.Server) -> None:
-    plant(postgres, books, 60_000)
-    given = {"registry": "KOR01", "low": 59_000, "high": 59_100, "size": 59_900}
-    async with books.database.reading() as tx:
-        for statement in (fingerprint_store.COMING, fingerprint_store.GOING, fingerprint_store.MOVED):
-            plan = [row[0] for row in await db.rows(tx, f"EXPLAIN {statement}", given)]
-            assert any("position_opened_by" in line or "position_closed_by" in line for line in plan), plan
-            read = [line for line in plan if "Seq Scan on" in line]
-            assert not [line for line in read if any(t in line for t in ("position", "log_entry", "log_leaf"))], plan
-
-
-def plant(server: embedded.Server, books: Books, number: int) -> None:
-    """As many positions, each under a leaf of its own."""
-    name = psycopg.conninfo.conninfo_to_dict(books.database.url)["dbname"]
-    with psycopg.connect(server.dsn(str(name), "gateway_owner"), autocommit=True) as connection:
-        connection.execute(
-            f"""
-            INSERT INTO log_entry (at, kind, leaf, leaf_hash)
-            SELECT now(), 'planted', 'x', sha256('x') FROM generate_series(1, {number});
-            INSERT INTO log_leaf SELECT id - 1, id FROM log_entry;
-            UPDATE log_head SET size = {number}, root = sha256('planted'), swept = {number};
-            INSERT INTO unit_series (registry, series) VALUES ('MEC01', 'PLANTED');
-            INSERT INTO unit_attributes (digest, attributes) VALUES (sha256('x'), '{{"vintage": 2021}}');
-            INSERT INTO position (series_id, first, last, registry, party, account_type, attributes_id, opened_by)
-            SELECT 1, 10 * id, 10 * id + 8, 'KOR01', 'KOR', 100, 1, id FROM log_entry ORDER BY id;
-            ANALYZE
-            """
-        )
-
-
-async def test_planted_book_is_read_at_once_and_brought_up_to_date(books: Books, postgres: embedded.Server) -> None:
-    plant(postgres, books, 30_000)
-    await agree_quickly(books, await books.take("KOR01", 20_000))
-    await agree_quickly(books, await books.take("KOR01", 30_000))
-
-
-async def agree_quickly(books: Books, taken: fingerprints.Book) -> None:
-    told = await scratch(books.database, taken.registry, taken.size)
-    assert (taken.root, taken.totals) == (told.root, told.totals)
-    async with books.database.reading() as tx:
-        wanted = [Node("MEC01/PLANTED", level, 1_000 >> 4 * level) for level in range(15)]
-        found = await fingerprints.nodes(tx, taken.registry, wanted)
-        assert found == [defined.content(node, told.runs["MEC01/PLANTED"]) for node in wanted]
+def read(stated: dict[str, Any]) -> Block:
+    block = wire.read_block(stated, wire.Faults())
+    assert block is not None
+    return block

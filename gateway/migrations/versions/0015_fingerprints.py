@@ -47,6 +47,10 @@ CREATE TABLE fingerprint_book (
 );
 CREATE TRIGGER fingerprint_book_only_goes_on BEFORE UPDATE ON fingerprint_book FOR EACH ROW
   WHEN (NEW.size < OLD.size OR NEW.registry <> OLD.registry) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER fingerprint_book_rows_stay BEFORE DELETE ON fingerprint_book
+  FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER fingerprint_book_is_not_emptied BEFORE TRUNCATE ON fingerprint_book
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TABLE fingerprint_series (
   registry text NOT NULL,
   series_id integer NOT NULL REFERENCES unit_series,
