@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.fingerprints import MOST_RUNS, Node, Run, Summary, hashed
+from gateway.domain.fingerprints import MOST_RUNS, Node, Run, SeriesEntry, Summary, hashed
 from gateway.errors import GatewayError, Kind
 from gateway.reconciliation import compare, matching
 from gateway.reconciliation.compare import Comparison
@@ -194,6 +194,15 @@ def test_a_node_that_was_not_counted_and_has_few_runs_is_not_told_by_children() 
 
     with pytest.raises(GatewayError, match="a node of 50 runs is told by its children"):
         compared(Book.of(here), lying(by_children, there))
+
+
+def test_a_root_over_a_wider_apex_is_no_difference_and_no_root() -> None:
+    """The registry's books are the gateway's, and its directory names a node that is not the smallest of a series."""
+    there = Book.of({FEW: HERE[FEW]})
+    there._entries = [SeriesEntry(one.apex.parent, one.summary) for one in there._entries]
+    with pytest.raises(GatewayError, match="in which nothing differs") as raised:
+        compared(Book.of({FEW: HERE[FEW]}), there)
+    assert raised.value.code == 6901
 
 
 @pytest.mark.parametrize("answered", [0, 2])
