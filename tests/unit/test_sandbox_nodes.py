@@ -69,42 +69,37 @@ def content_of(node: Node, runs: list[Run]) -> Content:
     return Content(found.summary.count, own, [(child.count, child.digest) for child in found.children])
 
 
-def test_what_is_told_of_the_golden_book_is_the_golden_answer() -> None:
-    asked, answered = payload("positions-query-nodes"), payload("positions-answer-nodes")
-    taken = payload("cut-answer")
-    held = json.loads(answered["texts"][0])
-    itmo = held["itmo"]
-    stem = itmo["stem"].rsplit("-", 1)
-    text = states.text_of(
-        held["party"], held["account_type"], held["attributes"], f"{stem[0]}-{{}}-{stem[1]}", itmo["offset"]
+def golden_book() -> dict[str, list[Run]]:
+    """What KOR01 holds in the golden story: units of Myanmar's, which were transferred, and one of its own."""
+    held = json.loads(payload("positions-answer-nodes")["texts"][0])
+    before, vintage = held["itmo"]["stem"].rsplit("-", 1)
+    named = (f"{before}-{{}}-{vintage}", held["itmo"]["offset"])
+    transferred = states.text_of(held["party"], held["account_type"], held["attributes"], *named)
+    assert transferred == payload("positions-answer-nodes")["texts"][0]
+    [position] = [
+        json.loads(t) for t in json.loads(json.loads((GOOD / "link-activate.json").read_text())["body"])["items"]
+    ]
+    block = position["block"]
+    own = states.text_of(position["party"], int(position["account"][:3]), block["attributes"], None, None)
+    return {
+        "MEC01/TEST-MMR-A64": [Run(1, 50_000, hashlib.sha256(transferred.encode()).digest())],
+        "KOR01/TEST-KOR": [Run(block["first"], block["last"], hashlib.sha256(own.encode()).digest())],
+    }
+
+
+def test_the_root_and_what_is_told_of_the_golden_book_are_the_golden_ones() -> None:
+    asked, answered, taken = (
+        payload(name) for name in ("positions-query-nodes", "positions-answer-nodes", "cut-answer")
     )
-    assert text == answered["texts"][0]
-    run = Run(1, 50_000, hashlib.sha256(text.encode()).digest())
-    # Of the second series the answer tells only the digest.
-    told = raw(answered["told"])
-    short = told[-4 - 1 - 16 - 4 :]
-    assert short
-    series = answered["series"]
-    apex = nodes.smallest(run.first, run.last)
-    summary = Leaf((run,)).summary(apex)
-    known = Entry("MEC01/TEST-MMR-A64", apex, summary.count, summary.digest)
-    other = _second(told)
-    directory = Directory([known, other])
-    telling = Telling(told_nodes.read(raw(asked["asked"]), asked["series"]), directory)
-    while wanted := telling.wanted():
-        telling.see({node: Content(1, [run]) for node in wanted})
-    count, packed, names, hashes = telling.pack()
-    assert (count, packed, names, hashes) == (answered["answered"], told, series, [raw(answered["states"])])
-    assert taken["books"][0]["series"] == 2
-
-
-def _second(told: bytes) -> Entry:
-    """The series of one unit that the answer lists first, with as much of its digest as is told."""
-    assert told[:4] == bytes([5, 2, 0, 0])
-    end = 4 + next(at for at, byte in enumerate(told[4:]) if byte < 0x80) + 1
-    nr = sum((byte & 0x7F) << 7 * at for at, byte in enumerate(told[4:end]))
-    assert told[end : end + 2] == bytes([2, 1])
-    return Entry("KOR01/TEST-KOR", Key(0, nr), 1, told[end + 2 : end + 18] + bytes(16))
+    book = golden_book()
+    entries = []
+    for name, runs in book.items():
+        built = Tree({}).built(runs)
+        assert built is not None
+        entries.append(Entry(name, built[0], built[1].count, built[1].digest))
+    assert Directory(entries).root == raw(taken["books"][0]["root"])
+    told = told_by(book, raw(asked["asked"]), asked["series"])
+    assert told == (answered["answered"], raw(answered["told"]), answered["series"], [raw(answered["states"])])
 
 
 units = st.dictionaries(
