@@ -62,9 +62,15 @@ def show(
     case: Id,
     findings: Annotated[bool, typer.Option("--findings", help="Its units down to serials, the first 500.")] = False,
     after: Annotated[int, typer.Option(min=0, help="With --findings: only those after this one.")] = 0,
+    trail: Annotated[
+        bool, typer.Option("--trail", help="What has moved its units in the gateway's book, the last 500 times.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one case: what it is about, what would end it, and every step."""
+    if trail:
+        print(json.dumps(ask(where, "GET", f"{_at(case)}/trail", params={"limit": MAX_PAGE})))
+        return
     if findings:
         print(json.dumps(ask(where, "GET", f"{_at(case)}/findings", params={"limit": MAX_PAGE, "after": after})))
         return

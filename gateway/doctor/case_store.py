@@ -12,7 +12,7 @@ def cases(tx: db.ReadTx) -> AsyncIterator[Any]:
     return stream(
         tx,
         """
-        SELECT c.id, c.source, c.state, c.version,
+        SELECT c.id, c.source, c.state, c.version, c.due,
                (SELECT count(*) FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL) AS units,
                (SELECT coalesce(array_agg(v.version ORDER BY v.version), '{}') FROM case_event v
                 WHERE v.case_id = c.id) AS versions,

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.doctor.report import Remark, finding
+from gateway.doctor.report import Remark, finding, note
 from gateway.doctor.scene import Scene
 
 _CODES = {"discrepancy": 4008, "inconsistent": 4009}
 
 
-def cases(found: Any, _scene: Scene) -> Iterable[Remark]:
+def cases(found: Any, scene: Scene) -> Iterable[Remark]:
     """A case stands where its steps led, each is in the log, and units are in it until it is closed, not longer."""
     if found.versions != list(range(1, found.version + 1)):
         yield finding(f"its row has version {found.version}, its steps are {found.versions}", case=found.id)
@@ -21,6 +21,8 @@ def cases(found: Any, _scene: Scene) -> Iterable[Remark]:
         yield finding(f"it is closed, and {found.units} ranges of units are in it", case=found.id)
     if found.state != "closed" and found.source == "reconciliation" and not found.units:
         yield finding(f"it is {found.state}, and no units are in it", case=found.id)
+    if found.state in ("open", "notified") and found.due < scene.now:
+        yield note(f"nobody has responded by {found.due:%Y-%m-%d}", case=found.id)
 
 
 def case_flags(found: Any, _scene: Scene) -> Iterable[Remark]:

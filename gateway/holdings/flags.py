@@ -91,16 +91,20 @@ async def lift_from_units(tx: db.Tx, flag: Flag, units: Sequence[UnitRange], ent
     await db.execute(
         tx,
         f"""
-        WITH b AS ({BLOCKS}), closed AS (
-          UPDATE flag x SET closed_by = :entry FROM b
-          WHERE x.closed_by IS NULL AND x.kind = :kind AND x.series_id = b.series_id
-            AND x.first <= b.last AND b.first <= x.last RETURNING x.id, x.series_id, x.first, x.last
+        WITH b AS MATERIALIZED ({BLOCKS}), hit AS MATERIALIZED (
+          SELECT x.id, b.first, b.last FROM b CROSS JOIN LATERAL (
+            SELECT x.* FROM flag x WHERE x.closed_by IS NULL AND x.series_id IS NOT NULL AND x.kind = :kind
+              AND {OVERLAP} OFFSET 0) AS x
+        ), closed AS (
+          UPDATE flag x SET closed_by = :entry
+          WHERE x.id = ANY(ARRAY(SELECT DISTINCT id FROM hit)) AND x.closed_by IS NULL
+          RETURNING x.id, x.series_id, x.first, x.last
         ), lifted AS (
-          SELECT series_id, range_agg(int8range(first, last, '[]')) AS serials FROM b GROUP BY series_id
+          SELECT id, range_agg(int8range(first, last, '[]')) AS serials FROM hit GROUP BY id
         )
         INSERT INTO flag (kind, series_id, first, last, opened_by)
         SELECT :kind, c.series_id, lower(piece), upper(piece) - 1, :entry
-        FROM (SELECT DISTINCT * FROM closed) AS c JOIN lifted USING (series_id)
+        FROM closed c JOIN lifted USING (id)
         CROSS JOIN LATERAL unnest(int8multirange(int8range(c.first, c.last, '[]')) - lifted.serials) AS piece
         """,
         {**_columns(units), "kind": flag.value, "entry": entry_id},

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.callers import Sight
+from gateway.holdings.book import OVERLAP
 from gateway.reconciliation.case_store import Source, State
 
 #: Most rows of one page.
@@ -92,6 +93,28 @@ class Event:
     entry_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What an entry of the log did to units of a case in the gateway's book: *opened* or *closed* a position.
+
+    ``message`` is the signed message of that entry, from ``peer``, where it was one.
+    """
+
+    entry_id: int
+    at: datetime
+    kind: str
+    message: str | None
+    peer: str | None
+    what: str
+    origin_registry: str
+    series: str
+    first: int
+    last: int
+    registry: str
+    party: str
+    account_type: int
+
+
 _SHOWN = """
   SELECT c.id, c.source, c.check_id, c.registry, c.link, c.parties, c.effect, c.flag, c.reconciliation, c.detail,
          c.state, c.version, c.opened_at, c.notified_at, c.due, c.responded_at, c.response, c.corrected_by,
@@ -164,6 +187,34 @@ async def events(tx: db.Tx | db.ReadTx, case: str) -> list[Event]:
         {"case": case, "limit": MAX_PAGE},
     )
     return [Event(**{**r._mapping, "state": State(r.state)}) for r in found]
+
+
+async def trail(tx: db.ReadTx, sight: Sight, case: str, *, since: datetime | None, limit: int) -> list[Moved]:
+    """The last movements, since a moment, of the units in a case, which the caller has found to be seen; newest first.
+
+    Whoever is bound to a registry is shown what happened in the book that the case is about, not where else units were.
+    """
+    found = await db.rows(
+        tx,
+        f"""
+        SELECT e.id AS entry_id, e.at, e.kind, CAST(m.message_id AS text) AS message, m.peer, w.what,
+               s.registry AS origin_registry, s.series, w.first, w.last, w.registry, w.party, w.account_type
+        FROM (
+          SELECT DISTINCT x.id, k.what, k.entry_id, x.series_id, x.first, x.last, x.registry, x.party, x.account_type
+          FROM case_unit b JOIN inconsistency_case c ON c.id = b.case_id
+          JOIN position x ON x.series_id = b.series_id AND {OVERLAP}
+          CROSS JOIN LATERAL (VALUES ('opened', x.opened_by), ('closed', x.closed_by)) AS k(what, entry_id)
+          WHERE b.case_id = :case AND k.entry_id IS NOT NULL
+            AND (CAST(:sight AS text) IS NULL OR x.registry = c.registry)
+        ) AS w
+        JOIN log_entry e ON e.id = w.entry_id JOIN unit_series s ON s.id = w.series_id
+        LEFT JOIN message m ON m.entry_id = e.id
+        WHERE CAST(:since AS timestamptz) IS NULL OR e.at >= :since
+        ORDER BY e.id DESC, w.what, w.first LIMIT :limit
+        """,
+        {"case": case, "since": since, "limit": min(limit, MAX_PAGE), "sight": sight.code},
+    )
+    return [Moved(**r._mapping) for r in found]
 
 
 def _shown(r: Any) -> Shown:

@@ -38,6 +38,27 @@ class CaseUnitsPage(BaseModel):
     next: int | None
 
 
+class CaseMovement(BaseModel):
+    """What an entry of the log did to units of a case in the gateway's book: *opened* or *closed* a position there.
+
+    ``message`` is the signed message of that entry, from ``peer``; null where it was none.
+    """
+
+    entry_id: int
+    at: datetime
+    kind: str
+    message: str | None
+    peer: str | None
+    what: str
+    origin_registry: str
+    series: str
+    first: int
+    last: int
+    registry: str
+    party: str
+    account_type: int
+
+
 class CaseEvent(BaseModel):
     """A step of a case: who took it to which state, what they said, and the entry of the log."""
 

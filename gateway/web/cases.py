@@ -26,6 +26,7 @@ from gateway.web.case_schemas import (
     Case,
     CaseCourse,
     CaseEvent,
+    CaseMovement,
     CasePage,
     CaseUnits,
     CaseUnitsPage,
@@ -35,7 +36,7 @@ from gateway.web.case_schemas import (
     Notification,
     Response,
 )
-from gateway.web.schemas import Approval
+from gateway.web.schemas import Approval, Moment
 
 Reader = Annotated[Caller, needs(Scope.TRANSFERS_READ)]
 Actor = Annotated[Caller, needs(Scope.RECONCILIATION_RUN)]
@@ -87,6 +88,19 @@ def _reading(router: APIRouter, database: db.Database) -> None:
             found = await case_view.findings(tx, case, after=after, limit=limit)
         shown = [CaseUnits.model_validate(one, from_attributes=True) for one in found]
         return CaseUnitsPage(findings=shown, next=found[-1].id if len(found) == limit else None)
+
+    @router.get("/cases/{case}/trail")
+    async def trail(
+        case: str,
+        caller: Reader,
+        since: Moment | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    ) -> list[CaseMovement]:
+        """What has moved the units of a case in the gateway's book, newest first: by which signed messages."""
+        async with database.reading() as tx:
+            await _found(tx, caller.sight, case)
+            found = await case_view.trail(tx, caller.sight, case, since=since, limit=limit)
+        return [CaseMovement.model_validate(one, from_attributes=True) for one in found]
 
 
 def _saying(router: APIRouter, database: db.Database, node: Node) -> None:

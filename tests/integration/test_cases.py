@@ -12,6 +12,7 @@ from gateway import embedded
 from gateway.reconciliation.findings import Found
 from tests import stage as staging
 from tests.differing import events, flagged, inside, opened, settled, standing, state, units
+from tests.integration.test_set_based import counted
 from tests.played import Course, block
 from tests.stage import Stage
 
@@ -148,3 +149,31 @@ async def test_each_step_is_an_entry_of_the_log(course: Course) -> None:
         "SELECT e.kind, v.version FROM case_event v JOIN log_entry e ON e.id = v.entry_id JOIN log_record r USING"
         f" (entry_id) WHERE case_id = '{case}' AND convert_from(record, 'UTF8')::json ->> 'case' = case_id ORDER BY 2"
     ) == [("case.opened", 1), ("case.closed", 2)]
+
+
+async def test_a_thousand_differences_cost_as_many_statements_as_one(course: Course) -> None:
+    stage = course.stage
+    await course.issue(block(1, 10_000, "MANY"))
+    here, there = [await state(stage, units("MANY", 1, 1), account_type=kind) for kind in (100, 420)]
+
+    def differ(first: int, number: int, code: int = 6302) -> list[Found]:
+        serials = range(first, first + 3 * number, 3)
+        state = None if code == 6302 else there
+        return [Found("MEC01", code, units("MANY", n, n + 1), here, state) for n in serials]
+
+    seen: list[list[int]] = []
+    others = [units(name, 1, 100) for name in ("FLAGS", "CODES", "STAYS", "STATES", "CHANGES")]
+    for first, number in ((1, 1), (1_001, 1_000)):
+        costs = []
+        for work in (
+            opened(stage, *differ(first, number), link="MEC01"),
+            opened(stage, *differ(first, number, 6304), link="MEC01"),
+            settled(stage, "MEC01", *others, *(units("MANY", n, n) for n in range(first, first + 3 * number, 3))),
+            settled(stage, "MEC01", *others),
+        ):
+            with counted(stage) as statements:
+                await work
+            costs.append(len(statements))
+        seen.append(costs)
+        assert await flagged(stage, "MANY") == []
+    assert seen[0] == seen[1]

@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 
 from gateway import embedded
+from gateway.doctor.examination import examine, walks_of
+from gateway.doctor.scene import Own
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from gateway.reconciliation.findings import Found
 from tests import stage as staging
@@ -269,6 +271,38 @@ async def test_a_completed_transfer_of_its_units_is_named_as_what_corrects_it(co
     assert await settled(stage, "KOR01") == [case]
     shown = (await asked(stage, f"cases/{case}", "GET")).json()["case"]
     assert (shown["state"], shown["corrected_by"]) == ("closed", f"transfer {done}")
+
+
+async def test_the_trail_of_a_case_names_the_messages_that_moved_its_units_in_its_book(course: Course) -> None:
+    stage, where = course.stage, units("TRAIL", 1, 10)
+    await course.issue(block(1, 100, "TRAIL"))
+    await course.complete(course.proposal(block(1, 50, "TRAIL")))
+    [case] = await opened(stage, Found("KOR01", 6302, where, await state(stage, where), None))
+    everything = (await asked(stage, f"cases/{case}/trail", "GET")).json()
+    assert [(m["what"], m["registry"], m["kind"], m["peer"], m["first"], m["last"]) for m in everything] == [
+        ("closed", "MEC01", "transfer.credited", "KOR01", 1, 100),
+        ("opened", "KOR01", "transfer.credited", "KOR01", 1, 50),
+        ("opened", "MEC01", "action.notice", "MEC01", 1, 100),
+    ]
+    mine = (await asked(stage, f"cases/{case}/trail", "GET", by=KOREAN)).json()
+    assert mine == [one for one in everything if one["registry"] == "KOR01"]
+    late = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert (await asked(stage, f"cases/{case}/trail?since={late}", "GET")).json() == []
+    assert await settled(stage, "KOR01") == [case]
+
+
+async def test_the_doctor_notes_a_case_that_nobody_has_responded_to_in_time(stage: Stage) -> None:
+    case, answered = await made(stage), await made(stage)
+    await said(stage, answered, "notify", 1, note="x")
+    await said(stage, answered, "respond", 2, response="x")
+
+    async def overdue(days: int) -> set[str]:
+        later, [walk] = stage.clock() + timedelta(days=days), walks_of(["cases"])
+        report = await examine(stage.gateway.database, Own.of(stage.gateway.node), later, walks=[walk])
+        return {str(remark.about["case"]) for _, remark in report.notes}
+
+    assert await overdue(13) & {case, answered} == set()
+    assert await overdue(15) & {case, answered} == {case}
 
 
 async def test_what_persons_say_of_a_case_is_in_the_log_in_full(stage: Stage) -> None:
