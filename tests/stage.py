@@ -193,12 +193,13 @@ class Stage:
         sections: Sequence[str] = (),
         follows: bool = False,
         wire: str = "link",
+        more: Sequence[str] = (),
     ) -> Registry:
         """Start a registry, pin its keys, register it and let it activate its link; ``sections`` names Parties.
 
         One that ``follows`` looks whether the gateway's log keeps its promises, cosigns it, and has its own cosigned.
         """
-        registry = await self._start(code, kind, party, answer, sections, follows, wire)
+        registry = await self._start(code, kind, party, answer, sections, follows, wire, more)
         keys = (await self.http.get(f"{registry.link}/keys")).json()
         (self.folder / f"{code}.jwks").write_text(json.dumps(keys))
         books: dict[str, str | None] = {f"{one}99": one for one in sections} or {code: party or None}
@@ -230,6 +231,7 @@ class Stage:
         sections: Sequence[str],
         follows: bool = False,
         wire: str = "link",
+        more: Sequence[str] = (),
     ) -> Registry:
         name = f"{code.lower()}_{self.database_name}"
         self.server.create_database(name, name)
@@ -240,6 +242,7 @@ class Stage:
         arguments += ["--gateway-log-keys", str(self.folder / "GWY01.vkeys")] if follows else []
         arguments += ["--witness"] if follows and kind == "mechanism" else []
         arguments += [argument for one in sections for argument in ("--section", one)]
+        arguments += more
         for other in ("MEC01", "KOR01", "JPN01", "CHE01", "INT01", "SRV01"):
             if other != code:
                 arguments += ["--peer", f"{other}={self.folder / other}.jwks"]

@@ -40,7 +40,10 @@ AGREE, CORRECTED, DENIED, LEFT = 5, 6, 7, 99
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A book as it was compared. ``untrue``: what its registry said of it cannot be, and nothing is concluded."""
+    """A book as it was compared.
+
+    ``untrue``: what its registry said cannot be, or is more than can be compared: nothing that is not found is let go.
+    """
 
     registry: str
     root: bytes

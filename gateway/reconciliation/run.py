@@ -254,8 +254,8 @@ class Running:
             remarks.append(f"{book.registry}: {error.detail} (6901)"[:MAX_WHY])
             return replace(book, untrue=True)
         if more:
-            remarks.append(f"{book.registry}: more differs than can be listed")
-        return replace(book, differences=tuple(found))
+            remarks.append(f"{book.registry}: more differs, or is told, than can be compared")
+        return replace(book, differences=tuple(found), untrue=more)
 
     async def _end(self, outcome: Outcome) -> None:
         traffic, run = self._traffic, self.run

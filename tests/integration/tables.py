@@ -57,6 +57,7 @@ KEPT = {
     "log_witness": {"removed_by"},
     "witnessed_log": {"size", "root", "note", "vkeys", "added_by"},
     "split_view": {"proven"},
+    "fingerprint_book": {"size", "root", "series"},
     "history_feed": {
         *("number", "digest", "walk_number", "walk_digest", "compared", "log_origin", "log_size", "log_root"),
         *("delivered", "delivering"),
@@ -89,7 +90,6 @@ CHANGING = {
     "peer_key": {"not_after", "revoked_at", "revoked_reason", "compromised_since"},
     "outgoing_stream": {"last_seq"},
     "transfer_request": {"state", "findings"},
-    "fingerprint_book": {"size", "root", "series"},
     "fingerprint_total": {"quantity"},
 }
 #: A worker that stops takes its row with it; what was answered is owed no more; assertions are over at their end; nodes

@@ -68,7 +68,8 @@ async def played(stage: Stage) -> AsyncIterator[Stage]:
         " INSERT INTO reconciliation_book SELECT id, 'KOR01', sha256('x'), NULL, '[]', '[]', '{}' FROM reconciliation;"
         " INSERT INTO reconciliation_finding (reconciliation_id, registry, code, origin_registry, series, first, last,"
         " detail, case_id) SELECT id, 'KOR01', 6301, 'MEC01', 's', 1, 1, 'planted', 'x' FROM reconciliation;"
-        " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x')"
+        " INSERT INTO fingerprint_state VALUES (sha256('x'), 'x');"
+        " INSERT INTO fingerprint_book VALUES ('KOR01', 1, sha256('x'), 1)"
     )
     where = units(SERIES, 1, 4)
     here, there = await state(stage, where), await state(stage, where, account_type=420)
