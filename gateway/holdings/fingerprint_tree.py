@@ -171,7 +171,7 @@ class Batch:
         self._touched: dict[Key, set[int]] = {}
         self._going: dict[Key, Changes] = {}
 
-    def begin(self, changes: Mapping[int, Changes]) -> list[Key]:
+    def touched(self, changes: Mapping[int, Changes]) -> list[Key]:
         """Take what changes in each series, by its number; the roots, which are to be loaded for ``descend``."""
         self._going = {Key(series_id, TOP, 0): one for series_id, one in changes.items()}
         return list(self._going)

@@ -238,7 +238,7 @@ class _Taking:
     async def _carry(self, changes: Mapping[int, Changes]) -> dict[int, Part | None]:
         """Down the trees and up again; the root of each series that was touched."""
         batch = Batch()
-        keys = batch.begin(changes)
+        keys = batch.touched(changes)
         while keys:
             keys = batch.descend(await fingerprint_store.nodes(self._tx, self._registry, keys))
         for level in range(TOP + 1):
