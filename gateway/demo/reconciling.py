@@ -20,7 +20,7 @@ _WRONG = "KOR01"
 _VANISHING = 100
 #: Statuses of the Kyoto log, in words: the books agree, agree again, or do not.
 _AGREE, _AGAIN, _DIFFER = 5, 6, 99
-_OUTCOMES = {_AGREE: "equal", _AGAIN: "equal again, case closed", _DIFFER: "case opened", 7: "not compared"}
+_OUTCOMES = {_AGREE: "equal", _AGAIN: "equal, case closed", _DIFFER: "case opened", 7: "not compared"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,8 @@ async def clean(world: Stage, code: str) -> Report:
     return report
 
 
-async def test_a_lost_credit_is_restored(world: Stage) -> None:
+async def test_scenario_13_a_block_that_is_missing_at_its_registry(world: Stage) -> None:
+    """A lost credit: 6302, its units locked, left to persons (99), and restored by two."""
     lost = await block(world, "KOR01", 30)
     await by_hand(world, "KOR01", "lose", units=units(lost))
     [finding] = await found(world, "KOR01", 6302)
