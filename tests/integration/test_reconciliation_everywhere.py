@@ -85,9 +85,7 @@ async def test_every_kind_of_registry_agrees_unit_by_unit(world: Stage, link: st
 async def test_a_difference_in_one_section_is_found_in_that_book_alone(world: Stage) -> None:
     international = world.registries["INT01"]
     blocks = (await international.get("books?blocks=true"))["blocks"]
-    [block] = [
-        b["block"] for b in blocks if b["party"] == "SWE" and b["block"]["origin"]["registry"] == "SRV01"
-    ]
+    [block] = [b["block"] for b in blocks if b["party"] == "SWE" and b["block"]["origin"]["registry"] == "SRV01"]
     units = {"origin": block["origin"], "first": block["first"] + 3, "last": block["first"] + 8}
     await international.post("books/lose", units=units)
     report = await reconcile(world, "INT01")
