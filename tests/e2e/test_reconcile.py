@@ -235,7 +235,6 @@ def test_runs_are_listed_and_shown_to_people(world: World, planted: Planted) -> 
     [
         (("show", "0195515b-9c00-7000-8000-000000000001"), "[3001]"),
         (("show", "no-id"), "[2001]"),
-        (("show", ".."), "[3001]"),
         (("list", "--link", "kor"), "[2001]"),
         (("list", "--before", "yesterday"), "[2001]"),
     ],
