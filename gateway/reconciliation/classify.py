@@ -13,6 +13,7 @@ from itertools import pairwise
 from gateway.domain.units import Origin, UnitRange
 from gateway.reconciliation.findings import Found
 from gateway.reconciliation.moving_store import Moving, Standing
+from gateway.reconciliation.settled_store import Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Elsewhere:
 class Known:
     """What is known of the units of a difference.
 
-    ``claimed`` by transfers since before the cuts; ``moved`` by anything since then; ``held`` now, and where.
+    ``claimed`` by transfers since before the cuts; ``moved`` by anything since then; ``held`` now, and where;
+    ``settled`` by completed transfers from or to that book, at any time.
     """
 
     claimed: Sequence[Moving] = ()
     moved: Sequence[UnitRange] = ()
     held: Sequence[Elsewhere] = ()
+    settled: Sequence[Settled] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Judged:
 
 def judge(differing: Differing, known: Known) -> list[Judged]:
     """The findings of one difference, in the order of its serials."""
-    edges = _edges(differing.units, [*(m.units for m in known.claimed), *known.moved, *(e.units for e in known.held)])
+    pieces = [one.units for of in (known.claimed, known.held, known.settled) for one in of]
+    edges = _edges(differing.units, [*pieces, *known.moved])
     parts = [UnitRange(differing.units.origin, first, after - 1) for first, after in pairwise(edges)]
     return _joined(_judged(differing, known, part) for part in parts)
 
@@ -100,10 +104,17 @@ def _edges(whole: UnitRange, known: Iterable[UnitRange]) -> list[int]:
 def _judged(differing: Differing, known: Known, part: UnitRange) -> Judged:
     claimed = tuple(sorted({m.transfer for m in known.claimed if m.units.intersect(part)}))
     moved = any(units.intersect(part) for units in known.moved)
-    others = sorted({e.registry for e in known.held if e.units.intersect(part)} - {differing.registry})
-    code, detail = _code(differing, others)
+    holders = {e.registry for e in known.held if e.units.intersect(part)}
+    code, detail = _code(differing, sorted(holders - {differing.registry}))
+    if (last := _last_settled(known, part)) is not None and last.acquirer in holders:
+        detail = f"{detail}; {last.told}"
     found = Found(differing.registry, code, part, differing.here, differing.there, detail)
     return Judged(found, claimed if claimed or moved else None)
+
+
+def _last_settled(known: Known, part: UnitRange) -> Settled | None:
+    """The last completed transfer of these units: if they are where it took them, nothing has moved them since."""
+    return max((one for one in known.settled if one.units.intersect(part)), key=lambda one: one.at, default=None)
 
 
 def _code(differing: Differing, others: Sequence[str]) -> tuple[int, str]:

@@ -22,7 +22,7 @@ from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.owed import Owed
 from gateway.messages.receipts import ItemReceipt, dumps
-from gateway.reconciliation import cases, classify, finding_store, moving_store, reading, store
+from gateway.reconciliation import cases, classify, finding_store, moving_store, reading, settled_store, store
 from gateway.reconciliation.classify import Differing, Elsewhere, Judged, Known
 from gateway.reconciliation.findings import Found
 from gateway.reconciliation.reading import Cut, TheirBook, Totals
@@ -35,6 +35,8 @@ MOST_TOLD = 1_000
 MOST_FINDINGS = 100_000
 #: The codes of refusals that end the telling: a type that is not known there will not be known tomorrow.
 NOT_KNOWN = 1010
+#: Transfers in flight there and not here that the remarks of a run name: a registry may tell thousands.
+MOST_ASTRAY = 100
 AGREE, CORRECTED, DENIED, LEFT = 5, 6, 7, 99
 
 
@@ -90,7 +92,8 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
         if not one.untrue
         for case in await cases.settle(tx, node, one.registry, run.id, _still(one.registry, judged), compared_id)
     ]
-    status = _status(outcome, found, closed, remarks)
+    stands = {one for one in remarks if "(6401)" in one} & set(await store.last_remarks(tx, run.link))
+    status = _status(outcome, found, closed, stands=bool(stands))
     [told] = await outbox.store(tx, node, [_result(run, outcome, status, found, opened)])
     await owed.add(tx, [Owed(run.link, told.message.id)], now)
     [entry_id] = await log.append(tx, [log.draft("reconciliation.ended", now, {
@@ -116,13 +119,17 @@ async def _judged(tx: db.Tx, run: Run, outcome: Outcome) -> tuple[list[Judged], 
     judged = [one for each in outcome.books for one in await _judged_book(tx, each, fence)]
     locked = moving_store.by_letter(cut.moving, "L")
     over = await moving_store.over_here(tx, run.link, sorted(cut.moving), run.cut_at)
+    astray = []
     for standing in over:
         if standing.transfer in locked and standing.state != "completed":
             judged += classify.orphaned(standing)
         else:
-            remarks.append(f"transfer {standing.transfer} is {standing.state} here and in flight there (6401)")
+            astray.append(f"transfer {standing.transfer} is {standing.state} here and in flight there (6401)")
     unknown = await moving_store.unknown_here(tx, sorted(cut.moving))
-    remarks += [f"transfer {transfer} is in flight there and unknown here (6401)" for transfer in unknown]
+    astray += [f"transfer {transfer} is in flight there and unknown here (6401)" for transfer in unknown]
+    remarks += astray[:MOST_ASTRAY]
+    if len(astray) > MOST_ASTRAY:
+        remarks.append(f"there are {len(astray)} such transfers; the first {MOST_ASTRAY} are named (6401)")
     if not cut.moving_more:
         for standing in await moving_store.unknown_there(tx, run.link, sorted(cut.moving), fence):
             judged += classify.one_sided(standing)
@@ -140,10 +147,11 @@ async def _judged_book(tx: db.Tx, compared: Compared, fence: int) -> list[Judged
     claimed = await moving_store.claims(tx, units, fence)
     moved = await fingerprints.moved_since(tx, compared.registry, fence, units)
     held = await book.held(tx, units)
+    settled = await settled_store.settled(tx, compared.registry, units)
     judged: list[Judged] = []
     for nr, one in enumerate(differences):
         places = [Elsewhere(piece.block.range, piece.registry) for piece in held[nr]]
-        judged += classify.judge(one, Known(claimed[nr], moved[nr], places))
+        judged += classify.judge(one, Known(claimed[nr], moved[nr], places, settled[nr]))
     return judged
 
 
@@ -152,11 +160,14 @@ def _still(registry: str, judged: Iterable[Judged]) -> list[Any]:
     return [one.found.units for one in judged if one.found.registry == registry]
 
 
-def _status(outcome: Outcome, found: Sequence[Found], closed: Sequence[str], remarks: Sequence[str]) -> int:
+def _status(outcome: Outcome, found: Sequence[Found], closed: Sequence[str], *, stands: bool) -> int:
+    """``stands``: a transfer is in flight there and not here, as it was already when the link was compared last.
+
+    Once proves nothing: what tells of it, or ends it there, may be on its way.
+    """
     if outcome.status is not None:
         return outcome.status
-    serious = any(one.untrue for one in outcome.books) or any("(6401)" in remark for remark in remarks)
-    if found or serious:
+    if found or stands or any(one.untrue for one in outcome.books):
         return LEFT
     return CORRECTED if closed else AGREE
 

@@ -330,6 +330,19 @@ async def hold(tx: db.Tx, run: Run, worker: str) -> bool:
     return found is not None
 
 
+async def last_remarks(tx: db.Tx, link: str) -> list[str]:
+    """The remarks of the last run of a link for which a cut was taken."""
+    found = await db.one(
+        tx,
+        """
+        SELECT remarks FROM reconciliation WHERE link = :link AND ended_at IS NOT NULL AND taken_at IS NOT NULL
+        ORDER BY ended_at DESC LIMIT 1
+        """,
+        {"link": link},
+    )
+    return list(found.remarks) if found else []
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a run ended, by which message the registry is told, and what it took."""
