@@ -93,11 +93,11 @@ async def arrived(tx: db.Tx | db.ReadTx, link: str, told: int) -> bool:
     return bool(found.here == wanted)
 
 
-#: Claims ``m`` (range, transfer, serials) with what their transfers are, of those from or to the book of ``:registry``.
+#: Claims ``m`` (range, transfer, serials) with what their transfers are, of those from or to the book of ``:book``.
 _TOLD = """
   SELECT m.nr, t.id, t.transferring_registry AS source, t.acquiring_registry AS acquirer, t.state, e.state AS reached,
     t.state IN ('committing', 'released') AND e.since < :late AS late, lower(piece) AS first, upper(piece) - 1 AS last
-  FROM m JOIN transfer t ON t.id = m.transfer_id AND :registry IN (t.transferring_registry, t.acquiring_registry)
+  FROM m JOIN transfer t ON t.id = m.transfer_id AND :book IN (t.transferring_registry, t.acquiring_registry)
   LEFT JOIN LATERAL (
     SELECT e.state, min(e.at) AS since FROM transfer_event e
     WHERE e.transfer_id = t.id AND e.state IN ('committing', 'released') GROUP BY e.state ORDER BY e.state DESC LIMIT 1
@@ -142,7 +142,7 @@ HELD = f"""
 
 async def claims(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRange], now: datetime) -> list[list[Moving]]:
     """For each range, what transfers from or to a book claim of it; one piece too many where there is more."""
-    given = {**block_columns(units), "registry": registry, "late": now - EXPLAINS}
+    given = {**block_columns(units), "book": registry, "late": now - EXPLAINS}
     return _moving(await db.rows(tx, LIVE, given), units)
 
 
@@ -150,7 +150,7 @@ async def completed(
     tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRange], fence: int, now: datetime
 ) -> list[list[Moving]]:
     """The same of what transfers claimed that were over after the fence; ranges SHOULD be what has moved since."""
-    given = {**block_columns(units), "registry": registry, "late": now - EXPLAINS, "fence": fence}
+    given = {**block_columns(units), "book": registry, "late": now - EXPLAINS, "fence": fence}
     return _moving(await db.rows(tx, COMPLETED, given), units)
 
 

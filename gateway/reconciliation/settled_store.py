@@ -84,11 +84,11 @@ async def _completed(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitR
             AND x.first > b.first - (CAST(1 AS bigint) << (4 * digits.long)) AND x.first <= b.last
             AND x.last >= b.first LIMIT {MOST_PIECES + 1}) AS x
         JOIN transfer t ON t.id = x.transfer_id AND t.state = 'completed'
-          AND :registry IN (t.transferring_registry, t.acquiring_registry)
+          AND :book IN (t.transferring_registry, t.acquiring_registry)
         LEFT JOIN log_leaf l ON l.entry_id = x.released_by
         ORDER BY b.nr, x.first
         """,
-        {**block_columns(units), "registry": registry},
+        {**block_columns(units), "book": registry},
     )
 
 
@@ -102,8 +102,8 @@ async def _compared(tx: db.Tx | db.ReadTx, registries: Collection[str]) -> dict[
         """
         SELECT o.registry, r.size FROM link_registry o CROSS JOIN LATERAL (
           SELECT r.size, r.status IN (5, 6) OR k.theirs = k.root OR EXISTS (
-              SELECT FROM reconciliation_finding f
-              WHERE f.reconciliation_id = r.id AND f.registry = o.registry) AS ended
+              SELECT FROM reconciliation_finding f WHERE f.reconciliation_id = r.id AND f.registry = o.registry
+            ) AS ended
           FROM reconciliation r
           JOIN reconciliation_book k ON k.reconciliation_id = r.id AND k.registry = o.registry
           WHERE r.link = o.link AND r.ended_at IS NOT NULL ORDER BY r.ended_at DESC LIMIT 1) AS r

@@ -9,7 +9,7 @@ import pytest
 from gateway.reconciliation.view import Report
 from gateway.signing.messages import new_message_id
 from tests.reconciling import at_registry, reconcile
-from tests.stage import Stage
+from tests.stage import AUTHORISATION, Stage
 
 COLUMNS = "series, party, account, attributes, itmo, itmo_offset, first_transferred"
 
@@ -123,15 +123,16 @@ async def test_an_acceptance_of_what_is_over_here_is_named_and_counts_when_it_st
 
 async def test_units_that_are_locked_for_a_transfer_that_is_over_are_a_finding(linked: Stage) -> None:
     await linked.issue(1_000)
-    [transfer] = await linked.propose(100, authorisation={"id": "MMR-UNKNOWN-1", "version": 9}, purpose="IMP")
-    [state] = await linked.relay([transfer])
-    if state == "completed":
-        pytest.skip("it was to be refused")
+    wish = {"party": "MMR", "to": {"registry": "KOR01", "party": "KOR", "account": "100-9"}, "quantity": 100}
+    [transfer] = (
+        await linked.registries["MEC01"].post("transfers", transfers=[wish | {"authorisation": AUTHORISATION}])
+    )["transfers"]
+    assert await linked.relay([transfer]) == ["rejected"]
     await astray(linked, "MEC01", transfer, "source", "locked")
     first, last = await units_of(linked, transfer)
     found = await reconcile(linked, "MEC01")
     assert found.run.status == 99
-    assert said(found) == [(6401, first, last, f"transfer {transfer} is {state} here and still locks them there")]
+    assert said(found) == [(6401, first, last, f"transfer {transfer} is rejected here and still locks them there")]
     await astray(linked, "MEC01", transfer, "source", "void")
     assert (await reconcile(linked, "MEC01")).run.status == 6
     assert await linked.doctor() == []

@@ -93,5 +93,5 @@ def test_what_overlaps_keeps_the_units_that_nothing_before_it_has() -> None:
         return Judged(Found("MEC01", code, units(first, last), None, None), None)
 
     found = distinct([of(1, 10), of(4, 6), of(8, 15), of(8, 15, 6402)])
-    assert [(one.found.code, one.found.units.first, one.found.units.last) for one in sorted(found, key=lambda one: one.found.code)] == [
+    assert sorted((one.found.code, one.found.units.first, one.found.units.last) for one in found) == [
         (6401, 1, 10), (6401, 11, 15), (6402, 8, 15)]  # fmt: skip
