@@ -90,6 +90,14 @@ def distinct(judged: Sequence[Judged]) -> list[Judged]:
     return kept
 
 
+def for_its_people(registry: str, code: int, detail: str) -> str:
+    """What the people of a book are told of a finding in it: not who else has the units, nor how others compared."""
+    first, *more = detail.split("; ")
+    if code == 4007:
+        first = f"{registry} holds them, and so does another registry"
+    return "; ".join([first, *(one for one in more if not one.startswith(("completed transfer ", "the book of ")))])
+
+
 def _of_transfer(standing: Standing, code: int, detail: str) -> list[Judged]:
     return [Judged(Found(standing.registry, code, units, None, None, detail), None) for units in standing.units]
 

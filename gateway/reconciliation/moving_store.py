@@ -78,17 +78,17 @@ async def fence(tx: db.Tx | db.ReadTx, announced: int, cut_at: datetime, taken_a
     return max(announced, int(found.size))
 
 
+#: How many of the last ``:wanted`` numbers up to ``:told`` are here of a link's stream.
+ARRIVED = """
+  SELECT count(DISTINCT seq) AS here FROM message
+  WHERE direction = 'in' AND peer = :link AND seq > CAST(:told AS bigint) - :wanted AND seq <= :told
+"""
+
+
 async def arrived(tx: db.Tx | db.ReadTx, link: str, told: int) -> bool:
     """Whether what a registry had numbered up to ``told`` is here."""
     wanted = min(told, LAST_NUMBERS)
-    found = await db.one(
-        tx,
-        """
-        SELECT count(DISTINCT seq) AS here FROM message
-        WHERE direction = 'in' AND peer = :link AND seq > CAST(:told AS bigint) - :wanted AND seq <= :told
-        """,
-        {"link": link, "told": told, "wanted": wanted},
-    )
+    found = await db.one(tx, ARRIVED, {"link": link, "told": told, "wanted": wanted})
     assert found is not None  # as above
     return bool(found.here == wanted)
 
