@@ -129,13 +129,12 @@ COMPLETED = f"""
 #: Where the units of a range are now, by registry: neighbours in one book are one piece.
 HELD = f"""
   WITH b AS ({BLOCKS}), m AS (
-    SELECT b.nr, x.registry, {_SERIALS}, count(*) AS number
+    SELECT b.nr, x.registry, {_SERIALS}, sum(count(*)) OVER (PARTITION BY b.nr) AS number
     FROM b CROSS JOIN LATERAL (
       SELECT x.* FROM position x WHERE x.closed_by IS NULL AND {OVERLAP} LIMIT {MOST_READ + 1}) AS x
     GROUP BY b.nr, x.registry
   )
-  SELECT m.nr, m.registry, lower(piece) AS first, upper(piece) - 1 AS last,
-    sum(m.number) OVER (PARTITION BY m.nr) AS number
+  SELECT m.nr, m.registry, lower(piece) AS first, upper(piece) - 1 AS last, m.number
   FROM m CROSS JOIN LATERAL unnest(m.serials) AS piece ORDER BY m.nr, first
 """
 

@@ -81,7 +81,11 @@ async def test_a_cut_is_announced_and_taken_at_its_moment(linked: Stage) -> None
 async def test_units_that_are_lost_are_found_though_a_proposal_claims_them(linked: Stage) -> None:
     await linked.issue(1_000)
     [transfer] = await linked.propose(40)
-    assert await linked.states([transfer]) == ["proposed"]
+
+    async def proposed() -> bool:
+        return await linked.states([transfer]) == ["proposed"]
+
+    await linked.until(proposed)
     [[first, last]] = await linked.rows("SELECT first, last FROM claim WHERE released_by IS NULL")
     await at_registry(linked, "MEC01", "DELETE FROM holding WHERE first = %s AND last = %s", first, last)
     found = await reconcile(linked, "MEC01")

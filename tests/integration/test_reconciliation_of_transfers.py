@@ -165,27 +165,6 @@ async def test_a_transfer_whose_end_is_still_to_be_told_is_explained(linked: Sta
         assert (found.run.status, found.found, found.run.remarks) == (5, 0, [])
 
 
-async def test_a_lock_whose_proposal_was_refused_as_a_message_is_no_news(relayed: tuple[Stage, list[str]]) -> None:
-    """MEC01 proposes what is not of the protocol and keeps its lock: it has our refusal."""
-    stage, _ = relayed
-    transfer = f"MEC01-{new_message_id()}"
-    await astray(stage, "MEC01", transfer, "source", "locked")
-    await stage.rows(
-        "WITH e AS (INSERT INTO log_entry (at, kind, leaf, leaf_hash) SELECT now(), 'message', 'x', sha256('x')"
-        " FROM generate_series(1, 2) RETURNING id), ids AS (SELECT min(id) AS a, max(id) AS b FROM e),"
-        " i AS (INSERT INTO message (entry_id, direction, peer, message_id, type, sha256, content_type, body, at)"
-        " SELECT a, 'in', 'MEC01', '00000000-0000-7000-8000-000000000001', 'transfer.propose', sha256('x'), 'x',"
-        f" convert_to('{{\"transfer\": \"{transfer}\"}}', 'UTF8'), now() FROM ids)"
-        " INSERT INTO message (entry_id, direction, peer, message_id, in_reply_to, type, sha256, content_type, body,"
-        " at)"
-        " SELECT b, 'out', 'MEC01', '00000000-0000-7000-8000-000000000002', '00000000-0000-7000-8000-000000000001',"
-        " 'refusal', sha256('x'), 'x', 'x', now() FROM ids RETURNING 1"
-    )
-    await later(stage, LONG)
-    found = await reconcile(stage, "MEC01")
-    assert (found.run.status, found.run.remarks) == (5, [])
-
-
 async def test_remarks_are_few_however_many_transfers_a_registry_tells_of(relayed: tuple[Stage, list[str]]) -> None:
     stage, _ = relayed
     for _ in range(25):
