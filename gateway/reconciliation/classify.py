@@ -90,10 +90,10 @@ def distinct(judged: Sequence[Judged]) -> list[Judged]:
     return kept
 
 
-def for_its_people(registry: str, code: int, detail: str) -> str:
+def for_its_people(registry: str, code: int | str, detail: str) -> str:
     """What the people of a book are told of a finding in it: not who else has the units, nor how others compared."""
     first, *more = detail.split("; ")
-    if code == 4007:
+    if str(code) == "4007":
         first = f"{registry} holds them, and so does another registry"
     return "; ".join([first, *(one for one in more if not one.startswith(("completed transfer ", "the book of ")))])
 

@@ -47,11 +47,11 @@ async def books(postgres: embedded.Server) -> AsyncIterator[Books]:
     await opened.database.close()
 
 
-#: As many transfers, one in a thousand of them on its way, and for each an event, a claim and a message.
 LINK = (
     "INSERT INTO link (code, kind, url, state, capabilities, changed_by)"
     " VALUES ('MEC01', 'mechanism', 'http://x', 'active', '{}', 1)"
 )
+#: As many transfers, one in a thousand of them on its way, and for each an event, a claim and a message.
 TRANSFERS = """
   INSERT INTO transfer (id, source, transferring_registry, transferring_party, transferring_account,
     acquiring_registry, acquiring_party, acquiring_account, purpose, quantity, block_count, state, version, deadline,

@@ -38,6 +38,9 @@ async def test_who_else_has_the_units_is_nobody_elses_business(linked: Stage) ->
     assert answer.is_success, answer.text
     assert sorted(one["detail"] for one in answer.json()["findings"]) == [
         "KOR01 does not hold them", "KOR01 holds them, and so does another registry"]  # fmt: skip
+    case = next(one.case for one in run.findings if one.code == 4007)
+    [unit] = (await korean.get(f"/api/v1/cases/{case}/findings")).json()["findings"]
+    assert unit["detail"] == "KOR01 holds them, and so does another registry"
     page = (await korean.get(f"/api/v1/reconciliations/{run.run.id}/report")).text
     assert "and so does another registry" in page and "so does MEC01" not in page
 
