@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -62,6 +63,13 @@ async def to_the_end(stage: Stage, run: str) -> Report:
             return found
         await stage.rows("UPDATE reconciliation SET next_at = least(next_at, now()) WHERE ended_at IS NULL")
     raise AssertionError(f"it has not ended: {found.run}")
+
+
+async def later(stage: Stage, by: timedelta) -> None:
+    """Every clock is so much ahead of the real time."""
+    stage.clock.ahead = by
+    for registry in stage.registries.values():
+        await registry.post("clock", seconds=by.total_seconds())
 
 
 async def _sequence(stage: Stage) -> None:

@@ -195,10 +195,11 @@ async def moved_since(
     for units in ranges:
         pieces = by_series.get((units.origin.registry, units.origin.series), [])
         own = []
-        for last, first in pieces[bisect_left(pieces, (units.first, 0)) :]:
-            if first > units.last:
-                break
+        at = bisect_left(pieces, (units.first, 0))
+        while at < len(pieces) and pieces[at][1] <= units.last:
+            last, first = pieces[at]
             own.append(UnitRange(units.origin, max(first, units.first), min(last, units.last)))
+            at += 1
         found.append(own)
     return found
 

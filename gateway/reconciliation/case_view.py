@@ -14,6 +14,7 @@ from gateway import db
 from gateway.domain.callers import Sight
 from gateway.holdings.book import OVERLAP
 from gateway.reconciliation.case_store import Source, State
+from gateway.reconciliation.classify import for_its_people
 
 #: Most rows of one page.
 MAX_PAGE = 500
@@ -160,19 +161,29 @@ async def listing(
     return [_shown(r) for r in found]
 
 
-async def findings(tx: db.ReadTx, case: str, *, after: int, limit: int) -> list[Finding]:
-    """The units that are or were in a case, which the caller has found to be seen, in the order they came into it."""
+async def findings(tx: db.ReadTx, sight: Sight, case: str, *, after: int, limit: int) -> list[Finding]:
+    """The units that are or were in a case, which the caller has found to be seen, in the order they came into it.
+
+    Whoever is bound to a registry is not told who else has them.
+    """
     found = await db.rows(
         tx,
         """
         SELECT u.id, s.registry AS origin_registry, s.series, u.first, u.last, u.here, u.there, u.detail, u.opened_by,
-               u.closed_by AS left_by
-        FROM case_unit u JOIN unit_series s ON s.id = u.series_id
+               u.closed_by AS left_by, c.registry, c.check_id
+        FROM case_unit u JOIN unit_series s ON s.id = u.series_id JOIN inconsistency_case c ON c.id = u.case_id
         WHERE u.case_id = :case AND u.id > :after ORDER BY u.id LIMIT :limit
         """,
         {"case": case, "after": after, "limit": min(limit, MAX_PAGE)},
     )
-    return [Finding(**r._mapping) for r in found]
+    findings: list[Finding] = []
+    for r in found:
+        said = dict(r._mapping)
+        registry, code = said.pop("registry"), said.pop("check_id")
+        if sight.code is not None and registry is not None and code is not None:
+            said["detail"] = for_its_people(registry, code, said["detail"])
+        findings.append(Finding(**said))
+    return findings
 
 
 async def events(tx: db.Tx | db.ReadTx, case: str) -> list[Event]:

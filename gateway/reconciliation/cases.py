@@ -38,6 +38,8 @@ RESPONSE_DUE = timedelta(days=14)
 MOST_NAMED = 1_000
 #: Who does what nobody in particular does.
 RECONCILIATION = "reconciliation"
+#: Codes of what is found of transfers, not of books.
+_OF_TRANSFERS = frozenset({"6401", "6402"})
 #: Codes of differences that change how many units somebody has.
 _QUANTITIES = frozenset({4007, 6301, 6302, 6304})
 
@@ -90,6 +92,12 @@ async def settle(
     await store.enter(tx, stay, entry_id)
     await align(tx, Flag.DISCREPANCY, [one.units for one in left], entry_id)
     return await _leave_behind(tx, node, {one.case for one in left}, f"found equal by reconciliation {reconciliation}")
+
+
+async def of_transfers(tx: db.Tx, registry: str) -> list[UnitRange]:
+    """The units of a book that are in open cases because a transfer is known to one side alone."""
+    await store.alone(tx)
+    return [one.units for one in await store.live(tx, registry) if one.check_id in _OF_TRANSFERS]
 
 
 async def align(tx: db.Tx, flag: Flag, units: Iterable[UnitRange], entry_id: int) -> None:

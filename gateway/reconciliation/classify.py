@@ -2,18 +2,28 @@
 
 A difference is cut where what is known of its units changes: which transfer claimed them, in which other registry they
 are. Each part is then judged alone, and neighbours that are judged alike are joined again, so that a finding names
-exactly the units it is about.
+exactly the units it is about. A transfer explains only what it can do to a book: units that its source has released
+are gone there, and those that its acquirer has credited have come; anything else is a difference, whoever claims the
+units. The cost follows the number of pieces, each of which is looked at once.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
+from gateway.domain.unit_ranges import joined
 from gateway.domain.units import Origin, UnitRange
 from gateway.reconciliation.findings import Found
-from gateway.reconciliation.moving_store import Moving, Standing
+from gateway.reconciliation.moving_store import Elsewhere, Moving, Standing
 from gateway.reconciliation.settled_store import Settled
+
+#: States of a transfer in which its units may be gone from its source's book, and be in its acquirer's already.
+_GONE = frozenset({"committing", "released", "completed"})
+_COME = frozenset({"accepted", "committing", "released", "completed"})
+#: What stands behind the findings of transfers that take too long, by what the source's word for them is.
+_STUCK = {"committing": "committed and not told to be released", "released": "released and not credited"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +37,19 @@ class Differing:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Units that are in the book of a registry now."""
-
-    units: UnitRange
-    registry: str
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What is known of the units of a difference.
 
     ``claimed`` by transfers since before the cuts; ``moved`` by anything since then; ``held`` now, and where;
-    ``settled`` by completed transfers from or to that book, at any time.
+    ``settled`` by completed transfers from or to that book, at any time. ``beyond``: there is more of one of them than
+    is looked at, and the difference is not divided by where its units are.
     """
 
     claimed: Sequence[Moving] = ()
     moved: Sequence[UnitRange] = ()
     held: Sequence[Elsewhere] = ()
     settled: Sequence[Settled] = ()
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,7 @@ class Judged:
 
 def judge(differing: Differing, known: Known) -> list[Judged]:
     """The findings of one difference, in the order of its serials."""
-    pieces = [one.units for of in (known.claimed, known.held, known.settled) for one in of]
-    edges = _edges(differing.units, [*pieces, *known.moved])
-    parts = [UnitRange(differing.units.origin, first, after - 1) for first, after in pairwise(edges)]
-    return _joined(_judged(differing, known, part) for part in parts)
+    return _joined(_judged(differing, part) for part in _parts(differing.units, known))
 
 
 def orphaned(standing: Standing) -> list[Judged]:
@@ -76,45 +77,102 @@ def one_sided(standing: Standing) -> list[Judged]:
 
 
 def distinct(judged: Sequence[Judged]) -> list[Judged]:
-    """Without those whose units another of the same book and code has, in whole or in part: it stands for both."""
+    """Each unit once in each book and code: of those that lie on it, the first has it, and the others keep the rest."""
     last: dict[tuple[str, int, Origin], int] = {}
     kept: list[Judged] = []
     for one in sorted(judged, key=lambda one: one.found.units):
         found = one.found
         key = found.registry, found.code, found.units.origin
-        if found.units.first > last.get(key, 0):
+        first = max(found.units.first, last.get(key, 0) + 1)
+        if first <= found.units.last:
             last[key] = found.units.last
-            kept.append(one)
+            kept.append(replace(one, found=replace(found, units=replace(found.units, first=first))))
     return kept
+
+
+def for_its_people(registry: str, code: int | str, detail: str) -> str:
+    """What the people of a book are told of a finding in it: not who else has the units, nor how others compared."""
+    first, *more = detail.split("; ")
+    if str(code) == "4007":
+        first = f"{registry} holds them, and so does another registry"
+    return "; ".join([first, *(one for one in more if not one.startswith(("completed transfer ", "the book of ")))])
 
 
 def _of_transfer(standing: Standing, code: int, detail: str) -> list[Judged]:
     return [Judged(Found(standing.registry, code, units, None, None, detail), None) for units in standing.units]
 
 
-def _edges(whole: UnitRange, known: Iterable[UnitRange]) -> list[int]:
-    """Where a part of the range begins, and behind its last serial."""
-    edges = {whole.first, whole.last + 1}
-    for one in known:
-        if inside := whole.intersect(one):
-            edges |= {inside.first, inside.last + 1}
-    return sorted(edges)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Units of a difference of which the same is known."""
+
+    units: UnitRange
+    claimed: Sequence[Moving]
+    moved: bool
+    holders: frozenset[str]
+    settled: Sequence[Settled]
+    beyond: bool
 
 
-def _judged(differing: Differing, known: Known, part: UnitRange) -> Judged:
-    claimed = tuple(sorted({m.transfer for m in known.claimed if m.units.intersect(part)}))
-    moved = any(units.intersect(part) for units in known.moved)
-    holders = {e.registry for e in known.held if e.units.intersect(part)}
-    code, detail = _code(differing, sorted(holders - {differing.registry}))
-    if (last := _last_settled(known, part)) is not None and last.acquirer in holders:
+def _parts(whole: UnitRange, known: Known) -> Iterator[_Part]:
+    """The units of a difference, cut where what is known of them changes, in order: one sweep over what is known."""
+    layers: Mapping[str, Sequence[tuple[UnitRange, Any]]] = {
+        "claimed": [(one.units, one) for one in known.claimed],
+        "moved": [(units, units) for units in joined(known.moved)],
+        "held": [(whole if known.beyond else one.units, one.registry) for one in known.held],
+        "settled": [(one.units, one) for one in known.settled],
+    }
+    begin: dict[int, list[tuple[str, int, Any]]] = {whole.first: [], whole.last + 1: []}
+    end: dict[int, list[tuple[str, int]]] = {}
+    for name, pieces in layers.items():
+        for nr, (units, thing) in enumerate(pieces):
+            if inside := whole.intersect(units):
+                begin.setdefault(inside.first, []).append((name, nr, thing))
+                end.setdefault(inside.last + 1, []).append((name, nr))
+    there: dict[str, dict[int, Any]] = {name: {} for name in layers}
+    for first, after in pairwise(sorted(begin.keys() | end.keys())):
+        for name, nr in end.get(first, ()):
+            del there[name][nr]
+        for name, nr, thing in begin.get(first, ()):
+            there[name][nr] = thing
+        yield _Part(
+            UnitRange(whole.origin, first, after - 1),
+            tuple(there["claimed"].values()),
+            bool(there["moved"]),
+            frozenset(there["held"].values()),
+            tuple(there["settled"].values()),
+            known.beyond,
+        )
+
+
+def _judged(differing: Differing, part: _Part) -> Judged:
+    explaining = tuple(sorted({m.transfer for m in part.claimed if _explains(m, differing)}))
+    code, detail = _code(differing, sorted(part.holders - {differing.registry}))
+    # The last completed transfer of these units: if they are where it took them, nothing has moved them since.
+    last = max(part.settled, key=lambda one: one.at, default=None)
+    if last is not None and last.acquirer in part.holders:
         detail = f"{detail}; {last.told}"
-    found = Found(differing.registry, code, part, differing.here, differing.there, detail)
-    return Judged(found, claimed if claimed or moved else None)
+    for moving in part.claimed:
+        if _is_shape_of(moving, differing) and not _explains(moving, differing):
+            stuck = _STUCK.get(moving.reached or "", "not committed")
+            detail = f"{detail}; transfer {moving.transfer} is {moving.state} here, {stuck}"
+    if part.beyond:
+        detail = f"{detail}; not divided, because more is known of its units than is looked at"
+    found = Found(differing.registry, code, part.units, differing.here, differing.there, detail)
+    return Judged(found, explaining if explaining or part.moved else None)
 
 
-def _last_settled(known: Known, part: UnitRange) -> Settled | None:
-    """The last completed transfer of these units: if they are where it took them, nothing has moved them since."""
-    return max((one for one in known.settled if one.units.intersect(part)), key=lambda one: one.at, default=None)
+def _is_shape_of(moving: Moving, differing: Differing) -> bool:
+    """Whether a transfer, as far as it has come, makes such a difference; none changes a state in place."""
+    state = moving.reached if moving.state == "attention" else moving.state
+    if differing.there is None:
+        return differing.registry == moving.source and state in _GONE
+    return differing.here is None and differing.registry == moving.acquirer and state in _COME
+
+
+def _explains(moving: Moving, differing: Differing) -> bool:
+    """Whether it is all there is to say: not of one that waits for persons, or longer than any transfer takes."""
+    return _is_shape_of(moving, differing) and not moving.late and moving.state != "attention"
 
 
 def _code(differing: Differing, others: Sequence[str]) -> tuple[int, str]:

@@ -6,8 +6,8 @@ any message (``messages.owed``): the same bytes again until there is a receipt, 
 alarm.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from gateway import db
@@ -16,60 +16,22 @@ from gateway.alarms.store import Alarm
 from gateway.audit import log
 from gateway.domain import wire
 from gateway.history.questions import Traffic
-from gateway.holdings import book, fingerprints
 from gateway.messages import outbox, owed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
 from gateway.messages.owed import Owed
 from gateway.messages.receipts import ItemReceipt, dumps
-from gateway.reconciliation import cases, classify, finding_store, moving_store, reading, settled_store, store
-from gateway.reconciliation.classify import Differing, Elsewhere, Judged, Known
+from gateway.reconciliation import cases, finding_store, judging, store
 from gateway.reconciliation.findings import Found
-from gateway.reconciliation.reading import Cut, TheirBook, Totals
+from gateway.reconciliation.judging import Outcome
 from gateway.reconciliation.store import Ending, Run
 from gateway.signing import compact
 
 #: Findings that are told in the result, as many as a message has items; the report has all.
 MOST_TOLD = 1_000
-#: Findings of one run: more are no work for persons, and the books are another case than any of their units.
-MOST_FINDINGS = 100_000
 #: The codes of refusals that end the telling: a type that is not known there will not be known tomorrow.
 NOT_KNOWN = 1010
-#: Transfers in flight there and not here that the remarks of a run name: a registry may tell thousands.
-MOST_ASTRAY = 100
 AGREE, CORRECTED, DENIED, LEFT = 5, 6, 7, 99
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A book as it was compared.
-
-    ``untrue``: what its registry said cannot be, or is more than can be compared: nothing that is not found is let go.
-    ``mended``: what was kept of it here was wrong, and was made anew before it was compared.
-    """
-
-    registry: str
-    root: bytes
-    theirs: TheirBook
-    totals: Totals
-    differences: tuple[Differing, ...] = ()
-    untrue: bool = False
-    mended: bool = False
-
-    @property
-    def codes(self) -> tuple[int, ...]:
-        """By which totals it does not agree (6201, 6202)."""
-        return reading.disagreeing(self.totals, self.theirs.totals)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run came to; ``status`` is decided by the findings where it is None. Without a ``cut``, none was taken."""
-
-    status: int | None
-    books: Sequence[Compared] = ()
-    cut: Cut | None = None
-    remarks: tuple[str, ...] = field(default=())
 
 
 async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, traffic: Traffic) -> bool:
@@ -77,10 +39,12 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     if not await store.hold(tx, run, worker):
         return False
     now = node.clock()
-    judged, remarks = await _judged(tx, run, outcome)
+    verdict = await judging.judge(tx, run, outcome, now)
+    judged, remarks = verdict.judged, verdict.remarks
     found = [one.found for one in judged if one.explained_by is None]
     books = sorted({one.registry for one in found})
-    [compared_id] = await log.append(tx, [log.draft("reconciliation.compared", now, _compared(run, outcome, found))])
+    record = _compared(run, outcome, found, remarks)
+    [compared_id] = await log.append(tx, [log.draft("reconciliation.compared", now, record)])
     opened = [
         case
         for name in books
@@ -91,11 +55,12 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     closed = [
         case
         for one in outcome.books
-        if not one.untrue
-        for case in await cases.settle(tx, node, one.registry, run.id, _still(one.registry, judged), compared_id)
+        if not verdict.untrue(one)
+        for case in await cases.settle(tx, node, one.registry, run.id, verdict.still[one.registry], compared_id)
     ]
+    untrue = any(verdict.untrue(one) for one in outcome.books)
     stands = {one for one in remarks if "(6401)" in one} & set(await store.last_remarks(tx, run.link))
-    status = _status(outcome, found, closed, stands=bool(stands))
+    status = _status(outcome, found, closed, serious=bool(stands) or untrue)
     [told] = await outbox.store(tx, node, [_result(run, outcome, status, found, opened)])
     await owed.add(tx, [Owed(run.link, told.message.id)], now)
     [entry_id] = await log.append(tx, [log.draft("reconciliation.ended", now, {
@@ -105,86 +70,45 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     })])  # fmt: skip
     await finding_store.keep(tx, run.id, outcome.books, judged, opened)
     ending = Ending(status, told.message.id, entry_id, remarks, traffic.round_trips, traffic.sent, traffic.received)
-    if outcome.status is not None or any(one.untrue for one in outcome.books):
+    if outcome.status is not None or untrue:
         code = 9001 if status == DENIED else 6901
         detail = f"reconciliation ended with status {status}: {'; '.join(remarks)}"[:200]
         await alarms.sound(tx, [Alarm(run.link, f"reconciliation {run.id}", code, detail, entry_id)], now)
     mended = [one.registry for one in outcome.books if one.mended]
     detail = "what was kept here of its book was wrong: a full reconciliation has made it anew"
     await alarms.sound(tx, [Alarm(run.link, f"book of {one}, {run.id}", 6901, detail, entry_id) for one in mended], now)
+    await alarms.sound(tx, [_astray(run.link, transfer, entry_id) for transfer in verdict.astray], now)
     return await store.end(tx, run, worker, ending, now)
 
 
-async def _judged(tx: db.Tx, run: Run, outcome: Outcome) -> tuple[list[Judged], tuple[str, ...]]:
-    """Every finding, explained or not, and the remarks of the run."""
-    cut, remarks = outcome.cut, list(outcome.remarks)
-    if cut is None:
-        return [], tuple(remarks)
-    assert run.fence is not None and run.cut_at is not None  # the cut is taken
-    fence = await moving_store.fence(tx, run.fence, run.cut_at, cut.taken_at)
-    judged = [one for each in outcome.books for one in await _judged_book(tx, each, fence)]
-    locked = moving_store.by_letter(cut.moving, "L")
-    over = await moving_store.over_here(tx, run.link, sorted(cut.moving), run.cut_at)
-    astray = []
-    for standing in over:
-        if standing.transfer in locked and standing.state != "completed":
-            judged += classify.orphaned(standing)
-        else:
-            astray.append(f"transfer {standing.transfer} is {standing.state} here and in flight there (6401)")
-    unknown = await moving_store.unknown_here(tx, sorted(cut.moving))
-    astray += [f"transfer {transfer} is in flight there and unknown here (6401)" for transfer in unknown]
-    remarks += astray[:MOST_ASTRAY]
-    if len(astray) > MOST_ASTRAY:
-        remarks.append(f"there are {len(astray)} such transfers; the first {MOST_ASTRAY} are named (6401)")
-    if not cut.moving_more:
-        for standing in await moving_store.unknown_there(tx, run.link, sorted(cut.moving), fence):
-            judged += classify.one_sided(standing)
-    if len(judged) > MOST_FINDINGS:
-        remarks.append(f"there are {len(judged)} findings; the first {MOST_FINDINGS} are kept")
-    judged = classify.distinct(judged[:MOST_FINDINGS])
-    return sorted(judged, key=lambda one: one.found.registry), tuple(remarks)
+def _astray(link: str, transfer: str, entry_id: int) -> Alarm:
+    return Alarm(link, transfer, 6401, f"{link} has it in flight, and it is unknown here", entry_id)
 
 
-async def _judged_book(tx: db.Tx, compared: Compared, fence: int) -> list[Judged]:
-    differences = compared.differences
-    if not differences:
-        return []
-    units = [one.units for one in differences]
-    claimed = await moving_store.claims(tx, units, fence)
-    moved = await fingerprints.moved_since(tx, compared.registry, fence, units)
-    held = await book.held(tx, units)
-    settled = await settled_store.settled(tx, compared.registry, units)
-    judged: list[Judged] = []
-    for nr, one in enumerate(differences):
-        places = [Elsewhere(piece.block.range, piece.registry) for piece in held[nr]]
-        judged += classify.judge(one, Known(claimed[nr], moved[nr], places, settled[nr]))
-    return judged
-
-
-def _still(registry: str, judged: Iterable[Judged]) -> list[Any]:
-    """The units of a book that differ, explained or not: no case of theirs is closed."""
-    return [one.found.units for one in judged if one.found.registry == registry]
-
-
-def _status(outcome: Outcome, found: Sequence[Found], closed: Sequence[str], *, stands: bool) -> int:
-    """``stands``: a transfer is in flight there and not here, as it was already when the link was compared last.
+def _status(outcome: Outcome, found: Sequence[Found], closed: Sequence[str], *, serious: bool) -> int:
+    """``serious``: a book is left to persons, or a transfer is in flight there and not here, as it was already when the
+    link was compared last.
 
     Once proves nothing: what tells of it, or ends it there, may be on its way.
     """
     if outcome.status is not None:
         return outcome.status
-    if found or stands or any(one.untrue for one in outcome.books):
+    if found or serious:
         return LEFT
     return CORRECTED if closed else AGREE
 
 
-def _compared(run: Run, outcome: Outcome, found: Sequence[Found]) -> dict[str, Any]:
-    """What the log says of a comparison: both roots of each book, at which cuts, and every finding by its units."""
+def _compared(run: Run, outcome: Outcome, found: Sequence[Found], remarks: Sequence[str]) -> dict[str, Any]:
+    """What the log says of a comparison: both roots of each book, at which cuts, and every finding by its units.
+
+    ``sha256`` is over all findings, those that are not named among them.
+    """
     books = [
         {
             "registry": one.registry,
             "root": compact.encode(one.root),
             "there": None if one.theirs.root is None else compact.encode(one.theirs.root),
+            "codes": list(one.codes),
         }
         for one in outcome.books
     ]
@@ -192,8 +116,23 @@ def _compared(run: Run, outcome: Outcome, found: Sequence[Found]) -> dict[str, A
         **{"reconciliation": run.id, "link": run.link, "cut": run.cut, "size": run.size, "books": books},
         "answer": compact.digest(run.answer) if run.answer else None,
         "findings": [{"code": one.code, "units": wire.range_to_wire(one.units)} for one in found[:MOST_TOLD]],
-        "found": len(found),
+        **{"found": len(found), "sha256": digest(found), "remarks": list(remarks)},
     }
+
+
+def digest(found: Sequence[Found]) -> str:
+    """The SHA-256 of findings, each as its canonical text on a line of its own, in order; base64url."""
+    texts = (
+        dumps({
+            "registry": one.registry, "code": one.code, "units": wire.range_to_wire(one.units),
+            "here": one.here, "there": one.there, "detail": one.detail,
+        })
+        for one in found
+    )  # fmt: skip
+    summed = hashlib.sha256()
+    for text in texts:
+        summed.update(text.encode() + b"\n")
+    return compact.encode(summed.digest())
 
 
 def _result(run: Run, outcome: Outcome, status: int, found: Sequence[Found], opened: Sequence[str]) -> Draft:

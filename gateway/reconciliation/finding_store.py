@@ -9,7 +9,7 @@ from gateway.reconciliation.classify import Judged
 from gateway.reconciliation.reading import Totals
 
 if TYPE_CHECKING:
-    from gateway.reconciliation.ending import Compared
+    from gateway.reconciliation.judging import Compared
 
 
 async def keep(

@@ -33,7 +33,7 @@ from gateway.links import store as links
 from gateway.messages.outbox import Lease, Node, Wait
 from gateway.reconciliation import ending, moving_store, reading, store
 from gateway.reconciliation.comparing import Comparing
-from gateway.reconciliation.ending import Compared, Outcome
+from gateway.reconciliation.judging import Compared, Outcome
 from gateway.reconciliation.reading import Asked, Cut
 from gateway.reconciliation.store import Run, State
 from gateway.signing import compact

@@ -12,6 +12,7 @@ from typing import Any
 from gateway import db
 from gateway.domain.units import UnitRange
 from gateway.holdings.book import BLOCKS, OVERLAP, block_columns
+from gateway.reconciliation.moving_store import MOST_PIECES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ async def _completed(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitR
           SELECT x.* FROM claim x WHERE x.released_by IS NOT NULL AND x.series_id = b.series_id
             AND length(to_hex(x.last - x.first)) = digits.long
             AND x.first > b.first - (CAST(1 AS bigint) << (4 * digits.long)) AND x.first <= b.last
-            AND x.last >= b.first OFFSET 0) AS x
+            AND x.last >= b.first LIMIT {MOST_PIECES + 1}) AS x
         JOIN transfer t ON t.id = x.transfer_id AND t.state = 'completed'
           AND :book IN (t.transferring_registry, t.acquiring_registry)
         LEFT JOIN log_leaf l ON l.entry_id = x.released_by

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.callers import Sight
+from gateway.transfers.viewers import SEEN
 
 #: A run ``r`` that is seen.
 _SEEN = """
@@ -20,6 +21,11 @@ _SEEN = """
 _OWN = """
   (CAST(:sight AS text) IS NULL OR b.registry = :sight
    OR EXISTS (SELECT FROM link_registry o WHERE o.registry = b.registry AND o.link = :sight))
+"""
+#: The transfers that explain a finding ``b``, those that are seen; null where nothing explains it.
+_EXPLAINING = f"""
+  CASE WHEN b.explained_by IS NULL OR CAST(:sight AS text) IS NULL THEN b.explained_by ELSE ARRAY(
+    SELECT t.id FROM transfer t WHERE t.id = ANY(b.explained_by) AND {SEEN} ORDER BY t.id) END
 """
 _COLUMNS = """
   CAST(r.id AS text) AS id, r.link, r.state, r.status, r.asked_by, r.whole, CAST(r.cut AS text) AS cut, r.cut_at,
@@ -128,11 +134,11 @@ async def findings(tx: db.ReadTx, sight: Sight, id: str, *, after: int, limit: i
         tx,
         f"""
         SELECT b.id, b.registry, b.code, b.origin_registry, b.series, b.first, b.last, b.here, b.there, b.detail,
-          b.explained_by, b.case_id AS case
+          {_EXPLAINING} AS explained_by, b.case_id AS case
         FROM reconciliation_finding b
         WHERE b.reconciliation_id = :id AND b.id > :after AND {_OWN} ORDER BY b.id LIMIT :limit
         """,
-        {"sight": sight.code, "id": id, "after": after, "limit": limit},
+        {**sight.parameters, "id": id, "after": after, "limit": limit},
     )
     return [FindingRow(**r._mapping) for r in found]
 

@@ -85,7 +85,7 @@ def _reading(router: APIRouter, database: db.Database) -> None:
         """The units of a case down to serials, with their states in both books."""
         async with database.reading() as tx:
             await _found(tx, caller.sight, case)
-            found = await case_view.findings(tx, case, after=after, limit=limit)
+            found = await case_view.findings(tx, caller.sight, case, after=after, limit=limit)
         shown = [CaseUnits.model_validate(one, from_attributes=True) for one in found]
         return CaseUnitsPage(findings=shown, next=found[-1].id if len(found) == limit else None)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from gateway.transfers.decisions import MARKED_SECONDS
 from tests import reconciling
-from tests.reconciling import at_registry, reconcile, report, work
+from tests.reconciling import at_registry, later, reconcile, report, work
 from tests.stage import Stage
 
 
@@ -79,3 +79,50 @@ async def test_a_cut_is_announced_and_taken_at_its_moment(linked: Stage) -> None
     assert not await work(linked)
     linked.clock.ahead = timedelta(hours=1)
     assert await work(linked)
+
+
+async def test_units_that_are_lost_are_found_though_a_proposal_claims_them(linked: Stage) -> None:
+    await linked.issue(1_000)
+    [transfer] = await linked.propose(40)
+
+    async def proposed() -> bool:
+        return await linked.states([transfer]) == ["proposed"]
+
+    await linked.until(proposed)
+    [[first, last]] = await linked.rows("SELECT first, last FROM claim WHERE released_by IS NULL")
+    await at_registry(linked, "MEC01", "DELETE FROM holding WHERE first = %s AND last = %s", first, last)
+    found = await reconcile(linked, "MEC01")
+    lost = [(one.code, one.first, one.last) for one in found.findings if one.case]
+    assert (found.run.status, lost) == (99, [(6302, first, last)])
+    assert await linked.rows("SELECT first, last FROM flag WHERE kind = 'discrepancy' AND closed_by IS NULL") == [
+        (first, last)
+    ]
+
+
+async def test_what_is_released_and_not_credited_for_a_day_is_found_locked_and_clean_once_it_is_credited(
+    linked: Stage,
+) -> None:
+    await linked.issue(1_000)
+    await linked.registries["KOR01"].post("faults", fault="lose-request", type="transfer.settle", times=100_000)
+    [transfer] = await linked.propose(40)
+
+    async def released() -> bool:
+        return await linked.states([transfer]) == ["released"]
+
+    async with linked.working():
+        await linked.until(released)
+    assert (await reconcile(linked, "MEC01")).explained == 1
+    await later(linked, timedelta(hours=25))
+    found = await reconcile(linked, "MEC01")
+    [one] = found.findings
+    assert (found.run.status, one.code, one.last - one.first + 1) == (99, 6302, 40)
+    assert one.case and f"transfer {transfer} is released here, released and not credited" in one.detail
+    assert await linked.rows("SELECT first, last FROM flag WHERE kind = 'discrepancy' AND closed_by IS NULL") == [
+        (one.first, one.last)
+    ]
+    await linked.registries["KOR01"].http.delete(f"{linked.registries['KOR01'].url}/admin/faults")
+    assert await linked.relay([transfer]) == ["completed"]
+    clean = await reconcile(linked, "MEC01")
+    assert (clean.run.status, clean.found) == (6, 0)
+    assert not await linked.count("flag WHERE kind = 'discrepancy' AND closed_by IS NULL")
+    assert await linked.doctor() == []

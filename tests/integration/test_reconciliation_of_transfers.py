@@ -4,13 +4,17 @@ A difference in units that a completed transfer moved tells of the other side, t
 accepted at one registry and over, or unknown, here is named; at once it proves nothing, unless its units are locked.
 """
 
+from datetime import timedelta
+
 import pytest
 
 from gateway.reconciliation.view import Report
 from gateway.signing.messages import new_message_id
-from tests.reconciling import at_registry, reconcile
+from tests.reconciling import at_registry, later, reconcile
 from tests.stage import AUTHORISATION, Stage
 
+#: Longer than clocks are apart: what was told so long ago was told before any cut of now.
+LONG = timedelta(minutes=10)
 COLUMNS = "series, party, account, attributes, itmo, itmo_offset, first_transferred"
 
 
@@ -97,10 +101,15 @@ async def test_a_lock_that_nobody_here_has_heard_of_is_named_and_counts_when_it_
     stage, _ = relayed
     transfer = f"MEC01-{new_message_id()}"
     await astray(stage, "MEC01", transfer, "source", "locked")
+    found = await reconcile(stage, "MEC01")
+    assert (found.run.status, found.found, found.run.remarks) == (5, 0, [])  # its proposal may be on its way
+    assert not await stage.count("alarm")
+    await later(stage, LONG)
     remarks = [f"transfer {transfer} is in flight there and unknown here (6401)"]
     for status in (5, 99, 99):
         found = await reconcile(stage, "MEC01")
         assert (found.run.status, found.found, found.run.remarks) == (status, 0, remarks)
+    assert await stage.rows("SELECT link, transfer_id, code FROM alarm") == [("MEC01", transfer, 6401)]
     await at_registry(stage, "MEC01", "DELETE FROM transfer WHERE transfer = %s", transfer)
     found = await reconcile(stage, "MEC01")
     assert (found.run.status, found.run.remarks) == (5, [])
@@ -113,6 +122,9 @@ async def test_an_acceptance_of_what_is_over_here_is_named_and_counts_when_it_st
 ) -> None:
     stage, (transfer, _) = relayed
     await astray(stage, "KOR01", transfer, "acquirer", "accepted")
+    found = await reconcile(stage, "KOR01")
+    assert (found.run.status, found.run.remarks) == (5, [])  # its cut may be of before it was told
+    await later(stage, LONG)
     for status in (5, 99):
         found = await reconcile(stage, "KOR01")
         remarks = [f"transfer {transfer} is completed here and in flight there (6401)"]
@@ -130,6 +142,8 @@ async def test_units_that_are_locked_for_a_transfer_that_is_over_are_a_finding(l
     assert await linked.relay([transfer]) == ["rejected"]
     await astray(linked, "MEC01", transfer, "source", "locked")
     first, last = await units_of(linked, transfer)
+    assert (await reconcile(linked, "MEC01")).run.status == 5  # its cut may be of before it was told
+    await later(linked, LONG)
     found = await reconcile(linked, "MEC01")
     assert found.run.status == 99
     assert said(found) == [(6401, first, last, f"transfer {transfer} is rejected here and still locks them there")]
@@ -149,3 +163,13 @@ async def test_a_transfer_whose_end_is_still_to_be_told_is_explained(linked: Sta
     for _ in range(2):
         found = await reconcile(linked, "KOR01")
         assert (found.run.status, found.found, found.run.remarks) == (5, 0, [])
+
+
+async def test_remarks_are_few_however_many_transfers_a_registry_tells_of(relayed: tuple[Stage, list[str]]) -> None:
+    stage, _ = relayed
+    for _ in range(25):
+        await astray(stage, "MEC01", f"MEC01-{new_message_id()}", "source", "locked")
+    await later(stage, LONG)
+    found = await reconcile(stage, "MEC01")
+    assert (len(found.run.remarks), found.run.remarks[-1]) == (21, "and 5 more (6401)")
+    assert await stage.count("alarm") == 20

@@ -102,6 +102,10 @@ CREATE TABLE reconciliation_finding (
 );
 CREATE INDEX reconciliation_finding_of_run ON reconciliation_finding (reconciliation_id, id);
 """
+#: Transfers on which a registry must have acted, and that are not over: found without looking at all there ever were.
+STANDING = """
+CREATE INDEX transfer_standing ON transfer (id) WHERE state IN ('committing', 'released', 'attention');
+"""
 STAY = "".join(
     f"""
 CREATE TRIGGER {table}_rows_stay BEFORE UPDATE OR DELETE ON {table}
@@ -123,7 +127,7 @@ GRANT UPDATE (state, status, asked_by, announce_seconds, whole, cut, cut_at, fen
 
 def upgrade() -> None:
     """Make the tables; links get their runs when a worker first looks for what is to be reconciled."""
-    for part in (RUNS, BOOKS, FINDINGS, STAY, RIGHTS):
+    for part in (RUNS, BOOKS, FINDINGS, STANDING, STAY, RIGHTS):
         op.execute(part)
 
 
