@@ -151,7 +151,7 @@ def correct(
 @app.command("close")
 @asking
 def close(where: Where, case: Id, version: Version, reason: Annotated[str, typer.Option(help="Why.")]) -> None:
-    """Ask that a case that others found is closed; another person approves it."""
+    """Ask that a case is closed that no run ends; another person approves it."""
     print(json.dumps(ask(where, "POST", f"{_at(case)}/close", json={"version": version, "reason": reason})))
 
 

@@ -1,7 +1,8 @@
 """Reads cases for people and machines: lists, one case with its steps, and the units in it, page by page.
 
 A case is seen by the people of the registry whose book it is about and of its link, by those of the Parties concerned,
-and by the gateway's own. Nothing here changes anything.
+and by the gateway's own. One about units that a registry claims and the book has elsewhere (4007) is seen by those who
+have them, too: of its units these, and of its trail what is in their own books. Nothing here changes anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,15 +116,29 @@ class Moved:
     account_type: int
 
 
-_SHOWN = """
+#: Whether a case ``c`` concerns who asks in all it has.
+_CONCERNED = """
+  (CAST(:sight AS text) IS NULL OR CAST(:sight AS text) IN (c.registry, c.link)
+   OR CAST(:sight_party AS text) = ANY(c.parties))
+"""
+#: Whether a position ``x`` is in the books of who asks.
+_OWN = """
+  (x.registry IN (SELECT r.registry FROM link_registry r WHERE CAST(:sight AS text) IN (r.registry, r.link))
+   OR x.party = CAST(:sight_party AS text))
+"""
+#: Whether who asks has units ``b`` of a case ``c`` that another registry claims, since before it did.
+_HELD = f"""
+  (c.check_id = '4007' AND EXISTS (SELECT FROM position x
+     WHERE x.closed_by IS NULL AND {OVERLAP} AND x.opened_by <= b.opened_by AND {_OWN}))
+"""
+_SHOWN = f"""
   SELECT c.id, c.source, c.check_id, c.registry, c.link, c.parties, c.effect, c.flag, c.reconciliation, c.detail,
          c.state, c.version, c.opened_at, c.notified_at, c.due, c.responded_at, c.response, c.corrected_by,
          c.closed_at, u.findings, u.quantity
   FROM inconsistency_case c CROSS JOIN LATERAL (
     SELECT count(*) AS findings, coalesce(sum(u.last - u.first + 1), 0) AS quantity
     FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL) AS u
-  WHERE (CAST(:sight AS text) IS NULL OR :sight IN (c.registry, c.link)
-         OR CAST(:sight_party AS text) = ANY(c.parties))
+  WHERE ({_CONCERNED} OR (c.check_id = '4007' AND EXISTS (SELECT FROM case_unit b WHERE b.case_id = c.id AND {_HELD})))
 """
 
 
@@ -160,17 +175,17 @@ async def listing(
     return [_shown(r) for r in found]
 
 
-async def findings(tx: db.ReadTx, case: str, *, after: int, limit: int) -> list[Finding]:
+async def findings(tx: db.ReadTx, sight: Sight, case: str, *, after: int, limit: int) -> list[Finding]:
     """The units that are or were in a case, which the caller has found to be seen, in the order they came into it."""
     found = await db.rows(
         tx,
-        """
-        SELECT u.id, s.registry AS origin_registry, s.series, u.first, u.last, u.here, u.there, u.detail, u.opened_by,
-               u.closed_by AS left_by
-        FROM case_unit u JOIN unit_series s ON s.id = u.series_id
-        WHERE u.case_id = :case AND u.id > :after ORDER BY u.id LIMIT :limit
+        f"""
+        SELECT b.id, s.registry AS origin_registry, s.series, b.first, b.last, b.here, b.there, b.detail, b.opened_by,
+               b.closed_by AS left_by
+        FROM case_unit b JOIN inconsistency_case c ON c.id = b.case_id JOIN unit_series s ON s.id = b.series_id
+        WHERE b.case_id = :case AND b.id > :after AND ({_CONCERNED} OR {_HELD}) ORDER BY b.id LIMIT :limit
         """,
-        {"case": case, "after": after, "limit": min(limit, MAX_PAGE)},
+        {"case": case, "after": after, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
     return [Finding(**r._mapping) for r in found]
 
@@ -205,14 +220,14 @@ async def trail(tx: db.ReadTx, sight: Sight, case: str, *, since: datetime | Non
           JOIN position x ON x.series_id = b.series_id AND {OVERLAP}
           CROSS JOIN LATERAL (VALUES ('opened', x.opened_by), ('closed', x.closed_by)) AS k(what, entry_id)
           WHERE b.case_id = :case AND k.entry_id IS NOT NULL
-            AND (CAST(:sight AS text) IS NULL OR x.registry = c.registry)
+            AND (CAST(:sight AS text) IS NULL OR CASE WHEN {_CONCERNED} THEN x.registry = c.registry ELSE {_OWN} END)
         ) AS w
         JOIN log_entry e ON e.id = w.entry_id JOIN unit_series s ON s.id = w.series_id
         LEFT JOIN message m ON m.entry_id = e.id
         WHERE CAST(:since AS timestamptz) IS NULL OR e.at >= :since
         ORDER BY e.id DESC, w.what, w.first LIMIT :limit
         """,
-        {"case": case, "since": since, "limit": min(limit, MAX_PAGE), "sight": sight.code},
+        {"case": case, "since": since, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
     return [Moved(**r._mapping) for r in found]
 

@@ -2,8 +2,9 @@
 
 There is one case for each book, code and run. Its units are flagged, so no transfer of them passes (4008), and nothing
 beside them is. A difference that is in an open case stays in it; what is found under another code goes over into
-another case. Nobody closes such a case by saying so: it ends when a later run finds its units equal, whoever corrected
-what. Both administrators are told when it is opened: the registry's by the signed result of the run, both by an alarm.
+another case. It ends when a later run finds its units equal, whoever corrected what; where no run can, two persons
+close it (``inconsistencies``). Both administrators are told when it is opened: the registry's by the signed result of
+the run, both by an alarm, and so is whoever has units in the book that the registry claims (4007).
 
 Guarantees: units are flagged as a discrepancy exactly as long as an open case has them, because flags, units and cases
 change in one transaction, one after the other. Fails only with the database.
@@ -24,8 +25,9 @@ from gateway.domain.check_codes import text
 from gateway.domain.facts import Flag
 from gateway.domain.unit_ranges import Spread, common, joined, minus
 from gateway.domain.units import UnitRange
-from gateway.holdings import flags, registries
+from gateway.holdings import book, flags, registries
 from gateway.holdings.book import know_series
+from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
 from gateway.reconciliation.case_store import Case, Entered, Live, Source, State, Step
@@ -38,8 +40,10 @@ RESPONSE_DUE = timedelta(days=14)
 MOST_NAMED = 1_000
 #: Who does what nobody in particular does.
 RECONCILIATION = "reconciliation"
+#: The code of units that a registry has while the book has them elsewhere.
+_CLAIMED = 4007
 #: Codes of differences that change how many units somebody has.
-_QUANTITIES = frozenset({4007, 6301, 6302, 6304})
+_QUANTITIES = frozenset({_CLAIMED, 6301, 6302, 6304})
 
 
 async def open_for(
@@ -62,6 +66,8 @@ async def open_for(
     await store.leave(tx, sorting.left, entry_id)
     await store.enter(tx, [*sorting.stay, *entered], entry_id)
     await align(tx, Flag.DISCREPANCY, [f.units for f in found], entry_id)
+    claimed = [(case, f.units) for case, f in zip(named, found, strict=True) if f.code == _CLAIMED]
+    await _warn_holders(tx, node, registry, claimed, entry_id)
     moved = {one.case for one in sorting.superseded}
     await _leave_behind(tx, node, moved, f"what was left differs in another way since reconciliation {reconciliation}")
     return named
@@ -202,6 +208,24 @@ async def _open(
     ]
     await alarms.sound(tx, sounded, now)
     return ids
+
+
+async def _warn_holders(
+    tx: db.Tx, node: Node, registry: str, claimed: Sequence[tuple[str, UnitRange]], entry_id: int
+) -> None:
+    """Tell the registries that have these units that they do not move, because another one claims them: once a case."""
+    if not claimed:
+        return
+    pieces = await book.held(tx, [units for _, units in claimed])
+    holders = {(case, piece.registry) for (case, _), held in zip(claimed, pieces, strict=True) for piece in held}
+    behind = await links.behind(tx, sorted({holder for _, holder in holders}))
+    said = "case {}: {} claims units of {}; they do not move until it is closed"
+    sounded = {
+        Alarm(behind[holder].code, case, _CLAIMED, said.format(case, registry, holder), entry_id)
+        for case, holder in holders
+        if holder in behind and holder != registry
+    }
+    await alarms.sound(tx, sorted(sounded, key=lambda one: (one.link, one.transfer, one.detail)), node.clock())
 
 
 def _announced(case: Case, found: Sequence[Found]) -> str:

@@ -85,7 +85,7 @@ def _reading(router: APIRouter, database: db.Database) -> None:
         """The units of a case down to serials, with their states in both books."""
         async with database.reading() as tx:
             await _found(tx, caller.sight, case)
-            found = await case_view.findings(tx, case, after=after, limit=limit)
+            found = await case_view.findings(tx, caller.sight, case, after=after, limit=limit)
         shown = [CaseUnits.model_validate(one, from_attributes=True) for one in found]
         return CaseUnitsPage(findings=shown, next=found[-1].id if len(found) == limit else None)
 
@@ -160,7 +160,7 @@ def _deciding(router: APIRouter, four_eyes: FourEyes) -> None:
 
     @router.post("/cases/{case}/close", status_code=202)
     async def close(case: str, wanted: Closure, caller: Actor) -> Approval:
-        """Ask that a case that others found is closed, and its units are free."""
+        """Ask that a case is closed that no run ends, and its units are free."""
 
         async def act(tx: db.Tx) -> Act:
             return await inconsistencies.closing_wanted(tx, caller, case, wanted.version, wanted.reason)

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.reconciliation.view import FindingRow, Report
+from tests.deciding import asked, decided
 from tests.reconciling import reconcile
 from tests.stage import Stage
 
@@ -115,6 +116,21 @@ async def test_a_double_credit_is_taken_out(world: Stage) -> None:
     await clean(world, "KOR01")
 
 
+async def test_who_claims_what_another_has_does_not_hold_it_fast(world: Stage) -> None:
+    """The holder's own books agree with the gateway's after the claim: two of the gateway may set the units free."""
+    doubled = await block(world, "MEC01", 20)
+    await by_hand(world, "KOR01", "invent", party="KOR", account="100-1", block=doubled)
+    [finding] = await found(world, "KOR01", 4007)
+    wish = {"version": 1, "reason": "MEC01 has proved that it has them (synthetic)"}
+    refused = await asked(world, f"cases/{finding.case}/close", **wish)
+    assert (refused.status_code, refused.json()["code"]) == (409, 3003)
+    assert (await reconcile(world, "MEC01")).run.status == 5
+    done = await decided(world, f"cases/{finding.case}/close", **wish)
+    assert done["result"] == {"case": finding.case, "closed": True}
+    assert not await world.count("flag WHERE closed_by IS NULL")
+    assert await world.doctor() == []
+
+
 async def test_a_changed_attribute_is_changed_back(world: Stage) -> None:
     changed = await block(world, "KOR01", 10)
     await by_hand(world, "KOR01", "change", units=units(changed), attributes={"activity": "another (synthetic)"})
@@ -148,9 +164,9 @@ async def test_what_two_registries_moved_by_hand_is_what_the_book_is_corrected_t
         for nr in (1, 2)
     ]
     wish = {"version": version, "reason": "moved by agreement (synthetic)", "evidence": "letters of both (synthetic)"}
-    asked = await one.post(f"/api/v1/cases/{case}/correct", json=wish)
-    assert asked.is_success, asked.text
-    agreed = await two.post(f"/api/v1/approvals/{asked.json()['id']}/approve", json={"sha256": asked.json()["sha256"]})
+    first = await one.post(f"/api/v1/cases/{case}/correct", json=wish)
+    assert first.is_success, first.text
+    agreed = await two.post(f"/api/v1/approvals/{first.json()['id']}/approve", json={"sha256": first.json()["sha256"]})
     assert agreed.json()["state"] == "approved", agreed.text
     assert await world.count("flag WHERE kind = 'discrepancy' AND closed_by IS NULL")  # until it is proved
     assert (await reconcile(world, "MEC01")).run.status == 6
