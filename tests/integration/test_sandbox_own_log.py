@@ -22,6 +22,7 @@ from fastapi import Response
 
 from tests import playedlog
 from tests.integration import test_sandbox_log, test_sandbox_play
+from tests.integration.test_sandbox_issuing import issuance
 from tests.integration.test_sandbox_log import Logging, until
 from tests.integration.test_sandbox_play import ROOT, Sandbox, registry, stamp, uuid7
 
@@ -144,7 +145,8 @@ async def test_a_result_of_a_reconciliation_is_an_entry_with_this_registrys_root
 async def test_a_result_that_comes_after_the_next_cut_has_the_roots_this_registry_signed(
     server: Any, gateway: Logging, tmp_path: Path
 ) -> None:
-    async with registry(server, gateway, tmp_path, "mechanism", "MEC01") as mechanism:
+    database = f"sandbox_{uuid7().replace('-', '')}"
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", database=database) as mechanism:
         await begin(mechanism)
         asked, other = [{"of": "MEC01", "cut": uuid7(), "at": stamp(datetime.now(UTC))} for _ in range(2)]
         answer = await mechanism.send("cut.query", body=asked)
@@ -159,8 +161,10 @@ async def test_a_result_that_comes_after_the_next_cut_has_the_roots_this_registr
         kept = (await mechanism.admin("GET", "/reconciliations"))["reconciliations"]
         assert len(kept) == len(carried)
         roots = [one.payload["body"]["books"][0]["root"] for one in (answer, later)]
-        with psycopg.connect(server.dsn(mechanism.database, mechanism.database)) as connection:
-            entries = [json.loads(text) for (text,) in connection.execute("SELECT entry FROM reconciliation ORDER BY id")]
+        with psycopg.connect(server.dsn(database, database)) as connection:
+            entries = [
+                json.loads(text) for (text,) in connection.execute("SELECT entry FROM reconciliation ORDER BY id")
+            ]
         expected = [{"MEC01": roots[0]}, {}, {}, {"MEC01": roots[1]}, {"MEC01": roots[1]}]
         assert (roots[0] != roots[1], [entry["roots"] for entry in entries]) == (True, expected)
 
