@@ -153,6 +153,16 @@ async def live(tx: db.Tx, registry: str) -> list[Live]:
     return [_live(r) for r in found]
 
 
+async def overdue(tx: db.Tx, registry: str, now: datetime) -> Sequence[Any]:
+    """The cases of reconciliations of this book that are open and should not be any more: id, link, due."""
+    return await db.rows(
+        tx,
+        "SELECT id, link, due FROM inconsistency_case WHERE registry = :registry AND source = 'reconciliation'"
+        " AND state <> 'closed' AND due < :now ORDER BY id",
+        {"registry": registry, "now": now},
+    )
+
+
 async def units_of(tx: db.Tx, case: str) -> list[Live]:
     """All units that are in a case now."""
     found = await db.rows(

@@ -13,7 +13,10 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.callers import Sight
+from gateway.domain.identifiers import LinkCode, RegistryCode
+from gateway.domain.units import Origin, UnitRange
 from gateway.holdings.book import OVERLAP
+from gateway.reconciliation import proposals
 from gateway.reconciliation.case_store import Source, State
 
 #: Most rows of one page.
@@ -67,7 +70,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Units of a case with their states in both books; ``left_by`` is the entry by which they left it."""
+    """Units of a case with their states in both books; ``left_by`` is the entry by which they left it.
+
+    ``proposed``: what would make these equal; None where no reconciliation found them.
+    """
 
     id: int
     origin_registry: str
@@ -79,6 +85,7 @@ class Finding:
     detail: str
     opened_by: int
     left_by: int | None
+    proposed: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +188,13 @@ async def findings(tx: db.ReadTx, sight: Sight, case: str, *, after: int, limit:
         tx,
         f"""
         SELECT b.id, s.registry AS origin_registry, s.series, b.first, b.last, b.here, b.there, b.detail, b.opened_by,
-               b.closed_by AS left_by
+               b.closed_by AS left_by, c.registry, c.check_id
         FROM case_unit b JOIN inconsistency_case c ON c.id = b.case_id JOIN unit_series s ON s.id = b.series_id
         WHERE b.case_id = :case AND b.id > :after AND ({_CONCERNED} OR {_HELD}) ORDER BY b.id LIMIT :limit
         """,
         {"case": case, "after": after, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
-    return [Finding(**r._mapping) for r in found]
+    return [_finding(r) for r in found]
 
 
 async def events(tx: db.Tx | db.ReadTx, case: str) -> list[Event]:
@@ -230,6 +237,13 @@ async def trail(tx: db.ReadTx, sight: Sight, case: str, *, since: datetime | Non
         {"case": case, "since": since, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
     return [Moved(**r._mapping) for r in found]
+
+
+def _finding(r: Any) -> Finding:
+    said = dict(r._mapping)
+    registry, check_id = said.pop("registry"), said.pop("check_id")
+    units = UnitRange(Origin(RegistryCode(LinkCode(r.origin_registry)), r.series), r.first, r.last)
+    return Finding(**said, proposed=proposals.proposed(check_id, registry, units, r.here, r.there))
 
 
 def _shown(r: Any) -> Shown:

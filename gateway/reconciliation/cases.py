@@ -13,7 +13,6 @@ change in one transaction, one after the other. Fails only with the database.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from gateway import db
@@ -33,15 +32,14 @@ from gateway.reconciliation import case_store as store
 from gateway.reconciliation.case_store import Case, Entered, Live, Source, State, Step
 from gateway.reconciliation.findings import Found
 
-#: By when a response is due, unless somebody says otherwise of a case. The texts that set how long Parties have (CMA 6)
-#: were not available; a fortnight is what two administrators need who have to ask a ministry each.
-RESPONSE_DUE = timedelta(days=14)
 #: Ranges of units that an entry of the log names; of more it says how many there are, and the case has all of them.
 MOST_NAMED = 1_000
 #: Who does what nobody in particular does.
 RECONCILIATION = "reconciliation"
 #: The code of units that a registry has while the book has them elsewhere.
 _CLAIMED = 4007
+#: The code of what is left to persons.
+_TO_PERSONS = 6901
 #: Codes of differences that change how many units somebody has.
 _QUANTITIES = frozenset({_CLAIMED, 6301, 6302, 6304})
 
@@ -78,9 +76,25 @@ async def settle(
 ) -> list[str]:
     """Let the units of a book out of its cases that differ no more, and close the cases that are then empty.
 
-    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed.
+    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed. Of
+    one that stays open beyond the time for a response there is an alarm, once.
     """
     await store.alone(tx)
+    closed = await _let_go(tx, node, registry, reconciliation, still, entry_id)
+    now = node.clock()
+    late = [
+        Alarm(
+            one.link, one.id, _TO_PERSONS, f"case {one.id} is still open, and was due by {one.due:%Y-%m-%d}", entry_id
+        )
+        for one in await store.overdue(tx, registry, now)
+    ]
+    await alarms.sound(tx, late, now)
+    return closed
+
+
+async def _let_go(
+    tx: db.Tx, node: Node, registry: str, reconciliation: str, still: Sequence[UnitRange], entry_id: int
+) -> list[str]:
     differing = joined(still)
     spread = Spread(differing, lambda one: one)
     left: list[Live] = []
@@ -197,7 +211,7 @@ async def _open(
         Case(
             ids[code], registry, Source.RECONCILIATION, str(code), link, registry, (party,) if party else (),
             code in _QUANTITIES, Flag.DISCREPANCY, reconciliation, f"not so: {text(code)}", State.NOTIFIED,
-            now + RESPONSE_DUE, entry,
+            now + node.response_due, entry,
         )
         for code, entry in zip(ids, entries, strict=True)
     ]  # fmt: skip

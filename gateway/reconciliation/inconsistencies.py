@@ -36,7 +36,7 @@ from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
 from gateway.reconciliation import case_view, correction_store
 from gateway.reconciliation.case_store import Case, Entered, Source, Standing, State, Step
-from gateway.reconciliation.cases import RESPONSE_DUE, align, named_units
+from gateway.reconciliation.cases import align, named_units
 
 #: The secretariat's consistency checks of agreed electronic formats, by their public ids.
 CHECK_IDS = frozenset({*(f"II0{n}" for n in range(1, 8)), *(f"STC0{n}" for n in range(1, 5)), "ISC01"})
@@ -55,7 +55,7 @@ _UNCLOSED = frozenset(State) - {State.CLOSED}
 class Wanted:
     """An inconsistency as it is identified: by whom and which check, of which Party, about which units.
 
-    ``due``: by when a response is, a fortnight from now where it is None.
+    ``due``: by when a response is, as configured (``case_days``) where it is None.
     """
 
     source: Source
@@ -91,7 +91,7 @@ async def identify(tx: db.Tx, node: Node, caller: Caller, wanted: Wanted) -> str
     [entry_id] = await log.append(tx, [log.draft("case.opened", now, record)])
     made = Case(
         case, of, wanted.source, wanted.check_id, None, None, (of,), wanted.effect, flag, None, wanted.detail,
-        State.OPEN, _due(wanted.due, now) or now + RESPONSE_DUE, entry_id,
+        State.OPEN, _due(wanted.due, now) or now + node.response_due, entry_id,
     )  # fmt: skip
     await store.open_cases(tx, [made], caller.id, now, [entry_id])
     await store.enter(tx, [Entered(case, one) for one in units], entry_id)

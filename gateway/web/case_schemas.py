@@ -16,7 +16,8 @@ _VERSION = Field(ge=1, le=2**31 - 1)
 class CaseUnits(BaseModel):
     """Units of a case with their states in the gateway's book and in the registry's; null: they are not in it.
 
-    ``left_by`` is the entry of the log by which they left the case; null: they are in it.
+    ``left_by`` is the entry of the log by which they left the case; null: they are in it. ``proposed`` says what would
+    make them equal; null where no reconciliation found them.
     """
 
     id: int
@@ -29,6 +30,7 @@ class CaseUnits(BaseModel):
     detail: str
     opened_by: int
     left_by: int | None
+    proposed: str | None
 
 
 class CaseUnitsPage(BaseModel):

@@ -253,6 +253,7 @@ async def test_what_a_reconciliation_found_is_responded_to_and_closed_by_no_pers
     assert [(f["series"], f["first"], f["last"], f["here"], f["there"]) for f in found] == [
         ("FOUND", 1, 10, None, there)
     ]
+    assert found[0]["proposed"].startswith("KOR01 takes MEC01/FOUND/1-10 out of KOR 100; or ")
     assert await flagged(stage, "FOUND") == [(1, 10)]
     assert await settled(stage, "KOR01") == [case]
 
