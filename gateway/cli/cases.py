@@ -63,7 +63,8 @@ def show(
     findings: Annotated[bool, typer.Option("--findings", help="Its units down to serials, the first 500.")] = False,
     after: Annotated[int, typer.Option(min=0, help="With --findings: only those after this one.")] = 0,
     trail: Annotated[
-        bool, typer.Option("--trail", help="What has moved its units in the gateway's book, the last 500 times.")
+        bool,
+        typer.Option("--trail", help="What moved its units in the book and what their registry told, the last 500."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

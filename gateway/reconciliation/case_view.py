@@ -239,6 +239,39 @@ async def trail(tx: db.ReadTx, sight: Sight, case: str, *, since: datetime | Non
     return [Moved(**r._mapping) for r in found]
 
 
+async def last_clean(tx: db.ReadTx, case: str) -> datetime | None:
+    """At which cut the book of a case was last found equal (5, 6) before the case was opened; None: never."""
+    found = await db.one(
+        tx,
+        """
+        SELECT max(r.cut_at) AS at FROM inconsistency_case c
+        JOIN reconciliation r ON r.link = c.link AND r.status IN (5, 6) AND r.ended_at < c.opened_at
+        JOIN reconciliation_book k ON k.reconciliation_id = r.id AND k.registry = c.registry
+        WHERE c.id = :case
+        """,
+        {"case": case},
+    )
+    return found.at if found else None
+
+
+async def transactions(tx: db.ReadTx, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[datetime, int]]:
+    """Of transactions by registry and id, those that the gateway knows: when each was, and the entry that says so."""
+    found = await db.rows(
+        tx,
+        """
+        WITH n AS (SELECT DISTINCT * FROM unnest(CAST(:registry AS text[]), CAST(:name AS text[])) AS n(registry, name))
+        SELECT n.registry, n.name, a.at, a.entry_id FROM n
+        JOIN action a ON a.registry = n.registry AND a.action = n.name
+        UNION ALL
+        SELECT n.registry, n.name, CAST(CAST(s.item AS jsonb) ->> 'released_at' AS timestamptz), s.entry_id
+        FROM n JOIN transfer t ON t.id = n.name AND t.transferring_registry = n.registry
+        JOIN transfer_step s ON s.transfer_id = t.id AND s.step = 'released'
+        """,
+        {"registry": [registry for registry, _ in names], "name": [name for _, name in names]},
+    )
+    return {(r.registry, r.name): (r.at, r.entry_id) for r in found}
+
+
 def _finding(r: Any) -> Finding:
     said = dict(r._mapping)
     registry, check_id = said.pop("registry"), said.pop("check_id")

@@ -61,6 +61,40 @@ class CaseMovement(BaseModel):
     account_type: int
 
 
+class CaseRecord(BaseModel):
+    """A record of the history of units of a case, as it was pulled from the registry whose book the case is about.
+
+    ``here_at`` and ``here_entry`` are of the same transaction in the gateway's log, null where it knows none. ``code``
+    is 6403 where times or order are not the same there and here, and ``detail`` says which; null where they are.
+    """
+
+    sha256: str
+    registry: str
+    transaction: str
+    type: str
+    at: datetime
+    origin_registry: str
+    series: str
+    first: int
+    last: int
+    here_at: datetime | None
+    here_entry: int | None
+    code: int | None
+    detail: str
+
+
+class CaseTrail(BaseModel):
+    """What moved units of a case in the gateway's book, and what its registry told of them, each newest first.
+
+    ``since`` is where it begins: where nothing else was asked for, at the cut by which the book was last found equal
+    before the case was opened; null: with the first thing that is known.
+    """
+
+    since: datetime | None
+    moved: list[CaseMovement]
+    told: list[CaseRecord]
+
+
 class CaseEvent(BaseModel):
     """A step of a case: who took it to which state, what they said, and the entry of the log."""
 

@@ -21,7 +21,9 @@ from gateway.reconciliation.findings import Found
 from tests import stage as staging
 from tests.deciding import ONE, approved, asked, decided
 from tests.differing import events, flagged, inside, opened, settled, standing, state, units
+from tests.integration.test_sandbox_play import stamp
 from tests.played import Course, block, join
+from tests.pulled import address, pull, record
 from tests.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -296,7 +298,7 @@ async def test_who_has_units_that_another_claims_is_told_and_sees_the_case_but_n
         assert (await asked(stage, f"cases/{case}", "GET", by=by)).status_code == 200
         listed = (await asked(stage, f"cases/{case}/findings", "GET", by=by)).json()["findings"]
         assert [one["first"] for one in listed] == seen
-    moved = (await asked(stage, f"cases/{case}/trail", "GET", by=KOREAN)).json()
+    moved = (await asked(stage, f"cases/{case}/trail", "GET", by=KOREAN)).json()["moved"]
     assert {one["registry"] for one in moved} == {"KOR01"}
     refused(await said(stage, case, "close", 1, by=KOREAN, reason="mine"), 403, 8001)
     assert await settled(stage, "JPN01") == [case]
@@ -340,17 +342,55 @@ async def test_the_trail_of_a_case_names_the_messages_that_moved_its_units_in_it
     await course.issue(block(1, 100, "TRAIL"))
     await course.complete(course.proposal(block(1, 50, "TRAIL")))
     [case] = await opened(stage, Found("KOR01", 6302, where, await state(stage, where), None))
-    everything = (await asked(stage, f"cases/{case}/trail", "GET")).json()
+    whole = (await asked(stage, f"cases/{case}/trail", "GET")).json()
+    everything = whole["moved"]
+    assert (whole["since"], whole["told"]) == (None, [])
     assert [(m["what"], m["registry"], m["kind"], m["peer"], m["first"], m["last"]) for m in everything] == [
         ("closed", "MEC01", "transfer.credited", "KOR01", 1, 100),
         ("opened", "KOR01", "transfer.credited", "KOR01", 1, 50),
         ("opened", "MEC01", "action.notice", "MEC01", 1, 100),
     ]
-    mine = (await asked(stage, f"cases/{case}/trail", "GET", by=KOREAN)).json()
+    mine = (await asked(stage, f"cases/{case}/trail", "GET", by=KOREAN)).json()["moved"]
     assert mine == [one for one in everything if one["registry"] == "KOR01"]
     late = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
-    assert (await asked(stage, f"cases/{case}/trail?since={late}", "GET")).json() == []
+    assert (await asked(stage, f"cases/{case}/trail?since={late}", "GET")).json()["moved"] == []
     assert await settled(stage, "KOR01") == [case]
+
+
+async def test_beside_the_book_the_trail_has_what_its_registry_told_and_where_times_differ(course: Course) -> None:
+    stage, where = course.stage, units("TOLD", 1, 10)
+    await course.issue(block(1, 100, "TOLD"))
+    await course.complete(course.proposal(block(1, 50, "TOLD")))
+    [(issued, at)] = await stage.rows(
+        "SELECT action, a.at FROM action a JOIN action_block b ON b.action_id = a.id JOIN unit_series s"
+        " ON s.id = series_id WHERE series = 'TOLD'"
+    )
+    [(transfer,)] = await stage.rows(
+        "SELECT transfer_id FROM claim JOIN unit_series s ON s.id = series_id WHERE series = 'TOLD'"
+    )
+    moved = {"type": "transfer", "purpose": "NDC", "first_transfer": True, "transaction": transfer,
+             "from": address("MEC01", "MMR"), "to": address("KOR01", "KOR")}  # fmt: skip
+    early = (at - timedelta(days=1)).astimezone(UTC)
+    texts = [
+        record(block(1, 50, "TOLD"), at=stamp(at.astimezone(UTC)), transaction=issued),
+        record(block(1, 50, "TOLD"), at=stamp(early), **moved),
+        record(block(1, 50, "TOLD"), at=stamp(early), transaction="unknown here"),
+        record(block(51, 60, "TOLD"), at=stamp(early), transaction="of other units"),
+    ]
+    await pull(course.source, "KOR01", "KOR", texts)
+    [case] = await opened(stage, Found("MEC01", 6302, where, await state(stage, where), None), link="MEC01")
+    told = (await asked(stage, f"cases/{case}/trail", "GET")).json()["told"]
+    assert {one["transaction"]: (one["first"], one["last"], one["code"]) for one in told} == {
+        issued: (1, 50, 6403), transfer: (1, 50, 6403), "unknown here": (1, 50, None)
+    }  # fmt: skip
+    of = {one["transaction"]: one for one in told}
+    assert "another time" not in of[issued]["detail"] and transfer in of[issued]["detail"]
+    assert of[transfer]["detail"] == f"its time is another one here; it is in another order here than {issued}"
+    assert datetime.fromisoformat(of[issued]["here_at"]) == at and of["unknown here"]["here_entry"] is None
+    mine = (await asked(stage, f"cases/{case}/trail", "GET", by=MECHANISMS)).json()["told"]
+    assert mine == told
+    refused(await asked(stage, f"cases/{case}/trail", "GET", by=JAPANESE), 403, 8001)
+    assert case in await settled(stage, "MEC01")
 
 
 async def test_the_doctor_notes_a_case_that_nobody_has_responded_to_in_time(stage: Stage) -> None:

@@ -6,6 +6,7 @@ synthetic.
 """
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -94,6 +95,11 @@ async def test_scenario_13_a_block_that_is_missing_at_its_registry(world: Stage)
     await by_hand(world, "KOR01", "lose", units=units(lost))
     [finding] = await found(world, "KOR01", 6302)
     assert (finding.first, finding.last, finding.there) == (lost["first"], lost["last"], None)
+    [(clean_at,)] = await world.rows("SELECT cut_at FROM reconciliation WHERE link = 'KOR01' AND status = 5")
+    trail = (await asked(world, f"cases/{finding.case}/trail", "GET")).json()
+    assert (datetime.fromisoformat(trail["since"]), trail["moved"]) == (clean_at, [])
+    trail = (await asked(world, f"cases/{finding.case}/trail?since=2020-01-01T00:00:00Z", "GET")).json()
+    assert {one["what"] for one in trail["moved"]} == {"opened", "closed"}
     await put_right(world, "KOR01", finding)
     await clean(world, "KOR01")
 
