@@ -55,6 +55,8 @@ class Settings(BaseModel):
     reconcile_hours: float = Field(default=24, gt=0, le=8784)
     #: How long ahead the moment of a cut is announced, in minutes.
     announce_minutes: float = Field(default=15, ge=0, le=1440)
+    #: How long those concerned have to respond to a case, in days; a difference that is open longer is an alarm.
+    case_days: int = Field(default=14, ge=1, le=366)
     #: The gateway's private key (PEM, PKCS #8), readable by its owner alone. Made by ``gateway keys new``.
     key_file: Path | None = None
     #: The same as text, where files are not to be had.

@@ -278,7 +278,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Gatewa
     """Put a gateway together; raises MALFORMED when there is no key to sign with."""
     with named("database_url"):
         database = db.Database(settings.database_url)
-    node = Node(settings.code, signer(settings), clock, settings.reach)
+    node = Node(settings.code, signer(settings), clock, settings.reach, timedelta(days=settings.case_days))
     inbox = Inbox(
         database,
         node,

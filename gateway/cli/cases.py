@@ -63,7 +63,8 @@ def show(
     findings: Annotated[bool, typer.Option("--findings", help="Its units down to serials, the first 500.")] = False,
     after: Annotated[int, typer.Option(min=0, help="With --findings: only those after this one.")] = 0,
     trail: Annotated[
-        bool, typer.Option("--trail", help="What has moved its units in the gateway's book, the last 500 times.")
+        bool,
+        typer.Option("--trail", help="What moved its units in the book and what their registry told, the last 500."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -151,7 +152,7 @@ def correct(
 @app.command("close")
 @asking
 def close(where: Where, case: Id, version: Version, reason: Annotated[str, typer.Option(help="Why.")]) -> None:
-    """Ask that a case that others found is closed; another person approves it."""
+    """Ask that a case is closed that no run ends; another person approves it."""
     print(json.dumps(ask(where, "POST", f"{_at(case)}/close", json={"version": version, "reason": reason})))
 
 

@@ -10,7 +10,7 @@ is sent what they could not verify.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway import db
@@ -28,14 +28,23 @@ from gateway.signing.messages import new_message_id
 LONGEST_WAIT_SECONDS = 300
 
 
+#: By when a response to a case is due where nothing else is configured. The texts that set how long Parties have
+#: (CMA 6) were not available; a fortnight is what two administrators need who have to ask a ministry each.
+RESPONSE_DUE = timedelta(days=14)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """This gateway as a sender: its link code, its key, its clock (aware UTC), and where its peers may be."""
+    """This gateway as a sender: its link code, its key, its clock (aware UTC), and where its peers may be.
+
+    ``response_due`` is how long they have for a response to a case.
+    """
 
     code: str
     signer: Signer
     clock: Callable[[], datetime]
     reach: Reach = PUBLIC
+    response_due: timedelta = RESPONSE_DUE
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,16 @@ async def live(tx: db.Tx, registry: str) -> list[Live]:
     return [_live(r) for r in found]
 
 
+async def overdue(tx: db.Tx, registry: str, now: datetime) -> Sequence[Any]:
+    """The cases of reconciliations of this book that are open and should not be any more: id, link, due."""
+    return await db.rows(
+        tx,
+        "SELECT id, link, due FROM inconsistency_case WHERE registry = :registry AND source = 'reconciliation'"
+        " AND state <> 'closed' AND due < :now ORDER BY id",
+        {"registry": registry, "now": now},
+    )
+
+
 async def units_of(tx: db.Tx, case: str) -> list[Live]:
     """All units that are in a case now."""
     found = await db.rows(
@@ -182,6 +192,38 @@ async def missing_there(tx: db.Tx, units: Sequence[UnitRange]) -> list[tuple[str
         block_columns(units),
     )
     return [(r.registry, UnitRange(units[r.nr - 1].origin, r.first, r.last)) for r in found]
+
+
+async def beyond_proof(tx: db.Tx, case: str) -> bool:
+    """Whether no run ends this case of a reconciliation, or another registry's has contradicted it.
+
+    No run does while its link is closed or suspended. It is contradicted when the book has all its units in other
+    registries, and the last run of each that has ended was marked after the case was opened and agreed (5, 6).
+    """
+    found = await db.one(
+        tx,
+        f"""
+        SELECT c.id FROM inconsistency_case c JOIN link l ON l.code = c.link
+        WHERE c.id = :case AND (l.state IN ('suspended', 'closed') OR NOT EXISTS (
+          SELECT FROM case_unit b
+          LEFT JOIN LATERAL (SELECT x.* FROM position x WHERE x.closed_by IS NULL AND {OVERLAP} OFFSET 0) AS x ON true
+          LEFT JOIN link_registry h ON h.registry = x.registry
+          LEFT JOIN LATERAL (
+            SELECT r.status, r.mark_id, EXISTS (SELECT FROM reconciliation_book k
+              WHERE k.reconciliation_id = r.id AND k.registry = x.registry) AS compared
+            FROM reconciliation r WHERE r.link = h.link AND r.ended_at IS NOT NULL ORDER BY r.ended_at DESC LIMIT 1
+          ) AS r ON true
+          WHERE b.case_id = c.id AND b.closed_by IS NULL
+          GROUP BY b.id, c.registry, c.opened_by
+          HAVING coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
+                          FILTER (WHERE x.series_id IS NOT NULL), 0) < b.last - b.first + 1
+            OR bool_or(x.registry = c.registry)
+            OR NOT bool_and(coalesce(r.status IN (5, 6) AND r.compared AND r.mark_id > c.opened_by, false))
+        ))
+        """,
+        {"case": case},
+    )
+    return found is not None
 
 
 async def standing(tx: db.Tx, cases: Collection[str]) -> dict[str, Standing]:

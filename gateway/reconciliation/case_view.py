@@ -1,7 +1,8 @@
 """Reads cases for people and machines: lists, one case with its steps, and the units in it, page by page.
 
 A case is seen by the people of the registry whose book it is about and of its link, by those of the Parties concerned,
-and by the gateway's own. Nothing here changes anything.
+and by the gateway's own. One about units that a registry claims and the book has elsewhere (4007) is seen by those who
+have them, too: of its units these, and of its trail what is in their own books. Nothing here changes anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,10 @@ from typing import Any
 
 from gateway import db
 from gateway.domain.callers import Sight
+from gateway.domain.identifiers import LinkCode, RegistryCode
+from gateway.domain.units import Origin, UnitRange
 from gateway.holdings.book import OVERLAP
+from gateway.reconciliation import proposals
 from gateway.reconciliation.case_store import Source, State
 from gateway.reconciliation.classify import for_its_people
 
@@ -67,7 +71,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Units of a case with their states in both books; ``left_by`` is the entry by which they left it."""
+    """Units of a case with their states in both books; ``left_by`` is the entry by which they left it.
+
+    ``proposed``: what would make these equal; None where no reconciliation found them.
+    """
 
     id: int
     origin_registry: str
@@ -79,6 +86,7 @@ class Finding:
     detail: str
     opened_by: int
     left_by: int | None
+    proposed: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +124,29 @@ class Moved:
     account_type: int
 
 
-_SHOWN = """
+#: Whether a case ``c`` concerns who asks in all it has.
+_CONCERNED = """
+  (CAST(:sight AS text) IS NULL OR CAST(:sight AS text) IN (c.registry, c.link)
+   OR CAST(:sight_party AS text) = ANY(c.parties))
+"""
+#: Whether a position ``x`` is in the books of who asks.
+_OWN = """
+  (x.registry IN (SELECT r.registry FROM link_registry r WHERE CAST(:sight AS text) IN (r.registry, r.link))
+   OR x.party = CAST(:sight_party AS text))
+"""
+#: Whether who asks has units ``b`` of a case ``c`` that another registry claims, since before it did.
+_HELD = f"""
+  (c.check_id = '4007' AND EXISTS (SELECT FROM position x
+     WHERE x.closed_by IS NULL AND {OVERLAP} AND x.opened_by <= b.opened_by AND {_OWN}))
+"""
+_SHOWN = f"""
   SELECT c.id, c.source, c.check_id, c.registry, c.link, c.parties, c.effect, c.flag, c.reconciliation, c.detail,
          c.state, c.version, c.opened_at, c.notified_at, c.due, c.responded_at, c.response, c.corrected_by,
          c.closed_at, u.findings, u.quantity
   FROM inconsistency_case c CROSS JOIN LATERAL (
     SELECT count(*) AS findings, coalesce(sum(u.last - u.first + 1), 0) AS quantity
     FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL) AS u
-  WHERE (CAST(:sight AS text) IS NULL OR :sight IN (c.registry, c.link)
-         OR CAST(:sight_party AS text) = ANY(c.parties))
+  WHERE ({_CONCERNED} OR (c.check_id = '4007' AND EXISTS (SELECT FROM case_unit b WHERE b.case_id = c.id AND {_HELD})))
 """
 
 
@@ -168,22 +190,15 @@ async def findings(tx: db.ReadTx, sight: Sight, case: str, *, after: int, limit:
     """
     found = await db.rows(
         tx,
-        """
-        SELECT u.id, s.registry AS origin_registry, s.series, u.first, u.last, u.here, u.there, u.detail, u.opened_by,
-               u.closed_by AS left_by, c.registry, c.check_id
-        FROM case_unit u JOIN unit_series s ON s.id = u.series_id JOIN inconsistency_case c ON c.id = u.case_id
-        WHERE u.case_id = :case AND u.id > :after ORDER BY u.id LIMIT :limit
+        f"""
+        SELECT b.id, s.registry AS origin_registry, s.series, b.first, b.last, b.here, b.there, b.detail, b.opened_by,
+               b.closed_by AS left_by, c.registry, c.check_id
+        FROM case_unit b JOIN inconsistency_case c ON c.id = b.case_id JOIN unit_series s ON s.id = b.series_id
+        WHERE b.case_id = :case AND b.id > :after AND ({_CONCERNED} OR {_HELD}) ORDER BY b.id LIMIT :limit
         """,
-        {"case": case, "after": after, "limit": min(limit, MAX_PAGE)},
+        {"case": case, "after": after, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
-    findings: list[Finding] = []
-    for r in found:
-        said = dict(r._mapping)
-        registry, code = said.pop("registry"), said.pop("check_id")
-        if sight.code is not None and registry is not None and code is not None:
-            said["detail"] = for_its_people(registry, code, said["detail"])
-        findings.append(Finding(**said))
-    return findings
+    return [_finding(r, sight) for r in found]
 
 
 async def events(tx: db.Tx | db.ReadTx, case: str) -> list[Event]:
@@ -216,16 +231,58 @@ async def trail(tx: db.ReadTx, sight: Sight, case: str, *, since: datetime | Non
           JOIN position x ON x.series_id = b.series_id AND {OVERLAP}
           CROSS JOIN LATERAL (VALUES ('opened', x.opened_by), ('closed', x.closed_by)) AS k(what, entry_id)
           WHERE b.case_id = :case AND k.entry_id IS NOT NULL
-            AND (CAST(:sight AS text) IS NULL OR x.registry = c.registry)
+            AND (CAST(:sight AS text) IS NULL OR CASE WHEN {_CONCERNED} THEN x.registry = c.registry ELSE {_OWN} END)
         ) AS w
         JOIN log_entry e ON e.id = w.entry_id JOIN unit_series s ON s.id = w.series_id
         LEFT JOIN message m ON m.entry_id = e.id
         WHERE CAST(:since AS timestamptz) IS NULL OR e.at >= :since
         ORDER BY e.id DESC, w.what, w.first LIMIT :limit
         """,
-        {"case": case, "since": since, "limit": min(limit, MAX_PAGE), "sight": sight.code},
+        {"case": case, "since": since, "limit": min(limit, MAX_PAGE), **sight.parameters},
     )
     return [Moved(**r._mapping) for r in found]
+
+
+async def last_clean(tx: db.ReadTx, case: str) -> datetime | None:
+    """At which cut the book of a case was last found equal (5, 6) before the case was opened; None: never."""
+    found = await db.one(
+        tx,
+        """
+        SELECT max(r.cut_at) AS at FROM inconsistency_case c
+        JOIN reconciliation r ON r.link = c.link AND r.status IN (5, 6) AND r.ended_at < c.opened_at
+        JOIN reconciliation_book k ON k.reconciliation_id = r.id AND k.registry = c.registry
+        WHERE c.id = :case
+        """,
+        {"case": case},
+    )
+    return found.at if found else None
+
+
+async def transactions(tx: db.ReadTx, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[datetime, int]]:
+    """Of transactions by registry and id, those that the gateway knows: when each was, and the entry that says so."""
+    found = await db.rows(
+        tx,
+        """
+        WITH n AS (SELECT DISTINCT * FROM unnest(CAST(:registry AS text[]), CAST(:name AS text[])) AS n(registry, name))
+        SELECT n.registry, n.name, a.at, a.entry_id FROM n
+        JOIN action a ON a.registry = n.registry AND a.action = n.name
+        UNION ALL
+        SELECT n.registry, n.name, CAST(CAST(s.item AS jsonb) ->> 'released_at' AS timestamptz), s.entry_id
+        FROM n JOIN transfer t ON t.id = n.name AND t.transferring_registry = n.registry
+        JOIN transfer_step s ON s.transfer_id = t.id AND s.step = 'released'
+        """,
+        {"registry": [registry for registry, _ in names], "name": [name for _, name in names]},
+    )
+    return {(r.registry, r.name): (r.at, r.entry_id) for r in found}
+
+
+def _finding(r: Any, sight: Sight) -> Finding:
+    said = dict(r._mapping)
+    registry, check_id = said.pop("registry"), said.pop("check_id")
+    if sight.code is not None and registry is not None and check_id is not None:
+        said["detail"] = for_its_people(registry, check_id, said["detail"])
+    units = UnitRange(Origin(RegistryCode(LinkCode(r.origin_registry)), r.series), r.first, r.last)
+    return Finding(**said, proposed=proposals.proposed(check_id, registry, units, r.here, r.there))
 
 
 def _shown(r: Any) -> Shown:

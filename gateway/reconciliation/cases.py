@@ -2,8 +2,9 @@
 
 There is one case for each book, code and run. Its units are flagged, so no transfer of them passes (4008), and nothing
 beside them is. A difference that is in an open case stays in it; what is found under another code goes over into
-another case. Nobody closes such a case by saying so: it ends when a later run finds its units equal, whoever corrected
-what. Both administrators are told when it is opened: the registry's by the signed result of the run, both by an alarm.
+another case. It ends when a later run finds its units equal, whoever corrected what; where no run can, two persons
+close it (``inconsistencies``). Both administrators are told when it is opened: the registry's by the signed result of
+the run, both by an alarm, and so is whoever has units in the book that the registry claims (4007).
 
 Guarantees: units are flagged as a discrepancy exactly as long as an open case has them, because flags, units and cases
 change in one transaction, one after the other. Fails only with the database.
@@ -12,7 +13,6 @@ change in one transaction, one after the other. Fails only with the database.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from gateway import db
@@ -24,24 +24,26 @@ from gateway.domain.check_codes import text
 from gateway.domain.facts import Flag
 from gateway.domain.unit_ranges import Spread, common, joined, minus
 from gateway.domain.units import UnitRange
-from gateway.holdings import flags, registries
+from gateway.holdings import book, flags, registries
 from gateway.holdings.book import know_series
+from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
 from gateway.reconciliation.case_store import Case, Entered, Live, Source, State, Step
 from gateway.reconciliation.findings import Found
 
-#: By when a response is due, unless somebody says otherwise of a case. The texts that set how long Parties have (CMA 6)
-#: were not available; a fortnight is what two administrators need who have to ask a ministry each.
-RESPONSE_DUE = timedelta(days=14)
 #: Ranges of units that an entry of the log names; of more it says how many there are, and the case has all of them.
 MOST_NAMED = 1_000
 #: Who does what nobody in particular does.
 RECONCILIATION = "reconciliation"
 #: Codes of what is found of transfers, not of books.
 _OF_TRANSFERS = frozenset({"6401", "6402"})
+#: The code of units that a registry has while the book has them elsewhere.
+_CLAIMED = 4007
+#: The code of what is left to persons.
+_TO_PERSONS = 6901
 #: Codes of differences that change how many units somebody has.
-_QUANTITIES = frozenset({4007, 6301, 6302, 6304})
+_QUANTITIES = frozenset({_CLAIMED, 6301, 6302, 6304})
 
 
 async def open_for(
@@ -64,6 +66,8 @@ async def open_for(
     await store.leave(tx, sorting.left, entry_id)
     await store.enter(tx, [*sorting.stay, *entered], entry_id)
     await align(tx, Flag.DISCREPANCY, [f.units for f in found], entry_id)
+    claimed = [(case, f.units) for case, f in zip(named, found, strict=True) if f.code == _CLAIMED]
+    await _warn_holders(tx, node, registry, claimed, entry_id)
     moved = {one.case for one in sorting.superseded}
     await _leave_behind(tx, node, moved, f"what was left differs in another way since reconciliation {reconciliation}")
     return named
@@ -74,9 +78,25 @@ async def settle(
 ) -> list[str]:
     """Let the units of a book out of its cases that differ no more, and close the cases that are then empty.
 
-    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed.
+    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed. Of
+    one that stays open beyond the time for a response there is an alarm, once.
     """
     await store.alone(tx)
+    closed = await _let_go(tx, node, registry, reconciliation, still, entry_id)
+    now = node.clock()
+    late = [
+        Alarm(
+            one.link, one.id, _TO_PERSONS, f"case {one.id} is still open, and was due by {one.due:%Y-%m-%d}", entry_id
+        )
+        for one in await store.overdue(tx, registry, now)
+    ]
+    await alarms.sound(tx, late, now)
+    return closed
+
+
+async def _let_go(
+    tx: db.Tx, node: Node, registry: str, reconciliation: str, still: Sequence[UnitRange], entry_id: int
+) -> list[str]:
     differing = joined(still)
     spread = Spread(differing, lambda one: one)
     left: list[Live] = []
@@ -199,7 +219,7 @@ async def _open(
         Case(
             ids[code], registry, Source.RECONCILIATION, str(code), link, registry, (party,) if party else (),
             code in _QUANTITIES, Flag.DISCREPANCY, reconciliation, f"not so: {text(code)}", State.NOTIFIED,
-            now + RESPONSE_DUE, entry,
+            now + node.response_due, entry,
         )
         for code, entry in zip(ids, entries, strict=True)
     ]  # fmt: skip
@@ -210,6 +230,24 @@ async def _open(
     ]
     await alarms.sound(tx, sounded, now)
     return ids
+
+
+async def _warn_holders(
+    tx: db.Tx, node: Node, registry: str, claimed: Sequence[tuple[str, UnitRange]], entry_id: int
+) -> None:
+    """Tell the registries that have these units that they do not move, because another one claims them: once a case."""
+    if not claimed:
+        return
+    pieces = await book.held(tx, [units for _, units in claimed])
+    holders = {(case, piece.registry) for (case, _), held in zip(claimed, pieces, strict=True) for piece in held}
+    behind = await links.behind(tx, sorted({holder for _, holder in holders}))
+    said = "case {}: {} claims units of {}; they do not move until it is closed"
+    sounded = {
+        Alarm(behind[holder].code, case, _CLAIMED, said.format(case, registry, holder), entry_id)
+        for case, holder in holders
+        if holder in behind and holder != registry
+    }
+    await alarms.sound(tx, sorted(sounded, key=lambda one: (one.link, one.transfer, one.detail)), node.clock())
 
 
 def _announced(case: Case, found: Sequence[Found]) -> str:

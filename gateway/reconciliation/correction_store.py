@@ -44,14 +44,21 @@ async def insert(tx: db.Tx, corrections: Sequence[Correction], entry_id: int) ->
 
 
 async def moved_by(tx: db.Tx, case: str, transfer: str) -> bool:
-    """Whether this is a completed transfer of some of the units that are in a case."""
+    """Whether this transfer was credited after the case was opened, and has moved every unit that is in it."""
     found = await db.one(
         tx,
         f"""
-        SELECT FROM case_unit b
-        JOIN claim x ON x.transfer_id = :transfer AND x.series_id = b.series_id AND {OVERLAP}
-        JOIN transfer t ON t.id = x.transfer_id AND t.state = 'completed'
-        WHERE b.case_id = :case AND b.closed_by IS NULL LIMIT 1
+        SELECT c.id FROM inconsistency_case c
+        JOIN transfer t ON t.id = :transfer AND t.state = 'completed'
+        JOIN transfer_step s ON s.transfer_id = t.id AND s.step = 'credited' AND s.entry_id > c.opened_by
+        WHERE c.id = :case AND EXISTS (SELECT FROM case_unit u WHERE u.case_id = c.id AND u.closed_by IS NULL)
+          AND NOT EXISTS (
+          SELECT FROM case_unit b
+          LEFT JOIN claim x ON x.transfer_id = t.id AND x.series_id = b.series_id AND {OVERLAP}
+          WHERE b.case_id = c.id AND b.closed_by IS NULL
+          GROUP BY b.id
+          HAVING coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
+                          FILTER (WHERE x.series_id IS NOT NULL), 0) < b.last - b.first + 1)
         """,
         {"case": case, "transfer": transfer},
     )

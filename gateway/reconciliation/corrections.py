@@ -3,12 +3,13 @@
 Never an edit: positions are closed and others opened, by an entry of the log that names the case, both persons, why,
 and on what evidence. The book can be told that units are where a registry says it has them, not that they are nowhere:
 a unit that is missing there (6302) is that registry's to restore, or it tells the transfer it had not told. Units that
-the book has elsewhere go over only if their registry has signed that it does not have them. Uses and cancellations are
-told by the registry, never corrected into the book. The units stay flagged until a run finds them equal.
+the book has elsewhere go over only if their registry has signed that it does not have them. Uses, cancellations and
+first transfers are told by the registry, never corrected into the book, and units whose registry is linked enter it by
+that registry's word alone. The units stay flagged until a run finds them equal.
 
 Raises ``GatewayError``: FORBIDDEN 8001 for who is not of the gateway, NOT_FOUND 3001; CONFLICT 3003 for a case that
 has moved on, is closed or is no reconciliation's, 4003 and 4007 for what would lose or double a unit, 4005 for units
-that a transfer holds, 4010 for identifiers that are others' or were given already, 6304 for a use or a cancellation,
+that a transfer holds, 4010 for identifiers that are others' or not those here, 6304 for a use or a cancellation,
 6901 for a state that cannot be read; MALFORMED 2014 for reasons that are none; LIMIT 2001 for too many findings.
 """
 
@@ -23,18 +24,20 @@ from gateway.audit import log
 from gateway.domain import wire
 from gateway.domain.callers import Caller
 from gateway.domain.facts import Held
-from gateway.domain.identifiers import AccountType, parse_itmo_stem, parse_party
+from gateway.domain.identifiers import AccountType, Standing, parse_itmo_stem, parse_party
 from gateway.domain.unit_ranges import Spread, common, minus
 from gateway.domain.units import Block, ItmoNaming, UnitRange
 from gateway.errors import GatewayError, Kind, invariant
 from gateway.holdings import actions, book, claims
 from gateway.holdings.book import Move, Place
+from gateway.links import store as links
 from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
 from gateway.reconciliation import correction_store
-from gateway.reconciliation.case_store import Live, Source, Standing, State, Step
+from gateway.reconciliation.case_store import Live, Source, State, Step
 from gateway.reconciliation.correction_store import Correction
 from gateway.reconciliation.inconsistencies import printable, standing_of
+from gateway.signing import strict_json
 
 #: The act, as persons approve it.
 CORRECT = "case.correct"
@@ -101,7 +104,7 @@ async def correct(tx: db.Tx, node: Node, parameters: Parameters, by: tuple[str, 
 
 async def _of_case(tx: db.Tx, case: str, version: int, findings: Sequence[int]) -> list[Live]:
     """The findings that are meant, all of them open."""
-    standing: Standing = await standing_of(tx, case, version)
+    standing = await standing_of(tx, case, version)
     if standing.source is not Source.RECONCILIATION:
         raise GatewayError(Kind.CONFLICT, "only what a reconciliation found is corrected in the book", code=3003)
     there = await store.units_of(tx, case)
@@ -138,7 +141,25 @@ async def _planned(tx: db.Tx, found: Sequence[Live]) -> tuple[list[Move], list[M
         for one, held in zip(signed, pieces, strict=True)
         for part in minus([one.finding.units], [piece.block.range for piece in held])
     ]
+    await _require_told(tx, entering)
     return moves, entering
+
+
+async def _require_told(tx: db.Tx, entering: Sequence[Move]) -> None:
+    """Raise unless these units may enter the book: 6304 for used or cancelled ones, 4003 for another's that is linked.
+
+    A series whose registry is linked is known here from that registry, so who else has units of it that the book does
+    not know has them from nowhere.
+    """
+    linked = await links.behind(tx, sorted({m.block.origin.registry for m in entering}))
+    for move in entering:
+        assert move.to is not None  # what enters goes somewhere
+        if AccountType(move.to.account_type).standing is not Standing.HELD:
+            raise _refused(6304, "a use or a cancellation is told by its registry, and does not enter by a correction")
+        registry = move.block.origin.registry
+        if registry != move.to.registry and registry in linked:
+            detail = f"units of {registry}, which is linked, enter the book by its word, not by {move.to.registry}'s"
+            raise _refused(4003, detail)
 
 
 def _changed(signed: _Signed, held: Sequence[Held]) -> list[Move]:
@@ -167,8 +188,8 @@ def _moved(signed: _Signed, piece: Held) -> Move:
     if piece.account_type.standing is not AccountType(signed.place.account_type).standing:
         detail = "a use or a cancellation is told by its registry, and so is what it takes back"
         raise _refused(6304, detail)
-    if piece.block.itmo is not None and piece.block.itmo != signed.block.itmo:
-        raise _refused(4010, "the units have ITMO identifiers, which are given once")
+    if piece.block.itmo != signed.block.itmo:
+        raise _refused(4010, "ITMO identifiers are given once, at first transfer, and that is told by a notice")
     block, given = signed.block.part(units.first, units.last), signed.block.attributes
     changed = given if given != piece.block.attributes else None
     return Move(block, signed.place, out_of=piece.registry, attributes=changed)
@@ -196,7 +217,7 @@ def _signed(finding: Live) -> _Signed:
     assert finding.registry is not None and finding.there is not None  # of a reconciliation, and there
     units, faults = finding.units, wire.Faults()
     try:
-        said = json.loads(finding.there)
+        said = strict_json.loads(finding.there)
         party, kind = parse_party(said["party"]), AccountType(said["account_type"])
         attributes = wire.read_attributes(said["attributes"], faults, units)
         itmo = said["itmo"]

@@ -3,8 +3,12 @@
 Identified by the secretariat's consistency check (2/CMA.3 annex para 33), by the technical expert review, or by the
 Party itself before it files; notified; responded to; corrected by a new version of the submission; closed. Where one
 may affect the emissions balance its units are flagged (4009) until two persons of the gateway close it. A difference
-that a reconciliation has found is responded to here, and the transfer that compensates it is named here; it is closed
-by a run alone, because no word of anybody's makes two books equal.
+that a reconciliation has found is responded to here, and the transfer that compensates it is named here: one that was
+under way when the case was opened and has completed since, because none begins while its units are flagged (4008).
+
+Such a difference is closed by a run, because no word of anybody's makes two books equal. Two persons of the gateway
+close it where no run will, its link being suspended or closed, and where it holds units of other registries whose own
+later runs agreed on them: who claims what others have does not hold it fast.
 
 Raises ``GatewayError``: FORBIDDEN 8001 for a machine, and for a case that is not seen, or NOT_FOUND 3001 to who sees
 everything; CONFLICT 3003 for a case that has another version, is closed, or is not in a state for this; MALFORMED with
@@ -32,7 +36,7 @@ from gateway.messages.outbox import Node
 from gateway.reconciliation import case_store as store
 from gateway.reconciliation import case_view, correction_store
 from gateway.reconciliation.case_store import Case, Entered, Source, Standing, State, Step
-from gateway.reconciliation.cases import RESPONSE_DUE, align, named_units
+from gateway.reconciliation.cases import align, named_units
 
 #: The secretariat's consistency checks of agreed electronic formats, by their public ids.
 CHECK_IDS = frozenset({*(f"II0{n}" for n in range(1, 8)), *(f"STC0{n}" for n in range(1, 5)), "ISC01"})
@@ -51,7 +55,7 @@ _UNCLOSED = frozenset(State) - {State.CLOSED}
 class Wanted:
     """An inconsistency as it is identified: by whom and which check, of which Party, about which units.
 
-    ``due``: by when a response is, a fortnight from now where it is None.
+    ``due``: by when a response is, as configured (``case_days``) where it is None.
     """
 
     source: Source
@@ -87,7 +91,7 @@ async def identify(tx: db.Tx, node: Node, caller: Caller, wanted: Wanted) -> str
     [entry_id] = await log.append(tx, [log.draft("case.opened", now, record)])
     made = Case(
         case, of, wanted.source, wanted.check_id, None, None, (of,), wanted.effect, flag, None, wanted.detail,
-        State.OPEN, _due(wanted.due, now) or now + RESPONSE_DUE, entry_id,
+        State.OPEN, _due(wanted.due, now) or now + node.response_due, entry_id,
     )  # fmt: skip
     await store.open_cases(tx, [made], caller.id, now, [entry_id])
     await store.enter(tx, [Entered(case, one) for one in units], entry_id)
@@ -131,11 +135,11 @@ async def resubmitted(tx: db.Tx, node: Node, caller: Caller, case: str, version:
 
 
 async def compensated(tx: db.Tx, node: Node, caller: Caller, case: str, version: int, transfer: str) -> None:
-    """Note that a transfer corrects it, which is completed and has moved some of its units."""
+    """Note that a transfer corrects it, which has completed since it was opened and has moved all its units."""
     named = str(parse_transfer_id(transfer))
     await _seen(tx, caller, case)
     if not await correction_store.moved_by(tx, case, named):
-        raise _not_now(f"{named} is no completed transfer of units of case {case}")
+        raise _not_now(f"{named} is no transfer that has moved the units of case {case} since it was opened")
     said = {"corrected_by": f"transfer {named}"}
     await _take(tx, node, caller, (case, version), "corrected", _UNCLOSED, State.CORRECTED, named, said)
 
@@ -144,7 +148,7 @@ async def closing_wanted(tx: db.Tx, caller: Caller, case: str, version: int, rea
     """What is to be approved so that a case is closed; the gateway's own people ask for it and decide."""
     caller.require_all()
     written = printable("reason", reason)
-    _require_closable(await standing_of(tx, case, version))
+    await _require_closable(tx, await standing_of(tx, case, version))
     return Act(CLOSE, None, {"case": case, "version": version, "reason": written})
 
 
@@ -152,7 +156,8 @@ async def close(tx: db.Tx, node: Node, parameters: Mapping[str, Any], by: tuple[
     """Close a case that was approved to be closed, if it is as it was then; its units are free."""
     case, version, now = parameters["case"], parameters["version"], node.clock()
     await store.alone(tx)
-    _require_closable(await standing_of(tx, case, version))
+    found = await standing_of(tx, case, version)
+    await _require_closable(tx, found)
     record = {"case": case, "version": version + 1, "by": list(by), "reason": parameters["reason"]}
     [entry_id] = await log.append(tx, [log.draft("case.closed", now, record)])
     there = await store.units_of(tx, case)
@@ -160,7 +165,8 @@ async def close(tx: db.Tx, node: Node, parameters: Mapping[str, Any], by: tuple[
                 {"closed_at": now})  # fmt: skip
     await store.take_steps(tx, [step], now)
     await store.leave(tx, [one.id for one in there], entry_id)
-    await align(tx, Flag.INCONSISTENT, [one.units for one in there], entry_id)
+    flag = Flag.DISCREPANCY if found.source is Source.RECONCILIATION else Flag.INCONSISTENT
+    await align(tx, flag, [one.units for one in there], entry_id)
     return {"case": case, "closed": True}
 
 
@@ -225,8 +231,8 @@ async def _require_known(tx: db.Tx, caller: Caller, units: Sequence[UnitRange], 
         raise GatewayError(Kind.REJECTED, "some of these units are not in the book", code=4003)
 
 
-def _require_closable(found: Standing) -> None:
-    if found.source is Source.RECONCILIATION:
+async def _require_closable(tx: db.Tx, found: Standing) -> None:
+    if found.source is Source.RECONCILIATION and not await store.beyond_proof(tx, found.id):
         raise _not_now("a difference that a reconciliation found is closed by a run that finds it no more")
 
 

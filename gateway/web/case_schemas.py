@@ -16,7 +16,8 @@ _VERSION = Field(ge=1, le=2**31 - 1)
 class CaseUnits(BaseModel):
     """Units of a case with their states in the gateway's book and in the registry's; null: they are not in it.
 
-    ``left_by`` is the entry of the log by which they left the case; null: they are in it.
+    ``left_by`` is the entry of the log by which they left the case; null: they are in it. ``proposed`` says what would
+    make them equal; null where no reconciliation found them.
     """
 
     id: int
@@ -29,6 +30,7 @@ class CaseUnits(BaseModel):
     detail: str
     opened_by: int
     left_by: int | None
+    proposed: str | None
 
 
 class CaseUnitsPage(BaseModel):
@@ -57,6 +59,40 @@ class CaseMovement(BaseModel):
     registry: str
     party: str
     account_type: int
+
+
+class CaseRecord(BaseModel):
+    """A record of the history of units of a case, as it was pulled from the registry whose book the case is about.
+
+    ``here_at`` and ``here_entry`` are of the same transaction in the gateway's log, null where it knows none. ``code``
+    is 6403 where times or order are not the same there and here, and ``detail`` says which; null where they are.
+    """
+
+    sha256: str
+    registry: str
+    transaction: str
+    type: str
+    at: datetime
+    origin_registry: str
+    series: str
+    first: int
+    last: int
+    here_at: datetime | None
+    here_entry: int | None
+    code: int | None
+    detail: str
+
+
+class CaseTrail(BaseModel):
+    """What moved units of a case in the gateway's book, and what its registry told of them, each newest first.
+
+    ``since`` is where it begins: where nothing else was asked for, at the cut by which the book was last found equal
+    before the case was opened; null: with the first thing that is known.
+    """
+
+    since: datetime | None
+    moved: list[CaseMovement]
+    told: list[CaseRecord]
 
 
 class CaseEvent(BaseModel):

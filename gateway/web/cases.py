@@ -16,9 +16,11 @@ from gateway.domain.callers import Caller, Scope, Sight
 from gateway.domain.units import UnitRange
 from gateway.errors import GatewayError, Kind
 from gateway.messages.outbox import Node
-from gateway.reconciliation import case_view, corrections, inconsistencies
+from gateway.reconciliation import case_view, corrections, inconsistencies, trails
 from gateway.reconciliation.case_store import Source, State
 from gateway.reconciliation.case_view import MAX_PAGE, Shown
+from gateway.reconciliation.trails import Told
+from gateway.signing import compact
 from gateway.web.approving import FourEyes
 from gateway.web.auth import needs
 from gateway.web.case_schemas import (
@@ -28,6 +30,8 @@ from gateway.web.case_schemas import (
     CaseEvent,
     CaseMovement,
     CasePage,
+    CaseRecord,
+    CaseTrail,
     CaseUnits,
     CaseUnitsPage,
     Closure,
@@ -95,12 +99,13 @@ def _reading(router: APIRouter, database: db.Database) -> None:
         caller: Reader,
         since: Moment | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-    ) -> list[CaseMovement]:
-        """What has moved the units of a case in the gateway's book, newest first: by which signed messages."""
+    ) -> CaseTrail:
+        """What moved the units of a case in the gateway's book, and what their registry told of them, newest first."""
         async with database.reading() as tx:
-            await _found(tx, caller.sight, case)
-            found = await case_view.trail(tx, caller.sight, case, since=since, limit=limit)
-        return [CaseMovement.model_validate(one, from_attributes=True) for one in found]
+            shown = await _found(tx, caller.sight, case)
+            found = await trails.trail(tx, caller.sight, shown, since=since, limit=limit)
+        moved = [CaseMovement.model_validate(one, from_attributes=True) for one in found.moved]
+        return CaseTrail(since=found.since, moved=moved, told=[_record(one) for one in found.told])
 
 
 def _saying(router: APIRouter, database: db.Database, node: Node) -> None:
@@ -160,7 +165,7 @@ def _deciding(router: APIRouter, four_eyes: FourEyes) -> None:
 
     @router.post("/cases/{case}/close", status_code=202)
     async def close(case: str, wanted: Closure, caller: Actor) -> Approval:
-        """Ask that a case that others found is closed, and its units are free."""
+        """Ask that a case is closed that no run ends, and its units are free."""
 
         async def act(tx: db.Tx) -> Act:
             return await inconsistencies.closing_wanted(tx, caller, case, wanted.version, wanted.reason)
@@ -183,6 +188,14 @@ async def _course(tx: db.Tx | db.ReadTx, caller: Caller, case: str) -> CaseCours
 
 def _shown(found: Shown) -> Case:
     return Case.model_validate(found, from_attributes=True)
+
+
+def _record(one: Told) -> CaseRecord:
+    return CaseRecord(
+        sha256=compact.encode(one.sha256), registry=one.registry, transaction=one.transaction, type=one.type, at=one.at,
+        origin_registry=one.units.origin.registry, series=one.units.origin.series, first=one.units.first,
+        last=one.units.last, here_at=one.here_at, here_entry=one.here_entry, code=one.code, detail=one.detail,
+    )  # fmt: skip
 
 
 def _units(given: list[dict[str, Any]]) -> tuple[UnitRange, ...]:

@@ -4,14 +4,18 @@ What runs would have found is made by the tests; the book and the flags are real
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
-from gateway import embedded
+from gateway import db, embedded
+from gateway.messages.outbox import Node
+from gateway.reconciliation import cases
 from gateway.reconciliation.findings import Found
 from tests import stage as staging
-from tests.differing import events, flagged, inside, opened, settled, standing, state, units
+from tests.differing import events, flagged, inside, opened, run_entry, settled, standing, state, units
 from tests.integration.test_set_based import counted
 from tests.played import Course, block
 from tests.stage import Stage
@@ -138,6 +142,28 @@ async def test_units_in_cases_of_two_books_are_free_when_both_books_are_equal(co
     [closed] = await settled(course.stage, "MEC01", *others)
     assert await flagged(course.stage, "TWICE") == []
     assert await standing(course.stage, closed) == "closed"
+
+
+async def test_a_difference_that_is_open_too_long_is_an_alarm_once(course: Course) -> None:
+    stage, where = course.stage, units("LATE", 1, 10)
+    await course.issue(block(1, 100, "LATE"))
+    node = replace(stage.gateway.node, response_due=timedelta(days=3))
+    found = await missing(course, "LATE", 1, 10)
+
+    async def open_it(tx: db.Tx) -> list[str]:
+        return await cases.open_for(tx, node, "MEC01", "run-1", [found], await run_entry(tx))
+
+    [case] = await stage.run(open_it)
+    for days, sounded in ((2, 0), (4, 1), (5, 1)):
+        later = replace(node, clock=lambda days=days: stage.clock() + timedelta(days=days))
+
+        async def look(tx: db.Tx, later: Node = later) -> list[str]:
+            return await cases.settle(tx, later, "MEC01", "run-2", [where], await run_entry(tx))
+
+        assert case not in await stage.run(look)
+        late = f"alarm WHERE transfer_id = '{case}' AND code = 6901 AND link = 'MEC01'"
+        assert await stage.count(late) == sounded
+    assert case in await settled(stage, "MEC01")
 
 
 async def test_each_step_is_an_entry_of_the_log(course: Course) -> None:

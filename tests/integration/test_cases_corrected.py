@@ -117,18 +117,41 @@ async def test_units_go_over_to_who_has_them_only_where_their_registry_signed_th
     assert await flagged(stage, "OVER") == []
 
 
-async def test_units_that_no_book_has_enter_it_once(course: Course) -> None:
+async def test_units_that_no_book_has_enter_it_once_by_the_word_of_their_registry(course: Course) -> None:
     stage = course.stage
     await course.issue(block(1, 5, "ENTERS"))
     like, where = units("ENTERS", 1, 1), units("NOWHERE", 1, 10)
-    there = await state(stage, like, party="KOR")
-    [case] = await opened(stage, Found("KOR01", 6301, where, None, there))
+    [case] = await opened(stage, Found("MEC01", 6301, where, None, await state(stage, like)), link="MEC01")
     result = await corrected(stage, case)
     assert (result["moved"], result["entered"]) == (0, 10)
-    assert await places(stage, "NOWHERE") == [(1, 10, "KOR01", "KOR", 100)]
+    assert await places(stage, "NOWHERE") == [(1, 10, "MEC01", "MMR", 100)]
     assert (await stage.books())["conservation"] == "holds"
     refused(await wanted(stage, case, version=2), 409, 4007)
+    assert case in await settled(stage, "MEC01")
+
+
+async def test_units_of_a_registry_that_is_linked_enter_by_no_other_registrys_word(course: Course) -> None:
+    stage = course.stage
+    await course.issue(block(1, 5, "FOREIGN"))
+    there = await state(stage, units("FOREIGN", 1, 1), party="KOR")
+    for where in (units("FOREIGN", 901, 910), units("NEVER-ISSUED", 1, 10)):
+        [case] = await opened(stage, Found("KOR01", 6301, where, None, there))
+        refused(await wanted(stage, case), 409, 4003)
+        assert await settled(stage, "KOR01") == [case]
+    abroad = units("ABROAD", 1, 10, "SYN01")
+    [case] = await opened(stage, Found("KOR01", 6301, abroad, None, there))
+    assert (await corrected(stage, case))["entered"] == 10
     assert await settled(stage, "KOR01") == [case]
+
+
+@pytest.mark.parametrize("account_type", [200, 210, 300, 320])
+async def test_a_use_or_a_cancellation_that_no_book_has_does_not_enter_it(course: Course, account_type: int) -> None:
+    stage, name = course.stage, f"USED-{account_type}"
+    await course.issue(block(1, 5, name))
+    there = await state(stage, units(name, 1, 1), account_type=account_type)
+    [case] = await opened(stage, Found("MEC01", 6301, units(name, 901, 910), None, there), link="MEC01")
+    refused(await wanted(stage, case), 409, 6304)
+    assert case in await settled(stage, "MEC01")
 
 
 async def test_a_unit_that_is_missing_there_is_not_taken_out_of_the_book(course: Course) -> None:
@@ -150,31 +173,37 @@ async def test_a_use_is_told_and_not_corrected_into_the_book(course: Course) -> 
     assert case in await settled(stage, "MEC01")
 
 
-async def test_an_identifier_is_given_once_and_to_one_unit(course: Course) -> None:
-    stage = course.stage
+async def test_no_correction_gives_identifiers_which_a_first_transfer_gives_once(course: Course) -> None:
+    stage, where = course.stage, units("NAMED", 1, 10)
     await course.issue(block(1, 100, "NAMED"))
-    named = {"stem": "CA0001-MMR99-MMR-2021", "offset": 700}
-    first, second = units("NAMED", 1, 10), units("NAMED", 21, 30)
-    here = await state(stage, first)
-    given = json.loads(here) | {"itmo": named}
-    theirs = [
-        Found("MEC01", 6303, first, here, json.dumps(given)),
-        Found("MEC01", 6303, second, here, json.dumps(given | {"itmo": {**named, "offset": 680}})),
-    ]
-    [case, _] = await opened(stage, *theirs, link="MEC01")
+    here = await state(stage, where)
+    given = json.loads(here) | {"itmo": {"stem": "CA0001-MMR99-MMR-2021", "offset": 700}}
+    [case] = await opened(stage, Found("MEC01", 6303, where, here, json.dumps(given)), link="MEC01")
+    refused(await wanted(stage, case), 409, 4010)
+    assert json.loads(await state(stage, where))["itmo"] is None
+    assert case in await settled(stage, "MEC01")
+
+
+async def test_identifiers_that_units_have_are_neither_changed_nor_taken(course: Course) -> None:
+    stage = course.stage
+    await course.issue(block(1, 5, "ITMOS"))
+    like, where = json.loads(await state(stage, units("ITMOS", 1, 1))), units("ITMOS-ABROAD", 1, 10, "SYN01")
+    there = like | {"party": "KOR", "itmo": {"stem": "CA0001-MMR99-MMR-2021", "offset": 7_000}}
+    [case] = await opened(stage, Found("KOR01", 6301, where, None, json.dumps(there)))
+    await corrected(stage, case)
+    assert await settled(stage, "KOR01") == [case]
+    for naming in (None, {**there["itmo"], "offset": 9_000}):
+        told = json.dumps(there | {"itmo": naming})
+        [case] = await opened(stage, Found("KOR01", 6303, where, await state(stage, where), told))
+        refused(await wanted(stage, case), 409, 4010)
+        assert await settled(stage, "KOR01") == [case]
+    beside = Found("KOR01", 6301, units("ITMOS-BESIDE", 1, 10, "SYN01"), None, json.dumps(there))
+    [case] = await opened(stage, beside)
     waiting = (await wanted(stage, case)).json()
     refused(await approved(stage, waiting), 409, 3002)
     [(voided, reason)] = await stage.rows(f"SELECT state, reason FROM approval WHERE id = '{waiting['id']}'")
     assert (voided, "4010" in reason) == ("void", True)
-    assert await places(stage, "NAMED") == [(1, 100, "MEC01", "MMR", 100)]
-    [one, _] = [row[0] for row in await stage.rows(f"SELECT id FROM case_unit WHERE case_id = '{case}' ORDER BY id")]
-    await decided(stage, f"cases/{case}/correct", version=1, findings=[one], **WHY)
-    assert json.loads(await state(stage, first))["itmo"] == named
-    here = await state(stage, first)
-    other = json.loads(here) | {"itmo": {**named, "offset": 900}}
-    [again] = await opened(stage, Found("MEC01", 6303, first, here, json.dumps(other)), link="MEC01")
-    refused(await wanted(stage, again, version=2, findings=[]), 409, 4010)
-    assert again == case and case in await settled(stage, "MEC01")
+    assert await settled(stage, "KOR01") == [case]
 
 
 async def test_units_that_a_transfer_holds_are_corrected_when_it_has_ended(course: Course) -> None:
@@ -207,6 +236,9 @@ async def test_nobody_corrects_alone_nor_what_has_moved_on_nor_what_cannot_be_re
     assert await opened(stage, Found("MEC01", 6304, where, here, "{}"), link="MEC01") == [case]
     refused(await wanted(stage, case), 409, 6901)
     refused(await approved(stage, first.json()), 409, 3002)
+    for unreadable in ("[" * 3_000, '{"party":' * 800, there.replace('"party"', '"party":"MMR","party"', 1), "\\u0000"):
+        assert await opened(stage, Found("MEC01", 6304, where, here, unreadable), link="MEC01") == [case]
+        refused(await wanted(stage, case), 409, 6901)
     assert await places(stage, "ALONE") == [(1, 100, "MEC01", "MMR", 100)]
     assert case in await settled(stage, "MEC01")
     refused(await wanted(stage, case, version=2), 409, 3003)

@@ -6,12 +6,14 @@ synthetic.
 """
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from gateway.domain.callers import EVERYTHING, Caller, Scope
 from gateway.reconciliation.view import FindingRow, Report
+from tests.deciding import asked, decided
 from tests.reconciling import reconcile
 from tests.stage import Stage
 
@@ -93,6 +95,11 @@ async def test_scenario_13_a_block_that_is_missing_at_its_registry(world: Stage)
     await by_hand(world, "KOR01", "lose", units=units(lost))
     [finding] = await found(world, "KOR01", 6302)
     assert (finding.first, finding.last, finding.there) == (lost["first"], lost["last"], None)
+    [(clean_at,)] = await world.rows("SELECT cut_at FROM reconciliation WHERE link = 'KOR01' AND status = 5")
+    trail = (await asked(world, f"cases/{finding.case}/trail", "GET")).json()
+    assert (datetime.fromisoformat(trail["since"]), trail["moved"]) == (clean_at, [])
+    trail = (await asked(world, f"cases/{finding.case}/trail?since=2020-01-01T00:00:00Z", "GET")).json()
+    assert {one["what"] for one in trail["moved"]} == {"opened", "closed"}
     await put_right(world, "KOR01", finding)
     await clean(world, "KOR01")
 
@@ -113,6 +120,21 @@ async def test_a_double_credit_is_taken_out(world: Stage) -> None:
     assert 4008 in {one["code"] for one in (await world.transfer(transfer))["transfer"]["findings"]}
     await put_right(world, "KOR01", finding)
     await clean(world, "KOR01")
+
+
+async def test_who_claims_what_another_has_does_not_hold_it_fast(world: Stage) -> None:
+    """The holder's own books agree with the gateway's after the claim: two of the gateway may set the units free."""
+    doubled = await block(world, "MEC01", 20)
+    await by_hand(world, "KOR01", "invent", party="KOR", account="100-1", block=doubled)
+    [finding] = await found(world, "KOR01", 4007)
+    wish = {"version": 1, "reason": "MEC01 has proved that it has them (synthetic)"}
+    refused = await asked(world, f"cases/{finding.case}/close", **wish)
+    assert (refused.status_code, refused.json()["code"]) == (409, 3003)
+    assert (await reconcile(world, "MEC01")).run.status == 5
+    done = await decided(world, f"cases/{finding.case}/close", **wish)
+    assert done["result"] == {"case": finding.case, "closed": True}
+    assert not await world.count("flag WHERE closed_by IS NULL")
+    assert await world.doctor() == []
 
 
 async def test_a_changed_attribute_is_changed_back(world: Stage) -> None:
@@ -148,9 +170,9 @@ async def test_what_two_registries_moved_by_hand_is_what_the_book_is_corrected_t
         for nr in (1, 2)
     ]
     wish = {"version": version, "reason": "moved by agreement (synthetic)", "evidence": "letters of both (synthetic)"}
-    asked = await one.post(f"/api/v1/cases/{case}/correct", json=wish)
-    assert asked.is_success, asked.text
-    agreed = await two.post(f"/api/v1/approvals/{asked.json()['id']}/approve", json={"sha256": asked.json()["sha256"]})
+    first = await one.post(f"/api/v1/cases/{case}/correct", json=wish)
+    assert first.is_success, first.text
+    agreed = await two.post(f"/api/v1/approvals/{first.json()['id']}/approve", json={"sha256": first.json()["sha256"]})
     assert agreed.json()["state"] == "approved", agreed.text
     assert await world.count("flag WHERE kind = 'discrepancy' AND closed_by IS NULL")  # until it is proved
     assert (await reconcile(world, "MEC01")).run.status == 6

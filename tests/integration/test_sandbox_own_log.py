@@ -22,6 +22,7 @@ from fastapi import Response
 
 from tests import playedlog
 from tests.integration import test_sandbox_log, test_sandbox_play
+from tests.integration.test_sandbox_issuing import issuance
 from tests.integration.test_sandbox_log import Logging, until
 from tests.integration.test_sandbox_play import ROOT, Sandbox, registry, stamp, uuid7
 
@@ -139,6 +140,33 @@ async def test_a_result_of_a_reconciliation_is_an_entry_with_this_registrys_root
         expected = json.dumps(entry, sort_keys=True, separators=(",", ":"))
         found = await leaves(mechanism)
         assert hashlib.sha256(b"\0" + expected.encode()).digest() == found[4]
+
+
+async def test_a_result_that_comes_after_the_next_cut_has_the_roots_this_registry_signed(
+    server: Any, gateway: Logging, tmp_path: Path
+) -> None:
+    database = f"sandbox_{uuid7().replace('-', '')}"
+    async with registry(server, gateway, tmp_path, "mechanism", "MEC01", database=database) as mechanism:
+        await begin(mechanism)
+        asked, other = [{"of": "MEC01", "cut": uuid7(), "at": stamp(datetime.now(UTC))} for _ in range(2)]
+        answer = await mechanism.send("cut.query", body=asked)
+        await mechanism.admin("POST", "/issue", issuance(series="MMR-1", net=1000), 201)
+        later = await mechanism.send("cut.query", body=other)
+        told = {"of": "MEC01", "status": 5, "findings": 0, "books": []}
+        forged = answer.jws[:-8] + "AAAAAAAA"
+        carried = [(asked, [answer.jws]), (asked, [later.jws]), (asked, [forged]), (other, [forged]), (other, [])]
+        for of, evidence in carried:
+            body = {**told, "cut": of["cut"], "evidence": evidence}
+            assert (await mechanism.send("reconciliation.result", body=body)).type == "receipt"
+        kept = (await mechanism.admin("GET", "/reconciliations"))["reconciliations"]
+        assert len(kept) == len(carried)
+        roots = [one.payload["body"]["books"][0]["root"] for one in (answer, later)]
+        with psycopg.connect(server.dsn(database, database)) as connection:
+            entries = [
+                json.loads(text) for (text,) in connection.execute("SELECT entry FROM reconciliation ORDER BY id")
+            ]
+        expected = [{"MEC01": roots[0]}, {}, {}, {"MEC01": roots[1]}, {"MEC01": roots[1]}]
+        assert (roots[0] != roots[1], [entry["roots"] for entry in entries]) == (True, expected)
 
 
 async def test_tiles_are_served_as_the_specification_says_and_nothing_beside(
