@@ -30,7 +30,9 @@ AGREE, DIFFER, COULD_NOT = 0, 1, 2
 def reconcile(
     where: Where,
     link: Annotated[str | None, typer.Option(help="This link; otherwise every link that is seen.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Compare unit by unit, whatever the roots say.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="First make the kept fingerprints anew from the whole book.")
+    ] = False,
     announce: Annotated[
         int | None, typer.Option(min=0, metavar="SECONDS", help="Announce the cut so long ahead; 0 by agreement.")
     ] = None,

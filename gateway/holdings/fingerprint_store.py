@@ -118,6 +118,40 @@ async def keep_book(tx: db.Tx, registry: str, kept: BookRow) -> None:
     )
 
 
+#: One hash of all that is kept of a registry. A quantity of nothing says the same as none.
+SUMMED = "SELECT sha256(convert_to(concat_ws(' ', {}), 'UTF8')) AS hash".format(
+    ", ".join(
+        f"(SELECT sha256(string_agg(sha256(convert_to(CAST(x AS text), 'UTF8')), '' ORDER BY {order}))"
+        f" FROM {table} x WHERE x.registry = :registry{but})"
+        for table, order, but in (
+            ("fingerprint_book", "x.registry", ""),
+            ("fingerprint_series", "x.series_id", ""),
+            ("fingerprint_directory", "x.prefix", ""),
+            ("fingerprint_node", "x.series_id, x.level, x.nr", ""),
+            ("fingerprint_total", "x.party, x.account_type, x.vintage", " AND x.quantity > 0"),
+        )
+    )
+)
+
+
+async def summed(tx: db.Tx, registry: str) -> bytes:
+    """SHA-256 of everything that is kept of a registry, row by row, so that two states of it can be compared."""
+    row = await db.one(tx, SUMMED, {"registry": registry})
+    assert row is not None
+    return bytes(row.hash)
+
+
+async def forget(tx: db.Tx, registry: str) -> None:
+    """Remove what is kept of a registry, so that it can be made anew as of no earlier size than it is kept."""
+    for statement in (
+        "DELETE FROM fingerprint_node WHERE registry = :registry",
+        "DELETE FROM fingerprint_series WHERE registry = :registry",
+        "DELETE FROM fingerprint_directory WHERE registry = :registry",
+        "UPDATE fingerprint_total SET quantity = 0 WHERE registry = :registry",
+    ):
+        await db.execute(tx, statement, {"registry": registry})
+
+
 async def changes(
     tx: db.Tx, registry: str, low: int, high: int, at_once: int
 ) -> AsyncIterator[list[tuple[Sequence[Any], bool]]]:

@@ -1,9 +1,10 @@
 """A registry's book as fingerprints (``domain.fingerprints``), kept as of a cut: the log tree of one size.
 
 ``take`` brings what is kept up to a later cut; its cost follows what changed between the two, and the first one reads
-the book as it is. ``book``, ``directory``, ``nodes`` and ``texts`` read what is kept and never the positions, so they
-answer as of that cut while the relay goes on. Whoever moves units writes nothing here: what an entry sequenced between
-two cuts has opened and closed is the list of what is to be computed again.
+the book as it is. ``rebuild`` does as the first, whatever is kept. ``book``, ``directory``, ``nodes`` and ``texts``
+read what is kept and never the positions, so they answer as of that cut while the relay goes on. Whoever moves units
+writes nothing here: what an entry sequenced between two cuts has opened and closed is the list of what is to be
+computed again.
 
 What is kept is what the definitions say of the book's runs, whatever splits, merges and cuts there were before. Fails
 with CONFLICT when a cut is older than what is kept, or lies between two moves of the same units that the log has in the
@@ -86,15 +87,39 @@ async def take(tx: db.Tx, registry: str, size: int) -> Book:
     if size > await fingerprint_store.tree_size(tx):
         raise GatewayError(Kind.CONFLICT, f"the log's tree has no {size} leaves yet")
     if kept is None or size > before:
-        taking = _Taking(tx, registry)
-        async for part in fingerprint_store.changes(tx, registry, before, size, AT_ONCE):
-            await taking.work_in(part)
-        root = await fingerprint_directory.follow(tx, registry, taking.touched)
-        await fingerprint_store.keep_book(tx, registry, BookRow(size, root.digest, root.count))
-        await _keep_totals(tx, registry, await taking.totals())
+        await _bring_up(tx, registry, before, size)
     found = await book(tx, registry)
     assert found is not None
     return found
+
+
+async def rebuild(tx: db.Tx, registry: str, size: int) -> tuple[Book, bool]:
+    """Forget what is kept of a registry, and make it anew from the positions in the cut of ``size``.
+
+    The book there, and whether what was kept as of the same cut was the same, row by row. Reads all positions of the
+    registry; otherwise like ``take``, and raises what that does.
+    """
+    await fingerprint_store.lock(tx, registry)
+    kept = await fingerprint_store.book(tx, registry)
+    if kept is not None and size < kept.size:
+        raise GatewayError(Kind.CONFLICT, f"the book of {registry} is kept as of {kept.size} leaves: {size} is past")
+    if size > await fingerprint_store.tree_size(tx):
+        raise GatewayError(Kind.CONFLICT, f"the log's tree has no {size} leaves yet")
+    before = await fingerprint_store.summed(tx, registry)
+    await fingerprint_store.forget(tx, registry)
+    await _bring_up(tx, registry, 0, size)
+    found = await book(tx, registry)
+    assert found is not None
+    return found, before == await fingerprint_store.summed(tx, registry)
+
+
+async def _bring_up(tx: db.Tx, registry: str, before: int, size: int) -> None:
+    taking = _Taking(tx, registry)
+    async for part in fingerprint_store.changes(tx, registry, before, size, AT_ONCE):
+        await taking.work_in(part)
+    root = await fingerprint_directory.follow(tx, registry, taking.touched)
+    await fingerprint_store.keep_book(tx, registry, BookRow(size, root.digest, root.count))
+    await _keep_totals(tx, registry, await taking.totals())
 
 
 async def book(tx: db.Tx | db.ReadTx, registry: str) -> Book | None:

@@ -23,7 +23,10 @@ MOST_ANNOUNCED_SECONDS = 86_400
 async def request(
     tx: db.Tx, node: Node, link: str, *, caller: Caller, announce_seconds: int, whole: bool = False
 ) -> str:
-    """Let a run of a link begin now, whose cut is announced so long ahead; its id. ``whole``: compare unit by unit."""
+    """Let a run of a link begin now, whose cut is announced so long ahead; its id.
+
+    ``whole``: what is kept of the books here is made anew from their positions first.
+    """
     found = await links.find(tx, link)
     if found is None or (caller.sight.code is not None and caller.sight.code not in (link, *found.registries)):
         raise caller.sight.absent(f"there is no link {link}", 3001)

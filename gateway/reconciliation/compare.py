@@ -22,10 +22,11 @@ from gateway.reconciliation.packing import MAX_ASKED, Asked, impossible, read_to
 from gateway.reconciliation.pairs import Books, Differs, Pair, Place
 from gateway.reconciliation.proof import Changes, Shape, beside, proven
 
-#: Questions of one comparison. Depth and differences need some thirty, a registry that answers a node at a time more.
-MAX_QUESTIONS = 256
-#: Characters of one comparison, both ways: ten thousand differences scattered over ten million blocks take a twentieth.
-MAX_CHARACTERS = 128 * 1024 * 1024
+#: Questions of one comparison. Ten thousand differences scattered over ten million blocks need six; a registry that
+#: answers in smaller parts needs some more.
+MAX_QUESTIONS = 64
+#: Characters of one comparison, both ways: the same differences take a fifth. What is told for nothing costs seconds.
+MAX_CHARACTERS = 32 * 1024 * 1024
 #: Differences that are listed. Persons resolve them; so many mean that a book is not the registry's at all.
 MAX_DIFFERENCES = 100_000
 

@@ -2,9 +2,11 @@
 
 Holds no transaction while a question is in flight, and nothing between two rounds but the comparison, which anybody
 may begin again. Raises UNAVAILABLE for a registry that does not answer, and REJECTED 6901 for one whose answers cannot
-be true, a state that is not that of its hash among them.
+be true, a state that is not that of its hash among them; INVARIANT where what is kept of our own book contradicts
+itself.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +15,11 @@ from gateway.domain import wire
 from gateway.domain.fingerprints import hashed
 from gateway.domain.identifiers import LinkCode, RegistryCode
 from gateway.domain.units import Origin, UnitRange
+from gateway.errors import invariant
 from gateway.history.questions import Questions, Traffic
 from gateway.holdings import fingerprints
 from gateway.reconciliation.classify import Differing
-from gateway.reconciliation.compare import Comparison
+from gateway.reconciliation.compare import Comparison, Question
 from gateway.reconciliation.differences import Difference
 from gateway.reconciliation.listing import Listing, ours
 from gateway.reconciliation.merge import merged
@@ -49,7 +52,8 @@ class Comparing:
             question = comparison.ask(directories, contents)
             if question is not None:
                 answer = await self._ask(registry, question.series, question.asked)
-                comparison.hear(question, *_told(answer))
+                # A hostile answer may be as long as a message: what it is worth is found out beside the event loop.
+                await asyncio.to_thread(_hear, comparison, question, answer)
         return await self._with_states(registry, comparison.differences), comparison.more
 
     async def listed(self, registry: str) -> tuple[list[Differing], bool]:
@@ -78,7 +82,9 @@ class Comparing:
         self, registry: str, found: Sequence[Difference], there: Mapping[bytes, str]
     ) -> list[Differing]:
         async with self._db.reading() as tx:
-            here = await fingerprints.texts(tx, sorted({one.here for one in found if one.here is not None}))
+            ours = sorted({one.here for one in found if one.here is not None})
+            here = await fingerprints.texts(tx, ours)
+        invariant(len(here) == len(ours), "a state of the own book is not known")
         return [
             Differing(
                 registry,
@@ -101,6 +107,10 @@ class Comparing:
                 raise untrue(f"the states of {registry} are not those of their hashes")
             texts |= zip(some, told, strict=True)
         return texts
+
+
+def _hear(comparison: Comparison, question: Question, answer: Mapping[str, Any]) -> None:
+    comparison.hear(question, *_told(answer))
 
 
 def _told(answer: Mapping[str, Any]) -> tuple[list[str], int, bytes, bytes]:

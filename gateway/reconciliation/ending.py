@@ -43,6 +43,7 @@ class Compared:
     """A book as it was compared.
 
     ``untrue``: what its registry said cannot be, or is more than can be compared: nothing that is not found is let go.
+    ``mended``: what was kept of it here was wrong, and was made anew before it was compared.
     """
 
     registry: str
@@ -51,6 +52,7 @@ class Compared:
     totals: Totals
     differences: tuple[Differing, ...] = ()
     untrue: bool = False
+    mended: bool = False
 
     @property
     def codes(self) -> tuple[int, ...]:
@@ -96,6 +98,7 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     [entry_id] = await log.append(tx, [log.draft("reconciliation.ended", now, {
         "reconciliation": run.id, "cut": run.cut, "status": status, "compared": compared_id,
         "result": told.message.id, "opened": sorted(set(opened)), "closed": sorted(set(closed)),
+        "mended": [one.registry for one in outcome.books if one.mended],
     })])  # fmt: skip
     await finding_store.keep(tx, run.id, outcome.books, judged, opened)
     ending = Ending(status, told.message.id, entry_id, remarks, traffic.round_trips, traffic.sent, traffic.received)
@@ -103,6 +106,9 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
         code = 9001 if status == DENIED else 6901
         detail = f"reconciliation ended with status {status}: {'; '.join(remarks)}"[:200]
         await alarms.sound(tx, [Alarm(run.link, f"reconciliation {run.id}", code, detail, entry_id)], now)
+    mended = [one.registry for one in outcome.books if one.mended]
+    detail = "what was kept here of its book was wrong: a full reconciliation has made it anew"
+    await alarms.sound(tx, [Alarm(run.link, f"book of {one}, {run.id}", 6901, detail, entry_id) for one in mended], now)
     return await store.end(tx, run, worker, ending, now)
 
 

@@ -191,8 +191,8 @@ class Matching:
             self._waiting.append(Pair(here, Runs(runs)))
 
     def _children(self, pair: Pair, told: Children, shape: Shape) -> None:
-        if pair.claim is not None and pair.claim.count <= MOST_RUNS:
-            impossible("a node of few is told by its children")
+        if pair.claim is not None:
+            _counted(pair, pair.claim, told)
         if pair.place is not None:
             pair.place.take(shape)
             if pair.place.shape.apexes and sum(not isinstance(part, Nothing) for part in told.parts) < 2:
@@ -238,6 +238,24 @@ class Matching:
         for theirs, part, place in told:
             self._pairs.append(_of_series(own.pop(theirs.series, None), theirs, part, place))
         self._pairs += [Pair(Here(one.apex, one.summary), NOTHING_TOLD) for one in own.values()]
+
+
+def _counted(pair: Pair, claim: Digest, told: Children) -> None:
+    """As many must be in the children as were counted in the node, or a peer could go on for ever at no cost.
+
+    A run that goes on from one child to the next is counted in both; no series is in two.
+    """
+    if claim.count <= MOST_RUNS:
+        impossible("a node of few is told by its children")
+    counts = [
+        pair.here.child(which).summary.count if isinstance(part, AsSaid) else part.count
+        for which, part in enumerate(told.parts)
+        if isinstance(part, AsSaid | Digest)
+    ]
+    open_ended = any(isinstance(part, Children | Runs | Listed) for part in told.parts)
+    twice = FANOUT - 1 if isinstance(pair.here, Here) else 0
+    if sum(counts) - twice > claim.count or not (open_ended or sum(counts) >= claim.count):
+        impossible("the children of a node have not what was counted in it")
 
 
 def _of_series(own: SeriesEntry | None, theirs: Node, told: Told, place: Place) -> Pair:

@@ -9,7 +9,8 @@
 Every step is written by who holds the run's lease, out of the state it was in: killed anywhere, whoever comes next goes
 on, and there is one result. The mark stands no longer than ``CUT_SECONDS``, whatever happens. A registry that does not
 answer is asked again, each time later; after ``TRIES`` tries in one state the run is denied (7). One whose answers
-cannot be true is left to persons (99), with what it signed.
+cannot be true is left to persons (99), with what it signed; so is a book of which what is kept here contradicts itself
+(``holdings.fingerprints``). A run that was asked for as ``whole`` makes what is kept anew before it compares.
 """
 
 import asyncio
@@ -106,6 +107,13 @@ class Running:
         await self._means.database.run(lambda tx: store.wait(tx, self.run, wait), "reconcile.wait")
         journal.info("reconciliation-waits", link=self.run.link, why=wait.why)
 
+    async def broken(self, why: str) -> None:
+        """Put off what a fault stopped; give up what was tried often enough: then a ``whole`` run can be asked for."""
+        if self.run.state is State.TAKEN and self.run.attempts >= TRIES:
+            await self._end(Outcome(7, remarks=(why[:MAX_WHY],)))
+        else:
+            await self.put_off(why)
+
     async def keep(self) -> None:
         """Renew the lease; whether it is still held is seen as the next step is written."""
         until = self._now + LEASE
@@ -197,7 +205,10 @@ class Running:
         await self._run(taken, "reconcile.cut")
         await self._means.database.ring()
         taken_at, told = cut.taken_at, cut.told
-        self.run = replace(run, state=State.TAKEN, size=size, answer=jws, taken_at=taken_at, told=told, attempts=1)
+        attempts = 1 if run.taken_at is None else run.attempts  # tries to compare go on from one cut to the next
+        self.run = replace(
+            run, state=State.TAKEN, size=size, answer=jws, taken_at=taken_at, told=told, attempts=attempts
+        )
 
     async def _sequenced(self) -> int:
         assert self.run.mark_id is not None  # the books are marked by it
@@ -226,16 +237,28 @@ class Running:
         )
         compared = []
         for registry, theirs in cut.books.items():
-            own = await self._own(registry)
-            one = Compared(
-                registry, own.root, theirs, {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals}
-            )
+            own, mended = await self._own(registry)
+            totals = {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals}
+            one = Compared(registry, own.root, theirs, totals, mended=mended)
+            if mended:
+                remarks.append(f"{registry}: what was kept of its book here was wrong, and was made anew")
             compared.append(await self._differences(comparing, one, remarks))
         await self._end(Outcome(None, compared, cut, tuple(remarks)))
 
-    async def _own(self, registry: str) -> fingerprints.Book:
+    async def _own(self, registry: str) -> tuple[fingerprints.Book, bool]:
+        """Our book at its cut, and whether what was kept of it was wrong, which is seen only where it is made anew."""
         size = self._size
-        return await self._means.database.run(lambda tx: fingerprints.take(tx, registry, size), "reconcile.take")
+        taken: fingerprints.Book | None = None
+        try:
+            taken = await self._run(lambda tx: fingerprints.take(tx, registry, size), "reconcile.take")
+        except Exception as error:  # whatever is made of rows that are wrong
+            if not self.run.whole or (isinstance(error, GatewayError) and error.kind is Kind.UNAVAILABLE):
+                raise
+        if not self.run.whole:
+            assert taken is not None  # or it would have been raised
+            return taken, False
+        rebuilt, same = await self._run(lambda tx: fingerprints.rebuild(tx, registry, size), "reconcile.take")
+        return rebuilt, taken is None or not same
 
     async def _differences(self, comparing: Comparing, book: Compared, remarks: list[str]) -> Compared:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
@@ -249,9 +272,10 @@ class Running:
                 else comparing.differences(book.registry, book.root, theirs)
             )
         except GatewayError as error:
-            if error.code != 6901:
+            if error.code != 6901 and error.kind is not Kind.INVARIANT:
                 raise
-            remarks.append(f"{book.registry}: {error.detail} (6901)"[:MAX_WHY])
+            ours = "" if error.code == 6901 else ": what is kept here is wrong, a full run makes it anew"
+            remarks.append(f"{book.registry}: {error.detail}"[: MAX_WHY - 60] + f"{ours} (6901)")
             return replace(book, untrue=True)
         if more:
             remarks.append(f"{book.registry}: more differs, or is told, than can be compared")

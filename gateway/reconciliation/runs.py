@@ -145,7 +145,7 @@ class Reconciliations:
                     await running.go_on()
                 except Exception as error:
                     with suppress(GatewayError):  # without a database its lease runs out
-                        await running.put_off(f"the gateway could not go on with it: {error!r}")
+                        await running.broken(f"the gateway could not go on with it: {error!r}")
                     raise
             if not running.over:
                 await running.put_off("the worker was told to end")

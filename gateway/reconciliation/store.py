@@ -228,7 +228,8 @@ async def rest(tx: db.Tx, run: Run, worker: str, until: datetime) -> None:
     await db.execute(
         tx,
         """
-        UPDATE reconciliation SET leased_until = NULL, leased_by = NULL, attempts = 0, waiting = NULL, next_at = :until
+        UPDATE reconciliation SET leased_until = NULL, leased_by = NULL, waiting = NULL, next_at = :until,
+          attempts = CASE WHEN taken_at IS NULL THEN 0 ELSE attempts END
         WHERE id = :id AND leased_by = :worker AND state = 'announced'
         """,
         {"id": run.id, "worker": worker, "until": until},
@@ -257,12 +258,16 @@ async def sequenced(tx: db.ReadTx, entry_id: int) -> int | None:
 async def take(
     tx: db.Tx, run: Run, worker: str, size: int, answer: str, taken_at: datetime, told: int, now: datetime
 ) -> bool:
-    """Note both cuts: our tree's size, and what the registry signed; False if the mark is gone or the run another's."""
+    """Note both cuts: our tree's size, and what the registry signed; False if the mark is gone or the run another's.
+
+    The tries begin anew with the first cut only: a book that cannot be compared at any is given up.
+    """
     done = await db.execute(
         tx,
         """
         UPDATE reconciliation SET state = 'taken', status = 2, marked_until = NULL, size = :size, answer = :answer,
-          taken_at = :taken, told = :told, attempts = 0, waiting = NULL, next_at = :now
+          taken_at = :taken, told = :told, waiting = NULL, next_at = :now,
+          attempts = CASE WHEN taken_at IS NULL THEN 0 ELSE attempts END
         WHERE id = :id AND leased_by = :worker AND state = 'marked'
         """,
         {

@@ -31,6 +31,10 @@ from gateway.transfers.store import Row
 
 log = structlog.get_logger()
 
+#: When what a reconciliation holds is looked at again, if nothing wakes it: a mark stands for about a second, and may
+#: go between the judging of a proposal and the noting of its wait.
+MARKED_SECONDS = 5
+
 #: Locks what is due for a decision, at most so many rows; decides on them.
 Due = Callable[[db.Tx, datetime, int], Awaitable[list[Row]]]
 Decided = list[Taken]
@@ -81,7 +85,7 @@ async def check(tx: db.Tx, rows: Sequence[Row], now: datetime) -> Decided:
     await viewers.add(tx, [(row.id, party) for row, verdict in going for party in verdict.first_transferred_by])
     passed = {True: Event.CHECKS_PASSED, False: Event.CHECKS_FAILED}
     taken = _taken((row, passed[checks.passed(verdict.findings)], verdict.findings) for row, verdict in going)
-    until = now + timedelta(seconds=LONGEST_WAIT_SECONDS)
+    until = now + timedelta(seconds=MARKED_SECONDS)
     waiting = _taken((row, Event.HELD_BY_RECONCILIATION, ()) for row in held)
     return taken + [replace(t, entry_id=entry_id, next_at=until) for t in waiting]
 

@@ -11,7 +11,8 @@ class Wanted(BaseModel):
     """A reconciliation that is asked for: of one link, or of every link that the caller sees.
 
     The cut is announced ``announce_seconds`` ahead: as the gateway is set up where nothing is said, 0 by agreement with
-    the registry. ``whole``: compare unit by unit, whatever the roots say.
+    the registry. ``whole``: the gateway makes the fingerprints it keeps of the books anew from all their
+    positions, says whether those kept were wrong, and then compares as usual.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -161,6 +161,20 @@ def test_a_difference_that_is_made_up_is_found_out() -> None:
     assert not comparison.done
 
 
+def test_a_registry_that_always_tells_more_nodes_is_not_asked_further() -> None:
+    """Sixteen children of a thousand runs in a node of a thousand: that could go on down to single serials."""
+
+    def more(tree: list[Any]) -> None:
+        tree[2] = Summary(1_000, FALSE)
+
+    comparison = Comparison("KOR01", OWN.root, Book.of(THERE).root)
+    with pytest.raises(GatewayError, match="what was counted in it") as raised:
+        for question in questions(comparison, OWN):
+            comparison.hear(question, *lying(every("digest", more)).answer(question.series, question.asked))
+    assert raised.value.code == 6901
+    assert comparison.questions <= 3
+
+
 def test_fewer_series_than_were_counted_are_found_out() -> None:
     there: Runs = {f"MEC01/SYN-{nr}": [Run(nr + 1, nr + 9, STATES[0])] for nr in range(1_300)}
 
