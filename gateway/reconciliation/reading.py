@@ -26,8 +26,8 @@ from gateway.signing.messages import is_hash
 MOVING_BYTES = 22
 MOST_MOVING = 5_000
 MOST_TOTALS = 10_000
-#: How far a registry's clock may be from ours (``openapi/link.yaml``): what was taken long before the moment of a cut, or
-#: will be, is none.
+#: How far a registry's clock may be from ours (``openapi/link.yaml``): what was taken longer before the moment of a
+#: cut, or is longer to come, is none.
 SKEW = timedelta(seconds=300)
 _LINK = re.compile(r"[A-Z]{3}[0-9]{2}")
 _ANNOUNCED = frozenset({"of", "cut", "at", "state"})

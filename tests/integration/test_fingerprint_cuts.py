@@ -56,6 +56,33 @@ async def test_cut_before_the_kept_one_and_one_beyond_the_tree_are_refused(books
     assert await books.take("KOR01", second.size) == second
 
 
+SPOILED = [
+    "UPDATE fingerprint_book SET root = sha256(root)",
+    "UPDATE fingerprint_series SET digest = sha256(digest)",
+    "UPDATE fingerprint_directory SET content = overlay(content PLACING sha256(content) FROM 9)",
+    "UPDATE fingerprint_node SET content = overlay(content PLACING sha256(content) FROM 17) WHERE NOT inner_node",
+    "UPDATE fingerprint_node SET content = overlay(content PLACING sha256(content) FROM 10) WHERE inner_node",
+    "DELETE FROM fingerprint_node WHERE inner_node",
+    "UPDATE fingerprint_total SET quantity = quantity + 1",
+]
+
+
+async def test_what_is_kept_is_made_anew_whatever_it_has_become(books: Books) -> None:
+    for nr in range(70):
+        await books.open(KOR, [units(1, 9, f"S{nr}")])
+    await books.open(KOR, comb("S", 1, 300))
+    await books.take("KOR01")
+    await books.move([Move(units(1, 101, "S"), JPN), Move(units(3, 4, "S7"), JPN), Move(units(1, 9, "S8"), JPN)])
+    taken = await books.take("KOR01")
+    rebuilt = await books.database.run(lambda tx: fingerprints.rebuild(tx, "KOR01", taken.size), "request")
+    assert rebuilt == (taken, True)
+    for spoil in SPOILED:
+        await books.database.run(lambda tx, spoil=spoil: db.execute(tx, spoil), "request")  # type: ignore[misc]
+        rebuilt = await books.database.run(lambda tx: fingerprints.rebuild(tx, "KOR01", taken.size), "request")
+        assert rebuilt == (taken, False), spoil
+        await agree(books, taken)
+
+
 async def test_cut_between_two_moves_in_the_other_order_is_refused_and_the_next_one_holds(books: Books) -> None:
     """An entry may get its number before and its place in the log before one that moved the units earlier."""
     await books.open(KOR, [units(1, 10, "S")])

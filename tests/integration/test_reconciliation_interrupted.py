@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.reconciliation.run import CUT_SECONDS, TRIES
-from gateway.reconciliation.view import Report
+from gateway.reconciliation.run import CUT_SECONDS
 from tests import reconciling
-from tests.reconciling import at_registry, report, work
+from tests.reconciling import at_registry, report, to_the_end, work
 from tests.stage import Stage
 
 MARKED = "flag WHERE kind = 'reconciling' AND closed_by IS NULL"
@@ -28,17 +27,6 @@ async def lies(stage: Stage, lie: str, code: str = "KOR01", times: int = 100) ->
 
 async def differ(stage: Stage) -> None:
     await at_registry(stage, "KOR01", "UPDATE holding SET last = last - 1")
-
-
-async def to_the_end(stage: Stage, run: str) -> Report:
-    """Work until a run has ended, without waiting for its waits."""
-    for _ in range(3 * TRIES):
-        await work(stage)
-        found = await report(stage, run)
-        if found.run.state == "ended":
-            return found
-        await stage.rows("UPDATE reconciliation SET next_at = least(next_at, now()) WHERE ended_at IS NULL")
-    raise AssertionError(f"it has not ended: {found.run}")
 
 
 async def test_a_registry_that_is_silent_is_asked_again_and_in_the_end_the_run_is_denied(relayed: Stage) -> None:

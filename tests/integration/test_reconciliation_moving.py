@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from gateway.transfers.decisions import MARKED_SECONDS
 from tests import reconciling
 from tests.reconciling import at_registry, reconcile, report, work
 from tests.stage import Stage
@@ -43,6 +44,8 @@ async def test_a_proposal_waits_while_a_cut_is_taken_and_goes_on_at_once_when_it
 
     async with linked.working():
         await linked.until(delayed)
+    soon = f"next_at <= now() + interval '{MARKED_SECONDS} s'"  # if the mark went while it was judged, nothing wakes it
+    assert await linked.rows(f"SELECT {soon} FROM transfer WHERE state = 'delayed'") == [(True,)]
 
     async def ended() -> bool:
         await work(linked)
