@@ -15,7 +15,7 @@ import typer
 
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, chosen, plain_console
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Kind
 from gateway.reconciliation.view import WORDS
 
 if TYPE_CHECKING:
@@ -134,13 +134,19 @@ def _work_here(where: Where, runs: list[str], until: float) -> None:
                 await asyncio.sleep(LOOK_SECONDS)
             stop.set()
 
-        async with processes.started(settings, gateway), asyncio.TaskGroup() as group:
+        async with processes.started(settings, gateway):
             transparency = await processes.transparent(settings, gateway)
-            for task in (transparency.run(stop), gateway.reconciliations.run(stop), ended()):
-                group.create_task(task)
+            async with asyncio.TaskGroup() as group:
+                for task in (transparency.run(stop), gateway.reconciliations.run(stop), ended()):
+                    group.create_task(task)
 
-    with chosen(where.keep) as settings:
-        asyncio.run(work(settings))
+    try:
+        with chosen(where.keep) as settings:
+            asyncio.run(work(settings))
+    except ExceptionGroup as group:  # a trace would end with the code of books that differ
+        first = group.exceptions[0]
+        error = first if isinstance(first, GatewayError) else GatewayError(Kind.UNAVAILABLE, f"it broke off: {first!r}")
+        raise error from group
 
 
 def _print(report: dict[str, Any]) -> None:
