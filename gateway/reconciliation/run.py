@@ -317,7 +317,7 @@ class Running:
             if error.code != 6901 and error.kind is not Kind.INVARIANT:
                 raise
             ours = "" if error.code == 6901 else ": what is kept here is wrong, a full run makes it anew"
-            remarks.append(f"{book.registry}: {error.detail}"[: MAX_WHY - 60] + f"{ours} (6901)")
+            remarks.append(f"{book.registry}: {error.detail}"[: MAX_WHY - 65] + f"{ours} (6901)")
             return replace(book, untrue=True)
         if more:
             remarks.append(f"{book.registry}: more differs, or is told, than can be compared")

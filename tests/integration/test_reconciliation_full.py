@@ -32,7 +32,8 @@ async def mended(stage: Stage) -> list[str]:
     """The books that were made anew, as the log has it of the last run."""
     [(books,)] = await stage.rows(
         "SELECT convert_from(r.record, 'UTF8')::jsonb -> 'mended'"
-        " FROM log_entry e JOIN log_record r ON r.entry_id = e.id WHERE e.kind = 'reconciliation.ended' ORDER BY e.id DESC LIMIT 1"
+        " FROM log_entry e JOIN log_record r ON r.entry_id = e.id WHERE e.kind = 'reconciliation.ended'"
+        " ORDER BY e.id DESC LIMIT 1"
     )
     return list(books)
 
