@@ -9,6 +9,7 @@ import psycopg
 
 from gateway.domain.callers import EVERYTHING
 from gateway.reconciliation import commands, view
+from gateway.reconciliation.commands import Announcing
 from gateway.reconciliation.run import TRIES
 from gateway.reconciliation.view import Report
 from tests.stage import ROOT, Stage
@@ -18,7 +19,7 @@ async def ask(stage: Stage, link: str, *, announce: int = 0, whole: bool = False
     """Ask for a reconciliation; its id."""
     node = stage.gateway.node
     return await stage.run(
-        lambda tx: commands.request(tx, node, link, caller=ROOT, announce_seconds=announce, whole=whole)
+        lambda tx: commands.request(tx, node, link, caller=ROOT, announcing=Announcing(announce), whole=whole)
     )
 
 

@@ -94,6 +94,18 @@ def _totals(taken: Body) -> Body:
     return {**taken, "books": more}
 
 
+def _no_book(taken: Body) -> Body:
+    """Leave out the last book."""
+    return {**taken, "books": taken["books"][:-1]}
+
+
+def _by_type(taken: Body) -> Body:
+    """Count everything in accounts of another type than it is in."""
+    books = taken["books"]
+    moved = [{**book, "totals": [{**one, "account_type": 230} for one in book["totals"]]} for book in books]
+    return {**taken, "books": moved}
+
+
 def _other_book(taken: Body) -> Body:
     """Speak of the book of another registry as well as of its own."""
     return {**taken, "books": [*taken["books"], {**taken["books"][0], "registry": "ZZZ01"}]}
@@ -128,7 +140,11 @@ ON_CUTS: Mapping[str, Callable[[Body], Body]] = {
     "root": _root,
     "moving": _moving,
     "totals": _totals,
+    "by-type": _by_type,
     "other-book": _other_book,
+    "no-book": _no_book,
+    "long-ago": lambda taken: {**taken, "taken_at": "0001-01-01T00:00:00.000Z"},
+    "to-come": lambda taken: {**taken, "taken_at": "2999-01-01T00:00:00.000Z"},
 }
 ON_NODES: Mapping[str, Callable[[Body, int], Body]] = {
     "same": lambda said, asked: said,

@@ -1,6 +1,7 @@
 """``gateway reconcile``: have books compared now, wait for the result, and say by the exit code what it is.
 
-0: the books agree. 1: something differs. 2: they could not be compared, or it could not be asked for. Where the
+0: the books agree. 1: something differs. 2: they could not be compared, or it could not be asked for. A run of the link
+that is under way already (two jobs, or a job and the schedule) is waited for like one of its own. Where the
 database is, this process does the work (a worker may do it as well); with ``--gateway`` one of that gateway's workers.
 """
 
@@ -14,7 +15,7 @@ import typer
 
 from gateway.cli.api import Where, ask, asking, given
 from gateway.cli.keep import AsJson, chosen, plain_console
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Kind
 from gateway.reconciliation.view import WORDS
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ _PATH = "/api/v1/reconciliations"
 #: How often runs that are waited for are looked at.
 LOOK_SECONDS = 0.25
 AGREE, DIFFER, COULD_NOT = 0, 1, 2
+#: Findings that are asked for at once.
+PAGE = 1_000
+#: The code of a link that has a run under way; how often one that ends just then is missed before that is said.
+UNDER_WAY, JOINED = 3002, 3
 
 
 @asking
@@ -63,8 +68,8 @@ def _code(statuses: list[int | None]) -> int:
 
 
 def _reconciled(where: Where, wanted: dict[str, Any], patience: float) -> list[dict[str, Any]]:
-    """The reports of the runs that were asked for, ended or not when patience is."""
-    runs = [run["id"] for run in ask(where, "POST", _PATH, json=wanted)]
+    """The reports of the runs that were asked for, ended or not when patience is, with every finding."""
+    runs = _asked(where, wanted)
     until = time.monotonic() + patience
     if where.gateway is None:
         _work_here(where, runs, until)
@@ -72,7 +77,38 @@ def _reconciled(where: Where, wanted: dict[str, Any], patience: float) -> list[d
     while not all(map(_over, reports)) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
         reports = [ask(where, "GET", f"{_PATH}/{run}") for run in runs]
-    return reports
+    return [_whole(where, report) for report in reports]
+
+
+def _asked(where: Where, wanted: dict[str, Any]) -> list[str]:
+    """The runs that were asked for; one of the link that is under way already is waited for instead.
+
+    Not in the place of one that was to make anew what is kept here: that is another.
+    """
+    refused: GatewayError | None = None
+    for _ in range(JOINED):
+        try:
+            return [run["id"] for run in ask(where, "POST", _PATH, json=wanted)]
+        except GatewayError as error:
+            if error.code != UNDER_WAY:
+                raise
+            refused = error
+        [*found] = ask(where, "GET", _PATH, params={"link": wanted["link"], "limit": 1})["reconciliations"]
+        if found and found[0]["state"] != "ended":
+            if wanted["whole"] and not found[0]["whole"]:
+                raise refused
+            return [found[0]["id"]]
+    assert refused is not None  # or the runs would have been answered
+    raise refused
+
+
+def _whole(where: Where, report: dict[str, Any]) -> dict[str, Any]:
+    """A report with all its findings, however many pages these are."""
+    found, following = list(report["findings"]), report["next"]
+    while following is not None:
+        page = ask(where, "GET", f"{_PATH}/{report['run']['id']}", params={"after": following, "limit": PAGE})
+        found, following = [*found, *page["findings"]], page["next"]
+    return {**report, "findings": found, "next": None}
 
 
 def _over(report: dict[str, Any]) -> bool:
@@ -98,13 +134,19 @@ def _work_here(where: Where, runs: list[str], until: float) -> None:
                 await asyncio.sleep(LOOK_SECONDS)
             stop.set()
 
-        async with processes.started(settings, gateway), asyncio.TaskGroup() as group:
+        async with processes.started(settings, gateway):
             transparency = await processes.transparent(settings, gateway)
-            for task in (transparency.run(stop), gateway.reconciliations.run(stop), ended()):
-                group.create_task(task)
+            async with asyncio.TaskGroup() as group:
+                for task in (transparency.run(stop), gateway.reconciliations.run(stop), ended()):
+                    group.create_task(task)
 
-    with chosen(where.keep) as settings:
-        asyncio.run(work(settings))
+    try:
+        with chosen(where.keep) as settings:
+            asyncio.run(work(settings))
+    except ExceptionGroup as group:  # a trace would end with the code of books that differ
+        first = group.exceptions[0]
+        error = first if isinstance(first, GatewayError) else GatewayError(Kind.UNAVAILABLE, f"it broke off: {first!r}")
+        raise error from group
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -118,5 +160,3 @@ def _print(report: dict[str, Any]) -> None:
         console.print(f"  {one['registry']} {units}: {one['code']} {one['detail']}; {why}", soft_wrap=True)
     for remark in run["remarks"]:
         console.print(f"  remark: {remark}", soft_wrap=True)
-    if report["next"] is not None:
-        console.print("  and more: gateway reconciliations show", soft_wrap=True)

@@ -1,8 +1,11 @@
 """Asks for a reconciliation now, in the name of a caller; a worker does it.
 
-Raises what a missing link or a link that is not reconciled deserves (8001 or 3001, 1010), and CONFLICT 3002 while a run
-of the link is under way, with its id.
+Raises what a missing link or a link that is not reconciled deserves (8001 or 3001, 1010), CONFLICT 3002 while a run of
+the link is under way, with its id, and FORBIDDEN 8001 where somebody of one of several books behind a link wants
+another announcement than is usual: it would hold up, or hasten, all the others.
 """
+
+from dataclasses import dataclass
 
 from gateway import db
 from gateway.audit import log
@@ -20,10 +23,26 @@ from gateway.signing.messages import new_message_id
 MOST_ANNOUNCED_SECONDS = 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """How long ahead cuts are announced: ``usual`` by the settings, ``wanted`` by who asks, if they say so."""
+
+    usual: int
+    wanted: int | None = None
+
+    def seconds(self, caller: Caller, link: str) -> int:
+        """The time ahead for a link; raises FORBIDDEN 8001 as the module says."""
+        if self.wanted is None or self.wanted == self.usual:
+            return self.usual
+        if caller.sight.code not in (None, link):
+            raise GatewayError(Kind.FORBIDDEN, f"only people of {link} may ask for another announcement", code=8001)
+        return self.wanted
+
+
 async def request(
-    tx: db.Tx, node: Node, link: str, *, caller: Caller, announce_seconds: int, whole: bool = False
+    tx: db.Tx, node: Node, link: str, *, caller: Caller, announcing: Announcing, whole: bool = False
 ) -> str:
-    """Let a run of a link begin now, whose cut is announced so long ahead; its id.
+    """Let a run of a link begin now, whose cut is announced as is said; its id.
 
     ``whole``: what is kept of the books here is made anew from their positions first.
     """
@@ -32,7 +51,8 @@ async def request(
         raise caller.sight.absent(f"there is no link {link}", 3001)
     if found.state is not LinkState.ACTIVE or Capability.RECONCILE not in found.capabilities:
         raise GatewayError(Kind.FORBIDDEN, f"{link} is {found.state}, or not to be reconciled", code=1010)
-    known, state = await _open(tx, node, link, announce_seconds)
+    announce_seconds = announcing.seconds(caller, link)
+    known, state = await _open(tx, node, link, announcing.usual)
     if state is not State.PLANNED:
         context = {"reconciliation": known}
         raise GatewayError(Kind.CONFLICT, f"reconciliation {known} of {link} is under way", code=3002, context=context)
@@ -44,16 +64,16 @@ async def request(
 
 
 async def request_all(
-    tx: db.Tx, node: Node, *, caller: Caller, announce_seconds: int, whole: bool = False
+    tx: db.Tx, node: Node, *, caller: Caller, announcing: Announcing, whole: bool = False
 ) -> list[str]:
     """The same for every link that the caller sees and that is reconciled; the runs, those under way already too."""
     runs: list[str] = []
     for link in await links.links(tx, caller.sight):
         if link.state is not LinkState.ACTIVE or Capability.RECONCILE not in link.capabilities:
             continue
-        known, state = await _open(tx, node, link.code, announce_seconds)
+        known, state = await _open(tx, node, link.code, announcing.usual)
         if state is State.PLANNED:
-            known = await request(tx, node, link.code, caller=caller, announce_seconds=announce_seconds, whole=whole)
+            known = await request(tx, node, link.code, caller=caller, announcing=announcing, whole=whole)
         runs.append(known)
     return runs
 

@@ -4,10 +4,12 @@ Everything here is pure. An answer that is not of the protocol is MALFORMED 2001
 a book that is not the registry's, totals without a series) is REJECTED 6901, which ends the run for persons to look at.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from gateway.domain import wire
 from gateway.domain.fingerprints import NOTHING
 from gateway.domain.identifiers import MAX_SERIAL
 from gateway.errors import GatewayError, Kind
+from gateway.reconciliation.classify import Differing
 from gateway.signing import compact
 from gateway.signing.envelope import VerifiedMessage
 from gateway.signing.messages import is_hash
@@ -23,6 +26,9 @@ from gateway.signing.messages import is_hash
 MOVING_BYTES = 22
 MOST_MOVING = 5_000
 MOST_TOTALS = 10_000
+#: How far a registry's clock may be from ours (``openapi/link.yaml``): what was taken longer before the moment of a
+#: cut, or is longer to come, is none.
+SKEW = timedelta(seconds=300)
 _LINK = re.compile(r"[A-Z]{3}[0-9]{2}")
 _ANNOUNCED = frozenset({"of", "cut", "at", "state"})
 _TAKEN = _ANNOUNCED | {"taken_at", "told", "ranges", "books", "moving", "moving_more"}
@@ -70,9 +76,12 @@ class Cut:
     moving_more: bool
 
 
-def read(answer: VerifiedMessage, asked: Asked, registries: Sequence[str]) -> Cut | None:
-    """The cut that was asked for; nothing while it is only announced. A book that is not told is empty."""
-    return read_body(answer.body, asked, registries, answer.type)
+def read(answer: VerifiedMessage, asked: Asked, registries: Sequence[str], now: datetime) -> Cut | None:
+    """The cut that was asked for; nothing while it is only announced. It tells each of these books, empty or not."""
+    cut = read_body(answer.body, asked, registries, answer.type)
+    if cut is not None and not asked.at - SKEW <= cut.taken_at <= now + SKEW:
+        raise untrue(f"it was taken at {wire.time_to_wire(cut.taken_at)}, and was asked for {asked.body['at']}")
+    return cut
 
 
 def read_body(body: Mapping[str, Any], asked: Asked, registries: Sequence[str], type: str = "cut.answer") -> Cut | None:
@@ -97,8 +106,9 @@ def read_body(body: Mapping[str, Any], asked: Asked, registries: Sequence[str], 
         raise untrue("it tells a book twice")
     if strange := sorted(books.keys() - set(registries)):
         raise untrue(f"it tells of {strange[0]}, which is no book of {asked.link}")
-    empty = TheirBook(NOTHING.digest if ranges else None)
-    complete = {registry: books.get(registry, empty) for registry in registries}
+    if missing := sorted(set(registries) - books.keys()):
+        raise untrue(f"it does not tell the book of {missing[0]}")
+    complete = {registry: books[registry] for registry in registries}
     return Cut(wire.parse_time(members["taken_at"]), told, ranges, complete, _moving(members["moving"]), more)
 
 
@@ -169,6 +179,31 @@ def disagreeing(here: Totals, there: Totals) -> tuple[int, ...]:
     if here == there:
         return ()
     return (6201,) if _by_party(here) != _by_party(there) else (6202,)
+
+
+def follows(here: Totals, there: Totals, differing: Iterable[Differing]) -> bool:
+    """Whether totals there are ours and what differs: if not, they are not those of what was told of the positions."""
+    expected = Counter(here)
+    for one in differing:
+        for state, units in ((one.here, -one.units.quantity), (one.there, one.units.quantity)):
+            if state is None:
+                continue
+            place = _place(state)
+            if place is None:
+                return False
+            expected[place] += units
+    return {key: quantity for key, quantity in expected.items() if quantity} == dict(there)
+
+
+def _place(state: str) -> tuple[str, int, int] | None:
+    """Where a total counts units of this state; nowhere, if a registry wrote it and nobody can read it."""
+    try:
+        said = json.loads(state)
+        place = said["party"], said["account_type"], said["attributes"]["vintage"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    party, account_type, vintage = place
+    return place if type(party) is str and type(account_type) is int and type(vintage) is int else None
 
 
 def _by_party(totals: Totals) -> dict[str, int]:

@@ -8,14 +8,15 @@
 
 Every step is written by who holds the run's lease, out of the state it was in: killed anywhere, whoever comes next goes
 on, and there is one result. The mark stands no longer than ``CUT_SECONDS``, whatever happens. A registry that does not
-answer is asked again, each time later; after ``TRIES`` tries in one state the run is denied (7). One whose answers
-cannot be true is left to persons (99), with what it signed; so is a book of which what is kept here contradicts itself
-(``holdings.fingerprints``). A run that was asked for as ``whole`` makes what is kept anew before it compares.
+answer is asked again, each time later; after ``TRIES`` tries in one state, or cuts named in vain, the run is denied
+(7). One whose answers cannot be true is left to persons (99), with what it signed; so is a book of which what is kept
+here contradicts itself (``holdings.fingerprints``), and a run that ``TRIES`` workers could not go on with, whatever
+stopped them. A run that was asked for as ``whole`` makes what is kept anew before it compares.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,24 +35,29 @@ from gateway.messages.outbox import Lease, Node, Wait
 from gateway.reconciliation import ending, moving_store, reading, store
 from gateway.reconciliation.comparing import Comparing
 from gateway.reconciliation.judging import Compared, Outcome
+from gateway.reconciliation.marking import unmark
 from gateway.reconciliation.reading import Asked, Cut
 from gateway.reconciliation.store import Run, State
 from gateway.signing import compact
 from gateway.signing.messages import new_message_id
-from gateway.transfers import leases
 
 #: Longer than any question and its answer take; renewed while a run is under way.
 LEASE = timedelta(seconds=60)
 #: How long books are marked at most: the tree takes a mark in within a second, and a registry takes its cut at once.
 CUT_SECONDS = 60.0
+#: How long it is tried to take the cuts: who does so takes the mark away in time, before the sweep has to.
+TAKE_SECONDS = CUT_SECONDS - 5.0
 #: How often it is looked whether the mark is in the tree, and how long a registry may think that it is too early.
 LOOK_SECONDS, EARLY_SECONDS = 0.05, 0.5
-#: How long what the registry had told may still be under way; what is not here then is a remark (3007).
-ARRIVAL_SECONDS = 30.0
-#: Tries in one state before a run is given up: with the waits in between, several minutes.
+#: How long is waited at once for what the registry had told, and how often it is looked for; then the run is put off.
+#: What has not arrived after ``TRIES`` such waits, several minutes, is a remark (3007).
+ARRIVAL_SECONDS, ARRIVAL_LOOK_SECONDS = 5.0, 1.0
+#: Tries in one state, and cuts that are named, before a run is given up: with the waits in between, several minutes.
 TRIES = 8
 #: Codes of a registry that does not take a cut any more at its moment, or does not keep it.
 GONE = frozenset({6101, 6103})
+#: Statuses of the Kyoto log on the way: totals of a Party differ, only those by account type do, blocks are compared.
+TOTALS, BY_TYPE, BLOCKS = 3, 98, 4
 #: How much of a reason is kept.
 MAX_WHY = 300
 
@@ -85,34 +91,47 @@ class Running:
 
     async def go_on(self) -> None:
         """Take the next step; raises only what is a fault of the database or of the program."""
-        steps = {
-            State.PLANNED: self._announce,
-            State.ANNOUNCED: self._announced,
-            State.MARKED: self._take,
-            State.TAKEN: self._compare,
-        }
+        with self._mine():
+            if self.run.attempts > TRIES and self.run.cut is not None:
+                await self._give_up(99, f"{TRIES} workers have begun this and did not come to its end")
+                return
+            steps = {
+                State.PLANNED: self._announce,
+                State.ANNOUNCED: self._announced,
+                State.MARKED: self._take,
+                State.TAKEN: self._compare,
+            }
+            try:
+                await steps[self.run.state]()
+            except GatewayError as error:
+                if error.kind is Kind.INVARIANT:
+                    raise
+                await self._failed(error)
+
+    @contextmanager
+    def _mine(self) -> Iterator[None]:
+        """What is done while the run is this worker's; it is over here as soon as another has it."""
         try:
-            await steps[self.run.state]()
+            yield
         except Lost:
             self.over = True
-        except GatewayError as error:
-            if error.kind is Kind.INVARIANT:
-                raise
-            await self._failed(error)
 
     async def put_off(self, why: str, floor_seconds: float = 1.0) -> None:
         """End for now: the run is gone on with later, each time later than before."""
         self.over, now = True, self._now
-        wait = Wait(Lease(self._worker, now), now, floor_seconds, why[:MAX_WHY])
+        wait = Wait(Lease(self._worker, now), now, floor_seconds, _kept(why))
         await self._means.database.run(lambda tx: store.wait(tx, self.run, wait), "reconcile.wait")
         journal.info("reconciliation-waits", link=self.run.link, why=wait.why)
 
     async def broken(self, why: str) -> None:
-        """Put off what a fault stopped; give up what was tried often enough: then a ``whole`` run can be asked for."""
-        if self.run.state is State.TAKEN and self.run.attempts >= TRIES:
-            await self._end(Outcome(7, remarks=(why[:MAX_WHY],)))
-        else:
-            await self.put_off(why)
+        """Put off what a fault stopped; what was tried often enough is left to persons: a ``whole`` run may heal it."""
+        with self._mine():
+            if self.run.attempts >= TRIES and self.run.cut is not None:
+                await self._give_up(99, why)
+            else:
+                if self.run.state is State.MARKED:
+                    await self._unmark()
+                await self.put_off(why)
 
     async def keep(self) -> None:
         """Renew the lease; whether it is still held is seen as the next step is written."""
@@ -126,16 +145,23 @@ class Running:
     async def _failed(self, error: GatewayError) -> None:
         """Put off what may succeed later; end what cannot be true, or was tried often enough."""
         why = f"{error.detail}" + (f" ({error.code})" if error.code else "")
-        if self.run.state is State.MARKED:
-            await self._unmark()
+        vain = _cannot_be(error) and self.run.cuts >= TRIES
         if error.code == 6901:
-            await self._end(Outcome(99, remarks=(why,)))
-        elif self.run.attempts >= TRIES and self.run.cut is not None:
-            await self._end(Outcome(7, remarks=(why,)))
+            await self._give_up(99, why)
+        elif (self.run.attempts >= TRIES or vain) and self.run.cut is not None:
+            await self._give_up(7, why)
         else:
+            if self.run.state is State.MARKED:
+                await self._unmark()
             if _cannot_be(error):
                 await self._name()
             await self.put_off(why, float(error.context.get("retry_after_seconds", 1.0)))
+
+    async def _give_up(self, status: int, why: str) -> None:
+        """End the run without a comparison, and without a mark."""
+        if self.run.state is State.MARKED:
+            await self._unmark()
+        await self._end(Outcome(status, remarks=(why,)))
 
     async def _announce(self) -> None:
         """Name a cut, and tell the registry when it will be."""
@@ -152,10 +178,13 @@ class Running:
         async def noted(tx: db.Tx) -> int:
             fence = (await tree.head(tx)).size
             _held(await store.announce(tx, self.run, self._worker, cut, at, fence, now))
+            record = {"reconciliation": self.run.id, "link": self.run.link, "cut": cut, "at": wire.time_to_wire(at)}
+            await log.append(tx, [log.draft("reconciliation.named", now, record)])
             return fence
 
         fence = await self._run(noted, "reconcile.begin")
-        self.run = replace(self.run, state=State.ANNOUNCED, cut=cut, cut_at=at, fence=fence)
+        cuts = self.run.cuts + 1
+        self.run = replace(self.run, state=State.ANNOUNCED, cut=cut, cut_at=at, fence=fence, cuts=cuts)
 
     async def _announced(self) -> None:
         if self._asked.at > self._now:
@@ -188,14 +217,14 @@ class Running:
         """Take our cut and have the registry take its own; then take the mark away."""
         run = self.run
         try:
-            async with asyncio.timeout(CUT_SECONDS):
+            async with asyncio.timeout(TAKE_SECONDS):
                 size = await self._sequenced()
                 answer = await self._ask_for_cut()
                 while answer is None:
                     await asyncio.sleep(EARLY_SECONDS)
                     answer = await self._ask_for_cut()
         except TimeoutError:
-            raise GatewayError(Kind.UNAVAILABLE, f"no cut was taken in {CUT_SECONDS} s", code=9001) from None
+            raise GatewayError(Kind.UNAVAILABLE, f"no cut was taken in {TAKE_SECONDS} s", code=9001) from None
         cut, jws = answer
 
         async def taken(tx: db.Tx) -> None:
@@ -231,19 +260,34 @@ class Running:
         """Compare every book of the cut, and end the run with what was found."""
         cut, remarks = self._cut(), []
         if not await self._arrived(cut.told):
+            if self.run.attempts < TRIES:
+                await self.put_off(f"what {self.run.link} had told by its cut has not all arrived (3007)")
+                return
             remarks.append(f"not all that {self.run.link} had told by then has arrived (3007)")
         comparing = Comparing(
             self._means.database, self._means.questions, self.run.link, str(self.run.cut), self._traffic
         )
-        compared = []
+        books = []
         for registry, theirs in cut.books.items():
             own, mended = await self._own(registry)
             totals = {(t.party, t.account_type, t.vintage): t.quantity for t in own.totals}
-            one = Compared(registry, own.root, theirs, totals, mended=mended)
+            books.append(Compared(registry, own.root, theirs, totals, mended=mended))
             if mended:
                 remarks.append(f"{registry}: what was kept of its book here was wrong, and was made anew")
-            compared.append(await self._differences(comparing, one, remarks))
+        await self._show(books)
+        compared = [await self._differences(comparing, book, remarks) for book in books]
         await self._end(Outcome(None, compared, cut, tuple(remarks)))
+
+    async def _show(self, books: Sequence[Compared]) -> None:
+        """Show what the totals came to, and then that blocks are compared."""
+        codes = {code for book in books for code in book.codes}
+        if codes:
+            await self._progress(TOTALS if 6201 in codes else BY_TYPE)
+        if any(book.root != book.theirs.root for book in books):
+            await self._progress(BLOCKS)
+
+    async def _progress(self, status: int) -> None:
+        await self._run(lambda tx: store.progress(tx, self.run, self._worker, status), "reconcile.take")
 
     async def _own(self, registry: str) -> tuple[fingerprints.Book, bool]:
         """Our book at its cut, and whether what was kept of it was wrong, which is seen only where it is made anew."""
@@ -264,8 +308,6 @@ class Running:
         """A book with what differs in it; what its registry cannot mean is a remark, and leaves the book to persons."""
         theirs = book.theirs.root
         try:
-            if theirs == book.root and book.codes:
-                raise reading.untrue("its totals are not those of its root")
             found, more = await (
                 comparing.listed(book.registry)
                 if theirs is None
@@ -279,10 +321,14 @@ class Running:
             return replace(book, untrue=True)
         if more:
             remarks.append(f"{book.registry}: more differs, or is told, than can be compared")
+        elif not reading.follows(book.totals, book.theirs.totals, found):
+            remarks.append(f"{book.registry}: its totals are not those of its positions (6901)")
+            return replace(book, differences=tuple(found), untrue=True)
         return replace(book, differences=tuple(found), untrue=more)
 
     async def _end(self, outcome: Outcome) -> None:
         traffic, run = self._traffic, self.run
+        outcome = replace(outcome, remarks=tuple(map(_kept, outcome.remarks)))
 
         async def ended(tx: db.Tx) -> None:
             _held(await ending.end(tx, self._means.node, run, self._worker, outcome, traffic))
@@ -298,7 +344,7 @@ class Running:
                     async with self._means.database.reading() as tx:
                         if await moving_store.arrived(tx, self.run.link, told):
                             return True
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(ARRIVAL_LOOK_SECONDS)
         return False
 
     @property
@@ -313,7 +359,7 @@ class Running:
         return self.run.size
 
     def _cut(self) -> Cut:
-        """The registry's cut, out of what it signed, which was read when it came."""
+        """The registry's cut, out of what it signed: as it came it told all the books that the link then had."""
         assert self.run.answer is not None  # the cut is taken
         body = compact.read(self.run.answer).payload["body"]
         books = [wire.text(book["registry"], "registry") for book in body["books"]]
@@ -326,7 +372,7 @@ class Running:
         answer = await self._means.questions.ask(self.run.link, "cut.query", self._asked.body, self._traffic)
         async with self._means.database.reading() as tx:
             registries = await self._registries(tx)
-        cut = reading.read(answer, self._asked, registries)
+        cut = reading.read(answer, self._asked, registries, self._now)
         return (cut, answer.jws) if cut is not None else None
 
     async def _registries(self, tx: db.Tx | db.ReadTx) -> tuple[str, ...]:
@@ -338,18 +384,14 @@ class Running:
         return await self._means.database.run(work, name)
 
 
-async def unmark(tx: db.Tx, node: Node, run: str, registries: Sequence[str], answer: str | None) -> None:
-    """Let things begin with the books again; ``answer`` is the hash of the registry's cut, None if it was not taken."""
-    now = node.clock()
-    record = {"reconciliation": run, "answer": answer}
-    [entry_id] = await log.append(tx, [log.draft("reconciliation.cut-over", now, record)])
-    await flags.unmark_reconciling(tx, registries, entry_id)
-    await leases.wake_reconciled(tx, registries, now)
-
-
 def _cannot_be(error: GatewayError) -> bool:
     """Whether another cut is needed: the registry keeps this one no more, or ours lies between moves of some units."""
     return (isinstance(error, Refused) and bool(error.codes & GONE)) or error.kind is Kind.CONFLICT
+
+
+def _kept(why: str) -> str:
+    """A reason as it is kept: what a peer has said in it may be what no database takes."""
+    return "".join(one if one.isprintable() else "?" for one in why[:MAX_WHY])
 
 
 def _held(done: bool) -> None:

@@ -18,7 +18,8 @@ from gateway.errors import GatewayError
 from gateway.links import store as links
 from gateway.links.lifecycle import Window
 from gateway.reconciliation import store
-from gateway.reconciliation.run import LEASE, Means, Running, unmark
+from gateway.reconciliation.marking import unmark
+from gateway.reconciliation.run import LEASE, Means, Running
 from gateway.reconciliation.store import Planned, Run, Unplanned
 from gateway.signing.messages import new_message_id
 

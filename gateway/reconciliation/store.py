@@ -50,6 +50,7 @@ class Run:
     answer: str | None
     taken_at: datetime | None
     told: int | None
+    cuts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Planned:
     next_at: datetime
 
 
+#: How long books are left alone whose mark stood for too long: what waited for it goes on meanwhile.
+UNMARKED_SECONDS = 10.0
 #: Links ``l`` that are reconciled.
 OPEN = "l.state = 'active' AND 'reconcile' = ANY(l.capabilities)"
 #: Runs ``r`` that somebody should go on with now.
@@ -84,7 +87,7 @@ _MISSING = f"""
 _OVERDUE = "reconciliation r WHERE r.state = 'marked' AND r.marked_until <= :now"
 _COLUMNS = """
   CAST(r.id AS text) AS id, r.link, r.state, r.announce_seconds, r.whole, r.attempts, CAST(r.cut AS text) AS cut,
-  r.cut_at, r.fence, r.mark_id, r.size, r.answer, r.taken_at, r.told"""
+  r.cut_at, r.fence, r.mark_id, r.size, r.answer, r.taken_at, r.told, r.cuts"""
 
 
 async def look(tx: db.ReadTx, now: datetime) -> bool:
@@ -211,8 +214,8 @@ async def announce(tx: db.Tx, run: Run, worker: str, cut: str, at: datetime, fen
         tx,
         """
         UPDATE reconciliation SET state = 'announced', status = 1, cut = :cut, cut_at = :at, fence = :fence,
-          begun_at = coalesce(begun_at, :now), attempts = CASE WHEN state = 'planned' THEN 0 ELSE attempts END,
-          waiting = NULL
+          begun_at = coalesce(begun_at, :now), cuts = cuts + 1, waiting = NULL,
+          attempts = CASE WHEN state = 'planned' THEN 0 ELSE attempts END
         WHERE id = :id AND leased_by = :worker AND state = :state
         """,
         {
@@ -224,7 +227,7 @@ async def announce(tx: db.Tx, run: Run, worker: str, cut: str, at: datetime, fen
 
 
 async def rest(tx: db.Tx, run: Run, worker: str, until: datetime) -> None:
-    """Leave a run alone until the moment of its cut."""
+    """Leave a run alone until the moment of its cut; until one was taken the tries begin anew then."""
     await db.execute(
         tx,
         """
@@ -278,6 +281,15 @@ async def take(
     return bool(done.rowcount)
 
 
+async def progress(tx: db.Tx, run: Run, worker: str, status: int) -> None:
+    """Show what a run that is under way has come to, as a number of the Kyoto log."""
+    await db.execute(
+        tx,
+        "UPDATE reconciliation SET status = :status WHERE id = :id AND leased_by = :worker AND state = 'taken'",
+        {"id": run.id, "worker": worker, "status": status},
+    )
+
+
 async def unmark(tx: db.Tx, run: Run, worker: str) -> bool:
     """Note that the books of a run are not marked any more: their cut was not taken. False if another has the run."""
     done = await db.execute(
@@ -297,10 +309,11 @@ async def unmark_overdue(tx: db.Tx, now: datetime) -> list[tuple[str, str]]:
         tx,
         f"""
         WITH due AS (SELECT r.id FROM {_OVERDUE} ORDER BY r.id FOR UPDATE SKIP LOCKED)
-        UPDATE reconciliation r SET state = 'announced', marked_until = NULL, leased_until = NULL, leased_by = NULL
+        UPDATE reconciliation r SET state = 'announced', marked_until = NULL, leased_until = NULL, leased_by = NULL,
+          next_at = greatest(r.next_at, CAST(:now AS timestamptz) + :rest * interval '1 second')
         FROM due WHERE r.id = due.id RETURNING CAST(r.id AS text) AS id, r.link
         """,
-        {"now": now},
+        {"now": now, "rest": UNMARKED_SECONDS},
     )
     return [(r.id, r.link) for r in found]
 

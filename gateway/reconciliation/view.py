@@ -27,6 +27,7 @@ WORDS = {
     5: "the books agree",
     6: "the books agree after correction",
     7: "could not be compared",
+    98: "totals by account type differ",
     99: "differences are left to persons",
 }
 

@@ -36,15 +36,16 @@ def reconciling(database: db.Database, node: Node, announce_seconds: int) -> API
     ) -> list[schemas.Run]:
         """Have a link reconciled now, or every link that the caller sees; a worker does it.
 
-        409 with 3002 while a run of the named link is under way. Without a name such runs are among those answered.
+        409 with 3002 while a run of the named link is under way. Another announcement than is usual here only the
+        people of the link and the gateway's own may ask for (8001). Without a name such runs are among those answered.
         """
-        announced = announce_seconds if wanted.announce_seconds is None else wanted.announce_seconds
+        announcing = commands.Announcing(announce_seconds, wanted.announce_seconds)
 
         async def ask(tx: db.Tx) -> list[str]:
-            asked = {"caller": caller, "announce_seconds": announced, "whole": wanted.whole}
+            whole = wanted.whole
             if wanted.link is None:
-                return await commands.request_all(tx, node, **asked)  # type: ignore[arg-type]
-            return [await commands.request(tx, node, wanted.link, **asked)]  # type: ignore[arg-type]
+                return await commands.request_all(tx, node, caller=caller, announcing=announcing, whole=whole)
+            return [await commands.request(tx, node, wanted.link, caller=caller, announcing=announcing, whole=whole)]
 
         runs = await database.run(ask, "reconcile.request")
         await database.ring()

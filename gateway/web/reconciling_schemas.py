@@ -25,8 +25,9 @@ class Wanted(BaseModel):
 class Run(BaseModel):
     """A reconciliation: where it stands, and what it came to.
 
-    ``status`` is that of the Kyoto log: 1 initiated, 2 validated, 5 the books agree, 6 they agree after correction, 7
-    they could not be compared, 99 differences are left to persons. ``asked_by`` is null for the schedule. ``size``:
+    ``status`` is that of the Kyoto log: 1 initiated, 2 validated, 3 totals differ, 98 only totals by account type do, 4
+    blocks are compared, 5 the books agree, 6 they agree after correction, 7 they could not be compared, 99 differences
+    are left to persons. ``asked_by`` is null for the schedule. ``size``:
     leaves of the log's tree that are in the gateway's own cut; ``told``: the last number the registry had given by its.
     """
 

@@ -67,7 +67,7 @@ KEPT = {
         *("state", "status", "asked_by", "announce_seconds", "whole", "cut", "cut_at", "fence", "mark_id"),
         *("marked_until", "size", "answer", "taken_at", "told", "round_trips", "bytes_sent", "bytes_received"),
         *("remarks", "result_id", "entry_id", "begun_at", "ended_at", "next_at", "leased_until", "leased_by"),
-        *("attempts", "waiting"),
+        *("attempts", "cuts", "waiting"),
     },
     "inconsistency_case": {
         *("state", "version", "notified_at", "due", "responded_at", "response", "corrected_by", "closed_at"),

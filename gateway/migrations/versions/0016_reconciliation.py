@@ -14,12 +14,13 @@ depends_on = None
 #: ``status`` is that of the Kyoto log. ``fence``: the size of the tree when the cut was first asked for; the registry
 #: took its own no earlier. ``mark_id``: the entry that the books were marked with, whose tree is our own cut, of
 #: ``size``. ``answer``: the registry's cut as it signed it. ``asked_by``: who asked for the run; the schedule did not.
+#: ``cuts``: how many were named, one in the place of another.
 RUNS = """
 CREATE TABLE reconciliation (
   id uuid PRIMARY KEY,
   link text NOT NULL REFERENCES link,
   state text NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'announced', 'marked', 'taken', 'ended')),
-  status smallint CHECK (status IN (1, 2, 3, 4, 5, 6, 7, 99)),
+  status smallint CHECK (status IN (1, 2, 3, 4, 5, 6, 7, 98, 99)),
   asked_by text,
   announce_seconds integer NOT NULL CHECK (announce_seconds BETWEEN 0 AND 86400),
   whole boolean NOT NULL DEFAULT false,
@@ -44,6 +45,7 @@ CREATE TABLE reconciliation (
   leased_until timestamptz,
   leased_by text,
   attempts integer NOT NULL DEFAULT 0,
+  cuts integer NOT NULL DEFAULT 0,
   waiting text,
   CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
   CHECK ((state = 'ended') = (next_at IS NULL)),
@@ -120,7 +122,7 @@ RIGHTS = """
 GRANT SELECT, INSERT ON reconciliation TO gateway_app;
 GRANT UPDATE (state, status, asked_by, announce_seconds, whole, cut, cut_at, fence, mark_id, marked_until, size, answer,
               taken_at, told, round_trips, bytes_sent, bytes_received, remarks, result_id, entry_id, begun_at, ended_at,
-              next_at, leased_until, leased_by, attempts, waiting)
+              next_at, leased_until, leased_by, attempts, cuts, waiting)
   ON reconciliation TO gateway_app;
 """
 
