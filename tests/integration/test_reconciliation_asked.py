@@ -21,7 +21,7 @@ EACH_SECOND = (
     "WITH gone AS (DELETE FROM holding RETURNING series, first, last, party, account, attributes, itmo, itmo_offset,"
     " first_transferred)"
     " INSERT INTO holding (series, first, last, party, account, attributes, itmo, itmo_offset, first_transferred)"
-    " SELECT series, one, one, party, account, attributes, itmo, itmo_offset + one - first, first_transferred"
+    " SELECT series, one, one, party, account, attributes, itmo, itmo_offset, first_transferred"
     " FROM gone, generate_series(first, last, 2) one"
 )
 
