@@ -97,7 +97,8 @@ async def arrived(tx: db.Tx | db.ReadTx, link: str, told: int) -> bool:
 _TOLD = """
   SELECT m.nr, t.id, t.transferring_registry AS source, t.acquiring_registry AS acquirer, t.state, e.state AS reached,
     t.state IN ('committing', 'released') AND e.since < :late AS late, lower(piece) AS first, upper(piece) - 1 AS last
-  FROM m JOIN transfer t ON t.id = m.transfer_id AND :book IN (t.transferring_registry, t.acquiring_registry)
+  FROM m JOIN LATERAL (SELECT t.* FROM transfer t WHERE t.id = m.transfer_id OFFSET 0) AS t
+    ON :book IN (t.transferring_registry, t.acquiring_registry)
   LEFT JOIN LATERAL (
     SELECT e.state, min(e.at) AS since FROM transfer_event e
     WHERE e.transfer_id = t.id AND e.state IN ('committing', 'released') GROUP BY e.state ORDER BY e.state DESC LIMIT 1

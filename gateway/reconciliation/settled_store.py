@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import db
+from gateway.domain.unit_ranges import Spread
 from gateway.domain.units import UnitRange
 from gateway.holdings.book import BLOCKS, OVERLAP, block_columns
 from gateway.reconciliation.moving_store import MOST_PIECES
@@ -44,6 +45,25 @@ class Settled:
         return f"completed transfer {self.transfer} moved them from {self.source} to {self.acquirer}; {other}"
 
 
+#: Claims of completed transfers from or to ``:book``.
+COMPLETED = f"""
+  WITH b AS ({BLOCKS})
+  SELECT b.nr, x.transfer_id, greatest(x.first, b.first) AS first, least(x.last, b.last) AS last, x.released_by,
+    t.transferring_registry, t.acquiring_registry, l.leaf_index
+  FROM b CROSS JOIN generate_series(1, 14) AS digits(long) CROSS JOIN LATERAL (
+    SELECT x.* FROM claim x WHERE x.released_by IS NOT NULL AND x.series_id = b.series_id
+      AND length(to_hex(x.last - x.first)) = digits.long
+      AND x.first > b.first - (CAST(1 AS bigint) << (4 * digits.long)) AND x.first <= b.last
+      AND x.last >= b.first LIMIT {MOST_PIECES + 1}) AS x
+  JOIN LATERAL (SELECT t.* FROM transfer t WHERE t.id = x.transfer_id OFFSET 0) AS t
+    ON t.state = 'completed' AND :book IN (t.transferring_registry, t.acquiring_registry)
+  LEFT JOIN LATERAL (SELECT l.leaf_index FROM log_leaf l WHERE l.entry_id = x.released_by OFFSET 0) AS l ON true
+  ORDER BY b.nr, x.first
+"""
+#: A case, the book that it is about, and units in it.
+_InCase = tuple[str, str, UnitRange]
+
+
 async def settled(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRange]) -> list[list[Settled]]:
     """For each range of the book of ``registry``, the completed transfers that ever moved units of it into or out of
     that book.
@@ -52,13 +72,13 @@ async def settled(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRang
     if not found:
         return [[] for _ in units]
     compared = await _compared(tx, {_other(r, registry) for r in found})
-    cases = await _cases(tx, units)
+    cases = [_by_book(of) for of in await _cases(tx, registry, units)]
     settled: list[list[Settled]] = [[] for _ in units]
     for r in found:
         other, part = _other(r, registry), UnitRange(units[r.nr - 1].origin, r.first, r.last)
         seen = r.leaf_index is not None and r.leaf_index < compared.get(other, 0)
-        within = [case for case, book, theirs in cases[r.nr - 1] if book == other and theirs.intersect(part)]
-        case = within[0] if within else None
+        within = cases[r.nr - 1][other].on(part) if other in cases[r.nr - 1] else ()
+        case = within[0][0] if within else None
         one = Settled(
             part, r.transfer_id, r.transferring_registry, r.acquiring_registry, other, r.released_by, seen, case
         )
@@ -72,24 +92,7 @@ def _other(r: Any, registry: str) -> str:
 
 async def _completed(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRange]) -> Sequence[Any]:
     """Claims of completed transfers from or to a book; a claim is found by how long it is (``claim_covering``)."""
-    return await db.rows(
-        tx,
-        f"""
-        WITH b AS ({BLOCKS})
-        SELECT b.nr, x.transfer_id, greatest(x.first, b.first) AS first, least(x.last, b.last) AS last, x.released_by,
-          t.transferring_registry, t.acquiring_registry, l.leaf_index
-        FROM b CROSS JOIN generate_series(1, 14) AS digits(long) CROSS JOIN LATERAL (
-          SELECT x.* FROM claim x WHERE x.released_by IS NOT NULL AND x.series_id = b.series_id
-            AND length(to_hex(x.last - x.first)) = digits.long
-            AND x.first > b.first - (CAST(1 AS bigint) << (4 * digits.long)) AND x.first <= b.last
-            AND x.last >= b.first LIMIT {MOST_PIECES + 1}) AS x
-        JOIN transfer t ON t.id = x.transfer_id AND t.state = 'completed'
-          AND :book IN (t.transferring_registry, t.acquiring_registry)
-        LEFT JOIN log_leaf l ON l.entry_id = x.released_by
-        ORDER BY b.nr, x.first
-        """,
-        {**block_columns(units), "book": registry},
-    )
+    return await db.rows(tx, COMPLETED, {**block_columns(units), "book": registry})
 
 
 async def _compared(tx: db.Tx | db.ReadTx, registries: Collection[str]) -> dict[str, int]:
@@ -114,20 +117,34 @@ async def _compared(tx: db.Tx | db.ReadTx, registries: Collection[str]) -> dict[
     return {r.registry: r.size for r in found}
 
 
-async def _cases(tx: db.Tx | db.ReadTx, units: Sequence[UnitRange]) -> list[list[tuple[str, str, UnitRange]]]:
-    """For each range, the open cases of reconciliations that have units of it: their ids, books and units."""
+async def _cases(tx: db.Tx | db.ReadTx, registry: str, units: Sequence[UnitRange]) -> list[list[_InCase]]:
+    """For each range, the open cases of reconciliations of other books that have units of it, in serial order."""
     found = await db.rows(
         tx,
         f"""
         WITH b AS ({BLOCKS})
-        SELECT b.nr, c.id, c.registry, x.first, x.last
-        FROM b CROSS JOIN LATERAL (SELECT x.* FROM case_unit x WHERE x.closed_by IS NULL AND {OVERLAP} OFFSET 0) AS x
-        JOIN inconsistency_case c ON c.id = x.case_id
-        WHERE c.source = 'reconciliation' AND c.state <> 'closed' ORDER BY b.nr, x.first
+        SELECT b.nr, x.case_id, x.registry, x.first, x.last
+        FROM b CROSS JOIN LATERAL (
+          SELECT x.case_id, c.registry, x.first, x.last
+          FROM case_unit x JOIN inconsistency_case c ON c.id = x.case_id
+          WHERE x.closed_by IS NULL AND {OVERLAP} AND c.source = 'reconciliation' AND c.state <> 'closed'
+            AND c.registry <> :book LIMIT {MOST_PIECES}) AS x
+        ORDER BY b.nr, x.first
         """,
-        block_columns(units),
+        {**block_columns(units), "book": registry},
     )
-    cases: list[list[tuple[str, str, UnitRange]]] = [[] for _ in units]
+    cases: list[list[_InCase]] = [[] for _ in units]
     for r in found:
-        cases[r.nr - 1].append((r.id, r.registry, UnitRange(units[r.nr - 1].origin, r.first, r.last)))
+        cases[r.nr - 1].append((r.case_id, r.registry, UnitRange(units[r.nr - 1].origin, r.first, r.last)))
     return cases
+
+
+def _by_book(cases: Sequence[_InCase]) -> dict[str, Spread[_InCase]]:
+    """The cases of each book by the units they lie on; where two lie on the same units, the first."""
+    apart: dict[str, list[_InCase]] = {}
+    for case, book, units in cases:
+        mine = apart.setdefault(book, [])
+        first = max(units.first, mine[-1][2].last + 1) if mine else units.first
+        if first <= units.last:
+            mine.append((case, book, UnitRange(units.origin, first, units.last)))
+    return {book: Spread(of, lambda one: one[2]) for book, of in apart.items()}

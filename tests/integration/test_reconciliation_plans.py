@@ -12,7 +12,7 @@ from gateway import db, embedded
 from gateway.domain.identifiers import parse_registry_code
 from gateway.domain.units import Origin, UnitRange
 from gateway.holdings.book import block_columns
-from gateway.reconciliation import moving_store
+from gateway.reconciliation import moving_store, settled_store
 from tests.fingerprinting import Books
 from tests.integration.test_fingerprint_cuts import plant
 
@@ -25,6 +25,7 @@ NAMED = [f"MEC01-01920000-0000-7000-8000-{nr:012d}" for nr in range(5)]
 STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "live": (moving_store.LIVE, {**block_columns(UNITS), "book": "MEC01", "late": NOW}),
     "completed": (moving_store.COMPLETED, {**block_columns(UNITS), "book": "MEC01", "late": NOW, "fence": 59_900}),
+    "settled": (settled_store.COMPLETED, {**block_columns(UNITS), "book": "MEC01"}),
     "held": (moving_store.HELD, block_columns(UNITS)),
     "unknown-there": (moving_store.UNKNOWN_THERE, {"link": "MEC01", "moving": NAMED, "fence": 59_900}),
     "over-here": (moving_store.OVER_HERE, {"link": "MEC01", "moving": NAMED, "before": NOW}),
