@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from gateway.transfers.decisions import MARKED_SECONDS
 from tests import reconciling
-from tests.reconciling import at_registry, later, reconcile, report, work
+from tests.reconciling import at_registry, later, reconcile, report, to_the_end, work
 from tests.stage import Stage
 
 
@@ -19,7 +19,7 @@ async def test_units_that_were_released_and_not_yet_heard_of_are_explained_by_th
     async with linked.working():
         await linked.until(released)
     assert await linked.states([transfer]) == ["committing"]
-    found = await reconcile(linked, "MEC01")
+    found = await to_the_end(linked, await reconciling.ask(linked, "MEC01"))
     assert (found.run.status, found.found, found.explained) == (5, 0, 1)
     [one] = found.findings
     assert (one.code, one.last - one.first + 1, one.explained_by, one.case) == (6302, 100, [transfer], None)
