@@ -192,7 +192,7 @@ def _place(state: str) -> tuple[object, object]:
     """Party and account type of a state; one that a registry wrote and nobody can read is in no place of ours."""
     try:
         said = json.loads(state)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, state
     return (said.get("party"), said.get("account_type")) if isinstance(said, dict) else (None, state)
 

@@ -95,3 +95,9 @@ def test_what_overlaps_keeps_the_units_that_nothing_before_it_has() -> None:
     found = distinct([of(1, 10), of(4, 6), of(8, 15), of(8, 15, 6402)])
     assert sorted((one.found.code, one.found.units.first, one.found.units.last) for one in found) == [
         (6401, 1, 10), (6401, 11, 15), (6402, 8, 15)]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["no JSON", "[" * 3_000, "null", "[]", '{"party": {}}'])
+def test_a_state_that_nobody_can_read_is_in_no_place_of_ours(state: str) -> None:
+    [one] = judge(Differing("KOR01", units(1, 10), STATE, state), Known())
+    assert (one.found.code, one.explained_by) == (6304, None)
