@@ -25,6 +25,8 @@ _PATH = "/api/v1/reconciliations"
 #: How often runs that are waited for are looked at.
 LOOK_SECONDS = 0.25
 AGREE, DIFFER, COULD_NOT = 0, 1, 2
+#: The status of what is left to persons.
+LEFT = 99
 #: Findings that are asked for at once.
 PAGE = 1_000
 #: The code of a link that has a run under way; how often one that ends just then is missed before that is said.
@@ -58,13 +60,21 @@ def reconcile(
     else:
         for report in reports:
             _print(report)
-    raise typer.Exit(_code([report["run"]["status"] if _over(report) else None for report in reports]))
+    raise typer.Exit(_code([_came_to(report) for report in reports]))
 
 
-def _code(statuses: list[int | None]) -> int:
-    if any(status == 99 for status in statuses):
+def _came_to(report: dict[str, Any]) -> int:
+    """What one run came to; one that was left to persons without having compared a book could not compare."""
+    status = report["run"]["status"] if _over(report) else None
+    if status == LEFT and report["books"]:
         return DIFFER
-    return AGREE if statuses and all(status in (5, 6) for status in statuses) else COULD_NOT
+    return AGREE if status in (5, 6) else COULD_NOT
+
+
+def _code(came_to: list[int]) -> int:
+    if DIFFER in came_to:
+        return DIFFER
+    return AGREE if came_to and set(came_to) == {AGREE} else COULD_NOT
 
 
 def _reconciled(where: Where, wanted: dict[str, Any], patience: float) -> list[dict[str, Any]]:
@@ -90,7 +100,7 @@ def _asked(where: Where, wanted: dict[str, Any]) -> list[str]:
         try:
             return [run["id"] for run in ask(where, "POST", _PATH, json=wanted)]
         except GatewayError as error:
-            if error.code != UNDER_WAY:
+            if error.code != UNDER_WAY or "link" not in wanted:
                 raise
             refused = error
         [*found] = ask(where, "GET", _PATH, params={"link": wanted["link"], "limit": 1})["reconciliations"]

@@ -52,12 +52,10 @@ async def request(
     if found.state is not LinkState.ACTIVE or Capability.RECONCILE not in found.capabilities:
         raise GatewayError(Kind.FORBIDDEN, f"{link} is {found.state}, or not to be reconciled", code=1010)
     announce_seconds = announcing.seconds(caller, link)
-    known, state = await _open(tx, node, link, announcing.usual)
-    if state is not State.PLANNED:
-        context = {"reconciliation": known}
-        raise GatewayError(Kind.CONFLICT, f"reconciliation {known} of {link} is under way", code=3002, context=context)
+    known, state, _ = await _open(tx, node, link, announcing.usual)
     now = node.clock()
-    await store.bring_forward(tx, known, caller.id, announce_seconds, whole, now)
+    if state is not State.PLANNED or not await store.bring_forward(tx, known, caller.id, announce_seconds, whole, now):
+        raise _under_way(known, link)
     record = {"reconciliation": known, "link": link, "announce_seconds": announce_seconds, "whole": whole}
     await log.append(tx, [log.draft("reconciliation.asked", now, {**record, **caller.named})])
     return known
@@ -66,19 +64,29 @@ async def request(
 async def request_all(
     tx: db.Tx, node: Node, *, caller: Caller, announcing: Announcing, whole: bool = False
 ) -> list[str]:
-    """The same for every link that the caller sees and that is reconciled; the runs, those under way already too."""
+    """The same for every link that the caller sees and that is reconciled; the runs, those under way already too.
+
+    Raises CONFLICT 3002 where one is under way that does not make anew what was asked to be.
+    """
     runs: list[str] = []
     for link in await links.links(tx, caller.sight):
         if link.state is not LinkState.ACTIVE or Capability.RECONCILE not in link.capabilities:
             continue
-        known, state = await _open(tx, node, link.code, announcing.usual)
+        known, state, makes_anew = await _open(tx, node, link.code, announcing.usual)
+        if state is not State.PLANNED and whole and not makes_anew:
+            raise _under_way(known, link.code)
         if state is State.PLANNED:
             known = await request(tx, node, link.code, caller=caller, announcing=announcing, whole=whole)
         runs.append(known)
     return runs
 
 
-async def _open(tx: db.Tx, node: Node, link: str, announce_seconds: int) -> tuple[str, State]:
+def _under_way(run: str, link: str) -> GatewayError:
+    context = {"reconciliation": run}
+    return GatewayError(Kind.CONFLICT, f"reconciliation {run} of {link} is under way", code=3002, context=context)
+
+
+async def _open(tx: db.Tx, node: Node, link: str, announce_seconds: int) -> tuple[str, State, bool]:
     """The link's run that has not ended, locked; planned now where there is none."""
     run = await store.open_run(tx, link)
     if run is None:

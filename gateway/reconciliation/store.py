@@ -137,29 +137,30 @@ async def plan(tx: db.Tx, runs: Sequence[Planned], announce_seconds: int) -> Non
     )
 
 
-async def open_run(tx: db.Tx, link: str) -> tuple[str, State] | None:
-    """Lock the run of a link that has not ended; its id and where it stands."""
+async def open_run(tx: db.Tx, link: str) -> tuple[str, State, bool] | None:
+    """Lock the run of a link that has not ended; its id, where it stands, and whether it makes books anew."""
     found = await db.one(
         tx,
         """
-        SELECT CAST(id AS text) AS id, state FROM reconciliation
+        SELECT CAST(id AS text) AS id, state, whole FROM reconciliation
         WHERE link = :link AND ended_at IS NULL FOR NO KEY UPDATE
         """,
         {"link": link},
     )
-    return (found.id, State(found.state)) if found else None
+    return (found.id, State(found.state), found.whole) if found else None
 
 
-async def bring_forward(tx: db.Tx, run: str, by: str, announce_seconds: int, whole: bool, now: datetime) -> None:
-    """Let a planned run, which the caller has locked, begin now."""
-    await db.execute(
+async def bring_forward(tx: db.Tx, run: str, by: str, announce_seconds: int, whole: bool, now: datetime) -> bool:
+    """Let a planned run, which the caller has locked, begin now; False if a worker is beginning it as it was."""
+    done = await db.execute(
         tx,
         """
         UPDATE reconciliation SET next_at = :now, asked_by = :by, announce_seconds = :announce, whole = :whole
-        WHERE id = :id AND state = 'planned'
+        WHERE id = :id AND state = 'planned' AND leased_by IS NULL
         """,
         {"id": run, "now": now, "by": by, "announce": announce_seconds, "whole": whole},
     )
+    return bool(done.rowcount)
 
 
 async def lease_due(tx: db.Tx, worker: str, now: datetime, until: datetime, *, but: Sequence[str]) -> Run | None:

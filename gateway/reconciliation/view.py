@@ -28,7 +28,7 @@ WORDS = {
     6: "the books agree after correction",
     7: "could not be compared",
     98: "totals by account type differ",
-    99: "differences are left to persons",
+    99: "differences, or what cannot be true, are left to persons",
 }
 
 

@@ -60,6 +60,18 @@ async def test_a_run_under_way_is_not_taken_for_a_full_one(relayed: Stage) -> No
     assert (done.returncode, done.stdout) == (2, "") and "3002" in done.stderr
 
 
+async def test_nor_where_every_link_is_asked_for(relayed: Stage) -> None:
+    run = await reconciling.ask(relayed, "KOR01", announce=600)
+    await work(relayed)
+    for whole in (True, False):
+        asked = await relayed.api.post("/api/v1/reconciliations", json={"whole": whole, "announce_seconds": 0})
+        if whole:
+            assert (asked.status_code, asked.json()["code"]) == (409, 3002)
+        else:
+            assert {one["link"]: one["state"] for one in asked.json()} == {"KOR01": "announced", "MEC01": "planned"}
+    assert not (await report(relayed, run)).run.whole
+
+
 async def test_what_cannot_be_done_is_not_told_as_books_that_differ(relayed: Stage) -> None:
     done = await command(relayed, "--announce", "0", log_key="none.pem")
     assert (done.returncode, done.stdout) == (2, "") and "GATEWAY_LOG_KEY_FILE" in done.stderr
