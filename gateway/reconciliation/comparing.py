@@ -58,7 +58,7 @@ class Comparing:
 
     async def listed(self, registry: str) -> tuple[list[Differing], bool]:
         """The same, unit by unit: both books are listed and read side by side; raises as the module says."""
-        listing = Listing(self._questions, self._link, self._cut, registry, self._traffic)
+        listing = Listing(self._db, self._questions, self._link, self._cut, registry, self._traffic)
         found, more = await merged(ours(self._db, registry), listing.pieces())
         return await self._differing(registry, found, listing.texts), more
 
@@ -82,15 +82,15 @@ class Comparing:
         self, registry: str, found: Sequence[Difference], there: Mapping[bytes, str]
     ) -> list[Differing]:
         async with self._db.reading() as tx:
-            ours = sorted({one.here for one in found if one.here is not None})
-            here = await fingerprints.texts(tx, ours)
-        invariant(len(here) == len(ours), "a state of the own book is not known")
+            states = {state for one in found for state in (one.here, one.there) if state is not None}
+            texts = {**there, **await fingerprints.texts(tx, sorted(states - there.keys()))}
+        invariant(states <= texts.keys(), "a state of the own book is not known")
         return [
             Differing(
                 registry,
                 UnitRange(_origin(one.series), one.first, one.last),
-                None if one.here is None else here[one.here],
-                None if one.there is None else there[one.there],
+                None if one.here is None else texts[one.here],
+                None if one.there is None else texts[one.there],
             )
             for one in found
         ]

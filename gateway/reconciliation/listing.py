@@ -59,10 +59,15 @@ async def _apexes(database: db.Database, registry: str) -> AsyncIterator[Node]:
 
 
 class Listing:
-    """A book as its registry lists it; ``texts`` are the states it has told, by their hashes."""
+    """A book as its registry lists it.
 
-    def __init__(self, questions: Questions, link: str, cut: str, registry: str, traffic: Traffic) -> None:
-        self._questions, self._traffic = questions, traffic
+    ``texts`` are the states it has told that no book here was ever in, by their hashes: all of them differ.
+    """
+
+    def __init__(
+        self, database: db.Database, questions: Questions, link: str, cut: str, registry: str, traffic: Traffic
+    ) -> None:
+        self._db, self._questions, self._traffic = database, questions, traffic
         self._asked = {"of": link, "cut": cut, "registry": registry}
         self._link = link
         self.texts: dict[bytes, str] = {}
@@ -78,8 +83,10 @@ class Listing:
             said = wire.members(answer.body, "body", _LISTED, frozenset({"next"}))
             if {name: said[name] for name in _LISTED} != self._asked:
                 raise untrue("it answers about another book or another cut")
-            for item in answer.items:
-                yield self._piece(item.value)
+            told = [_piece(item.value) for item in answer.items]
+            await self._keep({piece.run.state: state for piece, state in told})
+            for piece, _ in told:
+                yield piece
             if "next" not in said:
                 return
             place = wire.text(said["next"], "next", _LONGEST_PLACE)
@@ -87,14 +94,20 @@ class Listing:
                 raise untrue("its listing does not go on")
             after = {"after": place}
 
-    def _piece(self, value: Mapping[str, Any]) -> Piece:
-        raw, faults = wire.members(value, "position", _POSITION), wire.Faults()
-        block = wire.read_block(raw["block"], faults)
-        if raw["kind"] != "position" or block is None:
-            raise wire.malformed("not an item of kind position with a sound block")
-        party, account = wire.text(raw["party"], "party"), parse_account(wire.text(raw["account"], "account"))
-        itmo = (str(block.itmo.stem), block.itmo.offset) if block.itmo is not None else None
-        state = state_text(party, int(account.type), wire.attributes_to_wire(block.attributes), itmo)
-        name = hashed(state)
-        self.texts[name] = state
-        return Piece(f"{block.origin.registry}/{block.origin.series}", Run(block.first, block.last, name))
+    async def _keep(self, told: Mapping[bytes, str]) -> None:
+        async with self._db.reading() as tx:
+            known = await fingerprints.texts(tx, list(told))
+        self.texts |= {name: state for name, state in told.items() if name not in known}
+
+
+def _piece(value: Mapping[str, Any]) -> tuple[Piece, str]:
+    """A listed position, and the text of its state."""
+    raw, faults = wire.members(value, "position", _POSITION), wire.Faults()
+    block = wire.read_block(raw["block"], faults)
+    if raw["kind"] != "position" or block is None:
+        raise wire.malformed("not an item of kind position with a sound block")
+    party, account = wire.text(raw["party"], "party"), parse_account(wire.text(raw["account"], "account"))
+    itmo = (str(block.itmo.stem), block.itmo.offset) if block.itmo is not None else None
+    state = state_text(party, int(account.type), wire.attributes_to_wire(block.attributes), itmo)
+    series = f"{block.origin.registry}/{block.origin.series}"
+    return Piece(series, Run(block.first, block.last, hashed(state))), state
