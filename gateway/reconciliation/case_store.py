@@ -198,8 +198,8 @@ async def beyond_proof(tx: db.Tx, case: str) -> bool:
     """Whether no run ends this case of a reconciliation, or another registry's has contradicted it.
 
     No run does while its link is closed or suspended. It is contradicted when the book has all its units in other
-    registries, and the last run of each that has ended agreed (5, 6) and was marked later than each of the units entered
-    the case and than its position there was opened.
+    registries, and the last run of each that has ended agreed (5, 6) and was marked after each of the units entered the
+    case and came to where it is.
     """
     found = await db.one(
         tx,

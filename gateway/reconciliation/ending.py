@@ -1,9 +1,9 @@
 """Ends a run: what differs is judged, and findings, cases, log and the signed result are written in one transaction.
 
-What was moving while the cuts were taken is kept as explained and concerns nobody, unless it is in an open case. Everything else is a finding, whose
-units are locked by its case (``cases``); units of open cases that differ no more are let go. The result is owed like
-any message (``messages.owed``): the same bytes again until there is a receipt, or a verdict against it, which is an
-alarm.
+What was moving while the cuts were taken is kept as explained and concerns nobody, unless an open case has it.
+Everything else is a finding, whose units are locked by its case (``cases``); units of open cases that differ no more
+are let go. The result is owed like any message (``messages.owed``): the same bytes again until there is a receipt, or a
+verdict against it, which is an alarm.
 """
 
 import hashlib
