@@ -105,8 +105,7 @@ async def test_a_registry_that_forgets_each_cut_is_asked_for_so_many_and_no_more
 
 async def test_a_run_that_is_denied_reminds_of_a_case_that_is_open_too_long(relayed: Stage) -> None:
     where = differing.units("MMR-A64", 1, 10)
-    [case] = await differing.opened(relayed, Found("KOR01", 6301, where, None, None))
-    await relayed.rows(f"UPDATE inconsistency_case SET due = now() - interval '1 day' WHERE id = '{case}'")
+    [case] = await differing.opened(relayed, Found("KOR01", 6301, where, None, None), due=timedelta(0))
     await silent(relayed, "cut.query")
     found = await to_the_end(relayed, await reconciling.ask(relayed, "KOR01"))
     assert (found.run.status, found.books) == (7, [])
