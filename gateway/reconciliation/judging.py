@@ -63,7 +63,8 @@ class Outcome:
 class Verdict:
     """What a run found, explained or not, by book.
 
-    ``still``: the units of each book that differ, explained or not, or of which nothing was told; no case lets them go.
+    ``still``: the units of each book that differ, explained or not, or of which nothing was told, or that are of a
+    transfer which is not shown to be known to both sides; no case lets them go.
     ``cut_off``: books with more findings than are kept. ``astray``: transfers in flight there and unknown here.
     """
 
