@@ -1,7 +1,8 @@
 """What a reconciliation would have found, made by tests: differences between the gateway's book and a registry's."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway import db
@@ -40,11 +41,14 @@ async def run_entry(tx: db.Tx) -> int:
     return entry
 
 
-async def opened(stage: Stage, *found: Found, link: str = "KOR01", run: str = "run-1") -> list[str]:
-    """What a run does with what it found."""
+async def opened(
+    stage: Stage, *found: Found, link: str = "KOR01", run: str = "run-1", due: timedelta | None = None
+) -> list[str]:
+    """What a run does with what it found; a response is due within ``due``, or as usual."""
+    node = stage.gateway.node if due is None else replace(stage.gateway.node, response_due=due)
 
     async def work(tx: db.Tx) -> list[str]:
-        return await cases.open_for(tx, stage.gateway.node, link, run, found, await run_entry(tx))
+        return await cases.open_for(tx, node, link, run, found, await run_entry(tx))
 
     return await stage.run(work)
 

@@ -153,13 +153,13 @@ async def live(tx: db.Tx, registry: str) -> list[Live]:
     return [_live(r) for r in found]
 
 
-async def overdue(tx: db.Tx, registry: str, now: datetime) -> Sequence[Any]:
-    """The cases of reconciliations of this book that are open and should not be any more: id, link, due."""
+async def overdue(tx: db.Tx, registries: Sequence[str], now: datetime) -> Sequence[Any]:
+    """The cases of reconciliations of these books that are open and should not be any more: id, link, due."""
     return await db.rows(
         tx,
-        "SELECT id, link, due FROM inconsistency_case WHERE registry = :registry AND source = 'reconciliation'"
-        " AND state <> 'closed' AND due < :now ORDER BY id",
-        {"registry": registry, "now": now},
+        "SELECT id, link, due FROM inconsistency_case WHERE registry = ANY(CAST(:registries AS text[]))"
+        " AND source = 'reconciliation' AND state <> 'closed' AND due < :now ORDER BY id",
+        {"registries": list(registries), "now": now},
     )
 
 
@@ -198,7 +198,8 @@ async def beyond_proof(tx: db.Tx, case: str) -> bool:
     """Whether no run ends this case of a reconciliation, or another registry's has contradicted it.
 
     No run does while its link is closed or suspended. It is contradicted when the book has all its units in other
-    registries, and the last run of each that has ended was marked after the case was opened and agreed (5, 6).
+    registries, and the last run of each that has ended agreed (5, 6) and was marked after each of the units entered the
+    case and came to where it is.
     """
     found = await db.one(
         tx,
@@ -214,11 +215,12 @@ async def beyond_proof(tx: db.Tx, case: str) -> bool:
             FROM reconciliation r WHERE r.link = h.link AND r.ended_at IS NOT NULL ORDER BY r.ended_at DESC LIMIT 1
           ) AS r ON true
           WHERE b.case_id = c.id AND b.closed_by IS NULL
-          GROUP BY b.id, c.registry, c.opened_by
+          GROUP BY b.id, c.registry
           HAVING coalesce(sum(least(x.last, b.last) - greatest(x.first, b.first) + 1)
                           FILTER (WHERE x.series_id IS NOT NULL), 0) < b.last - b.first + 1
             OR bool_or(x.registry = c.registry)
-            OR NOT bool_and(coalesce(r.status IN (5, 6) AND r.compared AND r.mark_id > c.opened_by, false))
+            OR NOT bool_and(coalesce(r.status IN (5, 6) AND r.compared
+                                     AND r.mark_id > greatest(b.opened_by, x.opened_by), false))
         ))
         """,
         {"case": case},

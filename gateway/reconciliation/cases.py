@@ -78,25 +78,9 @@ async def settle(
 ) -> list[str]:
     """Let the units of a book out of its cases that differ no more, and close the cases that are then empty.
 
-    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed. Of
-    one that stays open beyond the time for a response there is an alarm, once.
+    ``still`` are all units of the book that differ, or could not be compared. Returns the cases that were closed.
     """
     await store.alone(tx)
-    closed = await _let_go(tx, node, registry, reconciliation, still, entry_id)
-    now = node.clock()
-    late = [
-        Alarm(
-            one.link, one.id, _TO_PERSONS, f"case {one.id} is still open, and was due by {one.due:%Y-%m-%d}", entry_id
-        )
-        for one in await store.overdue(tx, registry, now)
-    ]
-    await alarms.sound(tx, late, now)
-    return closed
-
-
-async def _let_go(
-    tx: db.Tx, node: Node, registry: str, reconciliation: str, still: Sequence[UnitRange], entry_id: int
-) -> list[str]:
     differing = joined(still)
     spread = Spread(differing, lambda one: one)
     left: list[Live] = []
@@ -112,6 +96,26 @@ async def _let_go(
     await store.enter(tx, stay, entry_id)
     await align(tx, Flag.DISCREPANCY, [one.units for one in left], entry_id)
     return await _leave_behind(tx, node, {one.case for one in left}, f"found equal by reconciliation {reconciliation}")
+
+
+async def remind(tx: db.Tx, node: Node, registries: Sequence[str], entry_id: int) -> None:
+    """Sound an alarm for each case of these books that is open beyond the time for a response: once a case."""
+    now = node.clock()
+    late = [
+        Alarm(
+            one.link, one.id, _TO_PERSONS, f"case {one.id} is still open, and was due by {one.due:%Y-%m-%d}", entry_id
+        )
+        for one in await store.overdue(tx, registries, now)
+    ]
+    await alarms.sound(tx, late, now)
+
+
+async def any_left(tx: db.Tx, registries: Iterable[str]) -> bool:
+    """Whether an open case of any of these books has units."""
+    for registry in registries:
+        if await store.live(tx, registry):
+            return True
+    return False
 
 
 async def of_transfers(tx: db.Tx, registry: str) -> list[UnitRange]:

@@ -19,9 +19,10 @@ from gateway.reconciliation.findings import Found
 from gateway.reconciliation.moving_store import Elsewhere, Moving, Standing
 from gateway.reconciliation.settled_store import Settled
 
-#: States of a transfer in which its units may be gone from its source's book, and be in its acquirer's already.
+#: States of a transfer in which its units may be gone from its source's book, and be in its acquirer's already: who
+#: acquires credits when told to settle, which is stored with the release, and states are read after both cuts.
 _GONE = frozenset({"committing", "released", "completed"})
-_COME = frozenset({"accepted", "committing", "released", "completed"})
+_COME = frozenset({"released", "completed"})
 #: What stands behind the findings of transfers that take too long, by what the source's word for them is.
 _STUCK = {"committing": "committed and not told to be released", "released": "released and not credited"}
 

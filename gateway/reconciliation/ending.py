@@ -1,9 +1,9 @@
 """Ends a run: what differs is judged, and findings, cases, log and the signed result are written in one transaction.
 
-What was moving while the cuts were taken is kept as explained and concerns nobody. Everything else is a finding, whose
-units are locked by its case (``cases``); units of open cases that differ no more are let go. The result is owed like
-any message (``messages.owed``): the same bytes again until there is a receipt, or a verdict against it, which is an
-alarm.
+What was moving while the cuts were taken is kept as explained and concerns nobody, unless an open case has it.
+Everything else is a finding, whose units are locked by its case (``cases``); units of open cases that differ no more
+are let go. The result is owed like any message (``messages.owed``): the same bytes again until there is a receipt, or a
+verdict against it, which is an alarm.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from gateway.alarms.store import Alarm
 from gateway.audit import log
 from gateway.domain import wire
 from gateway.history.questions import Traffic
+from gateway.links import store as links
 from gateway.messages import outbox, owed
 from gateway.messages.inbox import Inbound
 from gateway.messages.outbox import Draft, Node
@@ -58,9 +59,11 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
         if not verdict.untrue(one)
         for case in await cases.settle(tx, node, one.registry, run.id, verdict.still[one.registry], compared_id)
     ]
+    await _remind(tx, node, run.link, compared_id)
     untrue = any(verdict.untrue(one) for one in outcome.books)
+    left = await cases.any_left(tx, [one.registry for one in outcome.books])
     stands = {one for one in remarks if "(6401)" in one} & set(await store.last_remarks(tx, run.link))
-    status = _status(outcome, found, closed, serious=bool(stands) or untrue)
+    status = _status(outcome, found, closed, serious=bool(stands) or untrue or left)
     [told] = await outbox.store(tx, node, [_result(run, outcome, status, found, opened)])
     await owed.add(tx, [Owed(run.link, told.message.id)], now)
     [entry_id] = await log.append(tx, [log.draft("reconciliation.ended", now, {
@@ -81,15 +84,22 @@ async def end(tx: db.Tx, node: Node, run: Run, worker: str, outcome: Outcome, tr
     return await store.end(tx, run, worker, ending, now)
 
 
+async def _remind(tx: db.Tx, node: Node, link: str, entry_id: int) -> None:
+    """Remind of what is open too long, whatever came of the run: a link may not be compared for as long as that."""
+    found = await links.find(tx, link)
+    assert found is not None  # its run refers to it
+    await cases.remind(tx, node, found.registries, entry_id)
+
+
 def _astray(link: str, transfer: str, entry_id: int) -> Alarm:
     return Alarm(link, transfer, 6401, f"{link} has it in flight, and it is unknown here", entry_id)
 
 
 def _status(outcome: Outcome, found: Sequence[Found], closed: Sequence[str], *, serious: bool) -> int:
-    """``serious``: a book is left to persons, or a transfer is in flight there and not here, as it was already when the
-    link was compared last.
+    """``serious``: a book is left to persons, or an open case of one still has units, though something explains that
+    they differ; or a transfer is in flight there and not here, as it was already when the link was compared last.
 
-    Once proves nothing: what tells of it, or ends it there, may be on its way.
+    Once proves nothing of a transfer: what tells of it, or ends it there, may be on its way.
     """
     if outcome.status is not None:
         return outcome.status

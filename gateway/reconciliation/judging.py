@@ -15,7 +15,7 @@ from gateway.domain.units import UnitRange
 from gateway.holdings import fingerprints
 from gateway.reconciliation import cases, classify, moving_store, reading, settled_store
 from gateway.reconciliation.classify import Differing, Judged, Known
-from gateway.reconciliation.moving_store import MOST_PIECES, Moving
+from gateway.reconciliation.moving_store import MOST_PIECES, Moving, Standing
 from gateway.reconciliation.reading import Cut, TheirBook, Totals
 from gateway.reconciliation.store import Run
 
@@ -63,7 +63,8 @@ class Outcome:
 class Verdict:
     """What a run found, explained or not, by book.
 
-    ``still``: the units of each book that differ, explained or not, or of which nothing was told; no case lets them go.
+    ``still``: the units of each book that differ, explained or not, or of which nothing was told, or that are of a
+    transfer which is not shown to be known to both sides; no case lets them go.
     ``cut_off``: books with more findings than are kept. ``astray``: transfers in flight there and unknown here.
     """
 
@@ -87,15 +88,16 @@ async def judge(tx: db.Tx, run: Run, outcome: Outcome, now: datetime) -> Verdict
     fence = await moving_store.fence(tx, run.fence, run.cut_at, cut.taken_at)
     judged = [one for each in outcome.books for one in await _book(tx, each, fence, now)]
     before = moving_store.told_before(run.cut_at, cut.taken_at)
-    of_transfers, remarks, astray = await _transfers(tx, run, cut, fence, before, now)
-    judged = classify.distinct([*judged, *of_transfers])
+    of_transfers = await _transfers(tx, run, cut, fence, before, now)
+    remarks = of_transfers.remarks
+    judged = classify.distinct([*judged, *of_transfers.judged])
     still: dict[str, list[UnitRange]] = defaultdict(list)
     for one in outcome.books:
         still[one.registry] += [differing.units for differing in one.differences]
         if cut.moving_more:
             still[one.registry] += await cases.of_transfers(tx, one.registry)
-    for each in of_transfers:
-        still[each.found.registry].append(each.found.units)
+    for standing in of_transfers.one_sided:
+        still[standing.registry] += standing.units
     # What is explained is of no consequence, and goes first.
     judged.sort(key=lambda one: one.explained_by is not None)
     kept, left = judged[:MOST_FINDINGS], judged[MOST_FINDINGS:]
@@ -103,33 +105,62 @@ async def judge(tx: db.Tx, run: Run, outcome: Outcome, now: datetime) -> Verdict
         remarks.insert(0, f"there are {len(judged)} findings; the first {MOST_FINDINGS} are kept")
     cut_off = frozenset(one.found.registry for one in left)
     kept.sort(key=lambda one: (one.found.registry, one.found.units))
-    return Verdict(kept, _few([*outcome.remarks, *remarks]), still, cut_off, astray[:MOST_REMARKS])
+    return Verdict(kept, _few([*outcome.remarks, *remarks]), still, cut_off, of_transfers.astray)
 
 
-async def _transfers(
-    tx: db.Tx, run: Run, cut: Cut, fence: int, before: datetime, now: datetime
-) -> tuple[list[Judged], list[str], list[str]]:
-    """Findings of transfers that are known to one side, remarks of those that may be, and which are unknown here."""
-    judged: list[Judged] = []
-    remarks: list[str] = []
+@dataclass(frozen=True, slots=True)
+class _Transfers:
+    """What is known of transfers to one side, or may be.
+
+    ``judged``: findings. ``one_sided``: those of which nothing shows that both sides know them, findings or not.
+    ``astray``: those in flight there that were never heard of here.
+    """
+
+    judged: list[Judged] = field(default_factory=list)
+    one_sided: list[Standing] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    astray: list[str] = field(default_factory=list)
+
+
+async def _transfers(tx: db.Tx, run: Run, cut: Cut, fence: int, before: datetime, now: datetime) -> _Transfers:
+    found = _Transfers()
     moving = sorted(cut.moving)
     locked = moving_store.by_letter(cut.moving, "L")
     for standing in await moving_store.over_here(tx, run.link, moving, before):
+        found.one_sided.append(standing)
         if standing.transfer in locked and standing.state != "completed":
-            judged += classify.orphaned(standing)
+            found.judged.extend(classify.orphaned(standing))
         else:
-            remarks.append(f"transfer {standing.transfer} is {standing.state} here and in flight there (6401)")
-    unknown = await moving_store.unknown_here(tx, run.link, moving, before, now)
-    remarks += [f"transfer {transfer} is in flight there and unknown here (6401)" for transfer in unknown]
+            found.remarks.append(f"transfer {standing.transfer} is {standing.state} here and in flight there (6401)")
+    await _unknown_here(tx, run, found, await moving_store.unknown_here(tx, moving, before, now))
     if cut.moving_more:
-        remarks.append("more transfers are in flight there than are told: what is known to one side alone stays so")
-        return judged, remarks, unknown
+        found.remarks.append(
+            "more transfers are in flight there than are told: what is known to one side alone stays so"
+        )
+        return found
     for standing in await moving_store.unknown_there(tx, run.link, moving, fence):
-        judged += classify.one_sided(standing)
-    return judged, remarks, unknown
+        found.one_sided.append(standing)
+        if standing.old:
+            found.judged.extend(classify.one_sided(standing))
+    return found
+
+
+async def _unknown_here(tx: db.Tx, run: Run, found: _Transfers, unknown: Sequence[str]) -> None:
+    """Remark what is unknown here; of as many as are told it is looked whether their proposals were refused."""
+    asked, others = unknown[:MOST_REMARKS], unknown[MOST_REMARKS:]
+    refused = await moving_store.refused_here(tx, run.link, asked)
+    found.astray.extend(transfer for transfer in asked if transfer not in refused)
+    if refused and others:  # what was refused with these may be among the others: that is no news
+        found.remarks.append(f"{len(others)} more in flight there are unknown here, or were refused")
+        others = ()
+    found.remarks.extend(
+        f"transfer {transfer} is in flight there and unknown here (6401)" for transfer in (*found.astray, *others)
+    )
 
 
 async def _book(tx: db.Tx, compared: Compared, fence: int, now: datetime) -> list[Judged]:
+    if not compared.differences:
+        return []
     judged: list[Judged] = []
     moved = await fingerprints.moved_since(tx, compared.registry, fence, [one.units for one in compared.differences])
     for first in range(0, len(compared.differences), AT_ONCE):

@@ -26,8 +26,9 @@ EXPLAINS = timedelta(hours=24)
 MOST_PIECES = 10_000
 #: Positions that are read under one difference: a tenth of a second. Beyond, its units are not looked for.
 MOST_READ = 100_000
-#: Refused proposals of a registry that are looked through, the last ones: a lock is released when the refusal is heard.
-LAST_REFUSED = 100
+#: Refused proposals of a registry that are looked through, among its last messages: a lock is released when the refusal
+#: is heard, and a registry that has said so much since has heard it.
+LAST_REFUSED, LAST_MESSAGES = 100, 10_000
 #: Numbers of a registry's stream that are looked at: what is missing further back is no news, and not of this cut.
 LAST_NUMBERS = 10_000
 
@@ -59,12 +60,16 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A transfer between this link and another, the registry of this link in it, and the units it claimed."""
+    """A transfer between this link and another, the registry of this link in it, and the units it claimed.
+
+    ``old``: it was in this state before both cuts.
+    """
 
     transfer: str
     state: str
     registry: str
     units: tuple[UnitRange, ...]
+    old: bool
 
 
 async def fence(tx: db.Tx | db.ReadTx, announced: int, cut_at: datetime, taken_at: datetime) -> int:
@@ -174,37 +179,45 @@ def _moving(found: Sequence[Any], units: Sequence[UnitRange]) -> list[list[Movin
 
 #: A transfer ``t`` of ``:link``, whose registry it is there, and the units it claimed.
 _STANDING = """
-  SELECT t.id, t.state, CASE WHEN t.source = :link THEN t.transferring_registry ELSE t.acquiring_registry END AS book,
+  SELECT t.id, t.state, {old} AS old,
+    CASE WHEN t.source = :link THEN t.transferring_registry ELSE t.acquiring_registry END AS book,
     (SELECT coalesce(json_agg(json_build_array(s.registry, s.series, c.first, c.last)
                               ORDER BY s.registry, s.series, c.first), '[]')
      FROM claim c JOIN unit_series s ON s.id = c.series_id WHERE c.transfer_id = t.id) AS units
   FROM transfer t {which} ORDER BY t.id
 """
 UNKNOWN_THERE = _STANDING.format(
+    old="coalesce(l.leaf_index < :fence, false)",
     which="""
   JOIN LATERAL (SELECT e.entry_id FROM transfer_event e WHERE e.transfer_id = t.id AND e.version = t.version OFFSET 0)
     AS e ON true
-  JOIN LATERAL (SELECT FROM log_leaf l WHERE l.entry_id = e.entry_id AND l.leaf_index < :fence OFFSET 0) AS l ON true
+  LEFT JOIN LATERAL (SELECT l.leaf_index FROM log_leaf l WHERE l.entry_id = e.entry_id OFFSET 0) AS l ON true
   WHERE t.state IN ('committing', 'released', 'attention') AND :link IN (t.source, t.acquirer)
-    AND t.id <> ALL(CAST(:moving AS text[]))"""
+    AND t.id <> ALL(CAST(:moving AS text[]))""",
 )
 OVER_HERE = _STANDING.format(
+    old="true",
     which="""
   WHERE t.id = ANY(CAST(:moving AS text[])) AND t.state IN ('completed', 'refused', 'rejected', 'cancelled')
-    AND CASE WHEN t.source = :link THEN t.told_source_at ELSE t.told_acquirer_at END < :before"""
+    AND CASE WHEN t.source = :link THEN t.told_source_at ELSE t.told_acquirer_at END < :before""",
 )
 UNKNOWN_HERE = """
   SELECT m.id FROM unnest(CAST(:moving AS text[])) AS m(id)
   WHERE NOT EXISTS (SELECT FROM transfer t WHERE t.id = m.id OFFSET 0)
     AND NOT EXISTS (SELECT FROM early_withdrawal w WHERE w.transfer_id = m.id OFFSET 0) ORDER BY m.id
 """
-#: Of transfers, those that a refused proposal of ``:link`` names; the last of these proposals are looked through.
+#: Of transfers, those that a refused proposal of ``:link`` names; the last messages are looked through, and no others.
 REFUSED_HERE = f"""
-  WITH refused AS MATERIALIZED (
-    SELECT p.body FROM message p
-    WHERE p.peer = :link AND p.direction = 'in' AND p.type = 'transfer.propose' AND EXISTS (
+  WITH last AS MATERIALIZED (
+    SELECT p.entry_id, p.message_id, p.direction, p.type FROM message p WHERE p.peer = :link
+    ORDER BY p.entry_id DESC LIMIT {LAST_MESSAGES}
+  ), named AS MATERIALIZED (
+    SELECT p.entry_id FROM last p WHERE p.direction = 'in' AND p.type = 'transfer.propose' AND EXISTS (
       SELECT FROM message a WHERE a.in_reply_to = p.message_id AND a.direction = 'out' AND a.type = 'refusal' OFFSET 0)
     ORDER BY p.entry_id DESC LIMIT {LAST_REFUSED}
+  ), refused AS MATERIALIZED (
+    SELECT p.body FROM named n CROSS JOIN LATERAL (
+      SELECT p.body FROM message p WHERE p.entry_id = n.entry_id OFFSET 0) AS p
   )
   SELECT m.id FROM unnest(CAST(:moving AS text[])) AS m(id)
   WHERE EXISTS (SELECT FROM refused WHERE position(convert_to(m.id, 'UTF8') IN body) > 0)
@@ -212,8 +225,9 @@ REFUSED_HERE = f"""
 
 
 async def unknown_there(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str], fence: int) -> list[Standing]:
-    """Transfers that were committed or released before the fence, or left to persons, and that the link does not tell
-    of.
+    """Transfers that are committed or released, or left to persons, and that the link does not tell of.
+
+    Those that have been so only since the fence, which are not ``old``, prove nothing, nor the contrary.
     """
     given = {"link": link, "moving": list(moving), "fence": fence}
     return [_standing(r) for r in await db.rows(tx, UNKNOWN_THERE, given)]
@@ -225,19 +239,20 @@ async def over_here(tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str], bef
     return [_standing(r) for r in await db.rows(tx, OVER_HERE, given)]
 
 
-async def unknown_here(
-    tx: db.Tx | db.ReadTx, link: str, moving: Sequence[str], before: datetime, now: datetime
-) -> list[str]:
-    """Of these transfers, those that have never been heard of, though they were begun ``before`` its cut.
-
-    One whose proposal was refused as a message is not among them: the registry has that refusal, or will have it.
-    """
+async def unknown_here(tx: db.Tx | db.ReadTx, moving: Sequence[str], before: datetime, now: datetime) -> list[str]:
+    """Of these transfers, those that no row here is of, though they were begun ``before`` the cut of who tells them."""
     found = [r.id for r in await db.rows(tx, UNKNOWN_HERE, {"moving": list(moving)})]
-    older = [transfer for transfer in found if not _is_young(transfer, before, now + CLOCKS_APART)]
-    if not older:
-        return []
-    refused = {r.id for r in await db.rows(tx, REFUSED_HERE, {"link": link, "moving": older})}
-    return [transfer for transfer in older if transfer not in refused]
+    return [transfer for transfer in found if not _is_young(transfer, before, now + CLOCKS_APART)]
+
+
+async def refused_here(tx: db.Tx | db.ReadTx, link: str, transfers: Sequence[str]) -> set[str]:
+    """Those whose proposal was refused as a message: the registry has that refusal, or will have it.
+
+    Each is looked for in each refused proposal: ask for few.
+    """
+    if not transfers:
+        return set()
+    return {r.id for r in await db.rows(tx, REFUSED_HERE, {"link": link, "moving": list(transfers)})}
 
 
 def _is_young(transfer: str, since: datetime, until: datetime) -> bool:
@@ -248,7 +263,7 @@ def _is_young(transfer: str, since: datetime, until: datetime) -> bool:
 
 def _standing(r: Any) -> Standing:
     units = tuple(UnitRange(Origin(RegistryCode(LinkCode(a)), b), c, d) for a, b, c, d in r.units)
-    return Standing(r.id, r.state, r.book, units)
+    return Standing(r.id, r.state, r.book, units, r.old)
 
 
 def told_before(cut_at: datetime, taken_at: datetime) -> datetime:

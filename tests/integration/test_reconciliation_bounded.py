@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from gateway.reconciliation import store
+from gateway.reconciliation.findings import Found
 from gateway.reconciliation.run import CUT_SECONDS, TRIES, Running
 from gateway.reconciliation.store import UNMARKED_SECONDS
-from tests import reconciling
+from tests import differing, reconciling
 from tests.reconciling import at_registry, reconcile, report, to_the_end, work
 from tests.stage import Stage
 
@@ -100,6 +101,17 @@ async def test_a_registry_that_forgets_each_cut_is_asked_for_so_many_and_no_more
     assert "6101" in found.run.remarks[0]
     assert await relayed.count("log_entry WHERE kind = 'reconciliation.named'") == TRIES
     assert not await relayed.count(MARKED)
+
+
+async def test_a_run_that_is_denied_reminds_of_a_case_that_is_open_too_long(relayed: Stage) -> None:
+    where = differing.units("MMR-A64", 1, 10)
+    [case] = await differing.opened(relayed, Found("KOR01", 6301, where, None, None), due=timedelta(0))
+    await silent(relayed, "cut.query")
+    found = await to_the_end(relayed, await reconciling.ask(relayed, "KOR01"))
+    assert (found.run.status, found.books) == (7, [])
+    late = await relayed.rows(f"SELECT link, code FROM alarm WHERE transfer_id = '{case}' AND code = 6901")
+    assert late == [("KOR01", 6901)]
+    assert await differing.standing(relayed, case) == "notified"
 
 
 async def test_books_whose_mark_stood_too_long_are_left_alone_for_a_while(relayed: Stage) -> None:

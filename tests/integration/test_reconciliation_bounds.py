@@ -41,7 +41,7 @@ async def judged(
 ) -> Verdict:
     """What a run that compared one book, with these differences, comes to."""
     now = datetime.now(UTC)
-    run = Run("-", registry, State.TAKEN, 0, False, 1, "-", now, fence, 1, fence, None, now, 0)
+    run = Run("-", registry, State.TAKEN, 0, False, 1, "-", now, fence, 1, fence, None, now, 0, 1)
     book = Compared(registry, b"", TheirBook(), {}, differences)
     cut = Cut(now, 0, True, {registry: TheirBook()}, {}, more)
     return await database.run(lambda tx: judging.judge(tx, run, Outcome(None, [book], cut), now), "request")

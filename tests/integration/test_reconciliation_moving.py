@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
+from gateway.reconciliation.findings import Found
 from gateway.transfers.decisions import MARKED_SECONDS
-from tests import reconciling
+from tests import differing, reconciling
 from tests.reconciling import at_registry, later, reconcile, report, to_the_end, work
 from tests.stage import Stage
 
@@ -25,6 +26,30 @@ async def test_units_that_were_released_and_not_yet_heard_of_are_explained_by_th
     assert (one.code, one.last - one.first + 1, one.explained_by, one.case) == (6302, 100, [transfer], None)
     assert not await linked.count("flag WHERE closed_by IS NULL")
     assert await linked.doctor() == []
+
+
+async def test_books_do_not_agree_while_an_open_case_has_units_though_a_transfer_explains_them(linked: Stage) -> None:
+    await linked.issue(1_000)
+    await linked.registries["KOR01"].post("faults", fault="lose-request", type="transfer.settle", times=1_000)
+    [transfer] = await linked.propose(100)
+
+    async def released() -> bool:
+        return await linked.states([transfer]) == ["released"]
+
+    async with linked.working():
+        await linked.until(released)
+    [(first, last)] = await linked.rows("SELECT first, last FROM claim WHERE released_by IS NULL")
+    where = differing.units("MMR-A64", first, last)
+    here = await differing.state(linked, where)
+    [case] = await differing.opened(linked, Found("MEC01", 6302, where, here, None), link="MEC01")
+    found = await reconcile(linked, "MEC01")
+    assert (found.run.status, found.found, found.explained) == (99, 0, 1)
+    assert await differing.inside(linked, case) == [(first, last)]
+    await linked.registries["KOR01"].http.delete(f"{linked.registries['KOR01'].url}/admin/faults")
+    assert await linked.relay([transfer]) == ["completed"]
+    found = await reconcile(linked, "MEC01")
+    assert (found.run.status, found.found) == (6, 0)
+    assert await differing.standing(linked, case) == "closed"
 
 
 async def test_a_proposal_waits_while_a_cut_is_taken_and_goes_on_at_once_when_it_is(linked: Stage) -> None:

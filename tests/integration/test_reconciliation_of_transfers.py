@@ -148,6 +148,11 @@ async def test_units_that_are_locked_for_a_transfer_that_is_over_are_a_finding(l
     assert found.run.status == 99
     assert said(found) == [(6401, first, last, f"transfer {transfer} is rejected here and still locks them there")]
     await astray(linked, "MEC01", transfer, "source", "void")
+    await astray(linked, "MEC01", transfer, "acquirer", "accepted")  # unlocked, and still not over there
+    known = await reconcile(linked, "MEC01")
+    assert (known.run.status, known.found) == (99, 0)
+    assert await linked.rows("SELECT first, last FROM flag WHERE closed_by IS NULL") == [(first, last)]
+    await astray(linked, "MEC01", transfer, "acquirer", "void")
     assert (await reconcile(linked, "MEC01")).run.status == 6
     assert await linked.doctor() == []
 

@@ -43,7 +43,7 @@ async def books(postgres: embedded.Server) -> AsyncIterator[Books]:
     name = psycopg.conninfo.conninfo_to_dict(opened.database.url)["dbname"]
     with psycopg.connect(postgres.dsn(str(name), "gateway_owner"), autocommit=True) as connection:
         connection.execute(LINK)
-        connection.execute(TRANSFERS)
+        connection.execute(TRANSFERS.format(one_in=1_000))
     yield opened
     await opened.database.close()
 
@@ -58,7 +58,8 @@ TRANSFERS = """
     acquiring_registry, acquiring_party, acquiring_account, purpose, quantity, block_count, state, version, deadline,
     created_at, changed_at)
   SELECT 'MEC01-01920000-0000-7000-8000-' || lpad(CAST(id AS text), 12, '0'), 'MEC01', 'MEC01', 'MMR', '100-1', 'KOR01',
-    'KOR', '100-1', 'IMP', 9, 1, CASE WHEN id % 1000 = 0 THEN 'released' ELSE 'completed' END, 1, now(), now(), now()
+    'KOR', '100-1', 'IMP', 9, 1, CASE WHEN id % {one_in} = 0 THEN 'released' ELSE 'completed' END, 1, now(), now(),
+    now()
   FROM log_entry;
   INSERT INTO transfer_event (transfer_id, version, state, event, at, entry_id)
   SELECT t.id, 1, t.state, 'planted', now(), CAST(right(t.id, 12) AS bigint) FROM transfer t;
@@ -105,5 +106,22 @@ async def test_of_what_is_unknown_here_what_was_refused_as_a_message_and_what_is
     later = f"MEC01-{UUID(int=(2**48 - 1) << 80)}"  # of a time that nobody has seen
     async with books.database.reading() as tx:
         asked = sorted([refused, unknown, young, later])
-        assert await moving_store.unknown_here(tx, "MEC01", asked, before, NOW) == [unknown, later]
+        assert await moving_store.unknown_here(tx, asked, before, NOW) == sorted([refused, unknown, later])
+        assert await moving_store.refused_here(tx, "MEC01", asked) == {refused}
+    await books.database.close()
+
+
+async def test_what_a_registry_does_not_tell_of_is_named_and_is_old_only_before_the_fence(
+    postgres: embedded.Server,
+) -> None:
+    books = Books.opened(postgres)
+    plant(postgres, books, 4)
+    name = psycopg.conninfo.conninfo_to_dict(books.database.url)["dbname"]
+    with psycopg.connect(postgres.dsn(str(name), "gateway_owner"), autocommit=True) as connection:
+        connection.execute(LINK)
+        connection.execute(TRANSFERS.format(one_in=1))
+    async with books.database.reading() as tx:
+        found = await moving_store.unknown_there(tx, "MEC01", NAMED[:2], 3)
+    assert [(one.transfer, one.old) for one in found] == [(NAMED[2], True), (NAMED[3], True), (NAMED[4], False)]
+    assert [(units.first, units.last) for units in found[0].units] == [(20, 28)]
     await books.database.close()

@@ -124,12 +124,18 @@ async def test_a_double_credit_is_taken_out(world: Stage) -> None:
 
 async def test_who_claims_what_another_has_does_not_hold_it_fast(world: Stage) -> None:
     """The holder's own books agree with the gateway's after the claim: two of the gateway may set the units free."""
-    doubled = await block(world, "MEC01", 20)
+    whole = await block(world, "MEC01", 40)
+    doubled, more = [{**whole, "first": whole["first"] + at, "last": whole["first"] + at + 19} for at in (0, 20)]
     await by_hand(world, "KOR01", "invent", party="KOR", account="100-1", block=doubled)
     [finding] = await found(world, "KOR01", 4007)
     wish = {"version": 1, "reason": "MEC01 has proved that it has them (synthetic)"}
     refused = await asked(world, f"cases/{finding.case}/close", **wish)
     assert (refused.status_code, refused.json()["code"]) == (409, 3003)
+    assert (await reconcile(world, "MEC01")).run.status == 5
+    await by_hand(world, "KOR01", "invent", party="KOR", account="100-1", block=more)
+    assert {one.case for one in (await reconcile(world, "KOR01")).findings} == {finding.case}
+    refused = await asked(world, f"cases/{finding.case}/close", **wish)
+    assert (refused.status_code, refused.json()["code"]) == (409, 3003)  # MEC01 was compared before they entered it
     assert (await reconcile(world, "MEC01")).run.status == 5
     done = await decided(world, f"cases/{finding.case}/close", **wish)
     assert done["result"] == {"case": finding.case, "closed": True}
