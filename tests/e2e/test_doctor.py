@@ -40,8 +40,9 @@ def test_a_kept_demo_fits_and_every_check_looked_at_something(kept: Path) -> Non
     told = json.loads(doctor("--json", "--keep", kept).stdout)
     assert told["fits"] is True
     examined = {check["name"]: check["examined"] for check in told["checks"]}
-    unseen = {"requests", "owed", "alarms"}
-    assert {name for name, number in examined.items() if not number} == unseen
+    # What is owed may have been receipted before everything was stopped, or not.
+    unseen = {"requests", "case flags"}
+    assert {name for name, number in examined.items() if not number} - {"owed"} == unseen
     assert [check["findings"] for check in told["checks"]] == [[]] * len(examined)
     shown = doctor("--keep", kept)
     assert shown.returncode == 0, shown.stderr
