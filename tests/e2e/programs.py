@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psutil
 
 GATEWAY = [sys.executable, "-m", "gateway"]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 150.0
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from tests.faults.program import CLOCK
 from tests.stage import ROOT
 
 #: How long anything may take to come to rest after a fault: back-offs of some seconds, on a machine that is shared.
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 LOOK_SECONDS = 0.05
 #: What a source owes nobody any more, by its own books.
 AT_REST = "('done', 'void')"
