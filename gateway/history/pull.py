@@ -6,20 +6,18 @@ of the database or of the program is logged; the feed's row still says where to 
 """
 
 import asyncio
-import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-
-import structlog
 
 from gateway import db
 from gateway.errors import GatewayError, Kind
 from gateway.history import deliver, store
 from gateway.history.reading import LEASE, Means, Reading
 from gateway.history.store import Feed
+from gateway.messages.shift import Shift
 
 #: Feeds that one process pulls at once: each holds a page of up to 7 MiB, its records and a connection for a moment.
 AT_ONCE = 4
@@ -27,17 +25,11 @@ AT_ONCE = 4
 OF_ONE_SOURCE = 2
 #: Pages after which a feed goes behind the others that are due.
 PAGES_AT_A_TIME = 50
-#: The longest nap: how late a call, or a feed that is due by its time, may be seen.
-NAP_SECONDS = 1.0
-#: How long the pages under way may take to end when the process is told to stop; what is cut off is read again.
-LAST_PAGES_SECONDS = 5.0
 
 #: Told after each page that was stored: how many records of the feed we have.
 Progress = Callable[[int], None]
 #: What is done between two pages.
 Then = Callable[[], Awaitable[None]]
-
-journal = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +44,16 @@ class Pulls:
     """The pulls of one process."""
 
     def __init__(self, means: Means) -> None:
-        #: Unlike any other's; no longer than PostgreSQL takes it (63 bytes).
-        self.worker_id = f"gateway-pull-{secrets.token_hex(8)}"
         self._means = means
-        self._running: dict[asyncio.Task[None], Feed] = {}
-        self._stop = asyncio.Event()
+        self.shift: Shift[Feed] = Shift(means.database.url, "pull", self._take_over, self._begin)
 
     async def turn(self) -> bool:
         """Do what is due now, to its end; whether anything was."""
-        async with self._there():
-            await self._take_over()
-            worked = False
-            while await self._begin():
-                worked = True
-                await self._finish()
-            return worked
+        return await self.shift.turn()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pull what becomes due until ``stop`` is set."""
-        self._stop = stop
-        bell: db.Bell | None = None
-        try:
-            while not stop.is_set():
-                try:
-                    if bell is None or bell.broken:
-                        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
-                    await self._take_over()
-                    await self._begin()
-                    await self._nap(bell, stop)
-                except Exception as error:  # whatever it is, the rows say where to go on
-                    journal.error("pulls-failed", error=type(error).__name__, detail=str(error)[:500])
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), NAP_SECONDS)
-        finally:
-            if self._running:
-                await asyncio.wait(self._running, timeout=LAST_PAGES_SECONDS)
-            for task in self._running:
-                task.cancel()
-            await self._finish()
-            if bell is not None:
-                with suppress(Exception):
-                    await bell.close()
+        await self.shift.run(stop)
 
     async def pull(self, of: str, registry: str, told: Progress | None = None) -> Pulled:
         """Pull one feed now, to its end.
@@ -104,24 +65,15 @@ class Pulls:
 
         async def leased(tx: db.Tx) -> Feed:
             await store.ensure(tx, now)
-            feed = await store.lease(tx, of, registry, self.worker_id, now, now + LEASE)
+            feed = await store.lease(tx, of, registry, self.shift.worker_id, now, now + LEASE)
             if feed is None:
                 raise _not_now(await store.standing(tx, of, registry))
             return feed
 
-        async with self._there():
-            reading = Reading(self._means, await self._means.database.run(leased, "pull.lease"), self.worker_id)
+        async with self.shift.there():
+            reading = Reading(self._means, await self._means.database.run(leased, "pull.lease"), self.shift.worker_id)
             await self._read(reading, told)
             return Pulled(reading.feed.cursor.number, reading.waiting)
-
-    @asynccontextmanager
-    async def _there(self) -> AsyncIterator[None]:
-        """Show meanwhile that this worker lives, so that nobody takes over what it has leased."""
-        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
-        try:
-            yield
-        finally:
-            await bell.close()
 
     async def _take_over(self) -> None:
         now = self._means.node.clock()
@@ -129,7 +81,7 @@ class Pulls:
 
     async def _begin(self) -> bool:
         """Lease what is due and begin to pull it; hand on what waits for that; whether there was any."""
-        now, room = self._means.node.clock(), AT_ONCE - len(self._running)
+        now, room = self._means.node.clock(), AT_ONCE - len(self.shift.under_way)
         async with self._means.database.reading() as tx:
             if not await store.look(tx, now):
                 return False
@@ -140,18 +92,16 @@ class Pulls:
 
         feeds, delivered = await self._means.database.run(leased, "pull.lease")
         for feed in feeds:
-            task = asyncio.create_task(self._take_turns(Reading(self._means, feed, self.worker_id)))
-            self._running[task] = feed
-            task.add_done_callback(self._ended)
+            self.shift.start(feed, self._take_turns(Reading(self._means, feed, self.shift.worker_id)))
         return bool(feeds or delivered)
 
     async def _lease(self, tx: db.Tx, now: datetime, room: int) -> list[Feed]:
-        running, found = list(self._running.values()), list[Feed]()
+        running, found = self.shift.under_way, list[Feed]()
         while len(found) < room:
             pulled = Counter(str(feed.asked.of) for feed in [*running, *found])
             busy = [link for link, number in pulled.items() if number >= OF_ONE_SOURCE]
             under_way = [feed.id for feed in running]
-            feed = await store.lease_due(tx, self.worker_id, now, now + LEASE, busy=busy, but=under_way)
+            feed = await store.lease_due(tx, self.shift.worker_id, now, now + LEASE, busy=busy, but=under_way)
             if feed is None:
                 break
             found.append(feed)
@@ -182,27 +132,10 @@ class Pulls:
                 raise
             if told is not None:
                 told(reading.feed.cursor.number)
-            if self._stop.is_set() and not reading.over:
+            if self.shift.stop.is_set() and not reading.over:
                 await reading.give_back()
             if then is not None and not reading.over:
                 await then()
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            journal.error("pull-failed", error=type(error).__name__, detail=str(error)[:500])
-
-    async def _finish(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
-
-    async def _nap(self, bell: db.Bell, stop: asyncio.Event) -> None:
-        """Wait until somebody rings, a pull has ended while others may be due, or it is time to look again."""
-        waiting = [asyncio.create_task(bell.heard(NAP_SECONDS)), asyncio.create_task(stop.wait())]
-        await asyncio.wait([*waiting, *self._running], return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _not_now(standing: tuple[bool, bool] | None) -> GatewayError:

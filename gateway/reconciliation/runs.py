@@ -6,17 +6,14 @@ logged, and the run is put off; its row still says where to go on.
 """
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-
-import structlog
 
 from gateway import db
 from gateway.errors import GatewayError
 from gateway.links import store as links
 from gateway.links.lifecycle import Window
+from gateway.messages.shift import Shift
 from gateway.reconciliation import store
 from gateway.reconciliation.marking import unmark
 from gateway.reconciliation.run import LEASE, Means, Running
@@ -25,71 +22,24 @@ from gateway.signing.messages import new_message_id
 
 #: Runs that one process does at once: each holds what differs in one book.
 AT_ONCE = 2
-#: The longest nap: how late a run that is due may be seen.
-NAP_SECONDS = 1.0
 #: How often the lease of a run under way is renewed.
 RENEW_SECONDS = LEASE.total_seconds() / 3
-#: How long the steps under way may take to end when the process is told to stop; what is cut off is begun again.
-LAST_STEPS_SECONDS = 5.0
-
-journal = structlog.get_logger()
 
 
 class Reconciliations:
     """The runs of one process."""
 
     def __init__(self, means: Means) -> None:
-        #: Unlike any other's; no longer than PostgreSQL takes it (63 bytes).
-        self.worker_id = f"gateway-reconcile-{secrets.token_hex(8)}"
         self._means = means
-        self._running: dict[asyncio.Task[None], str] = {}
-        self._stop = asyncio.Event()
+        self.shift: Shift[str] = Shift(means.database.url, "reconcile", self._take_over, self._begin)
 
     async def turn(self) -> bool:
         """Do what is due now, as far as it can be done now; whether anything was."""
-        async with self._there():
-            await self._take_over()
-            worked = False
-            while await self._begin():
-                worked = True
-                while self._running:
-                    await asyncio.wait(self._running)
-            return worked
+        return await self.shift.turn()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile what becomes due until ``stop`` is set."""
-        self._stop = stop
-        bell: db.Bell | None = None
-        try:
-            while not stop.is_set():
-                try:
-                    if bell is None or bell.broken:
-                        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
-                    await self._take_over()
-                    await self._begin()
-                    await self._nap(bell, stop)
-                except Exception as error:  # whatever it is, the rows say where to go on
-                    journal.error("reconciliations-failed", error=type(error).__name__, detail=str(error)[:500])
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), NAP_SECONDS)
-        finally:
-            if self._running:
-                await asyncio.wait(self._running, timeout=LAST_STEPS_SECONDS)
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
-            if bell is not None:
-                with suppress(Exception):
-                    await bell.close()
-
-    @asynccontextmanager
-    async def _there(self) -> AsyncIterator[None]:
-        """Show meanwhile that this worker lives, so that nobody takes over what it has leased."""
-        bell = await db.Bell.hung(self._means.database.url, self.worker_id)
-        try:
-            yield
-        finally:
-            await bell.close()
+        await self.shift.run(stop)
 
     async def _take_over(self) -> None:
         """Free the runs of workers that are gone, and the books that were marked for too long."""
@@ -106,7 +56,7 @@ class Reconciliations:
 
     async def _begin(self) -> bool:
         """Plan the runs that are missing, lease what is due, and begin; whether there was any."""
-        now, room = self._means.node.clock(), AT_ONCE - len(self._running)
+        shift, now = self.shift, self._means.node.clock()
         async with self._means.database.reading() as tx:
             if not await store.look(tx, now):
                 return False
@@ -116,9 +66,9 @@ class Reconciliations:
             if planned:
                 await store.plan(tx, planned, round(self._means.announce.total_seconds()))
             found: list[Run] = []
-            while len(found) < room:
-                under_way = [*self._running.values(), *(one.id for one in found)]
-                run = await store.lease_due(tx, self.worker_id, now, now + LEASE, but=under_way)
+            while len(shift.under_way) + len(found) < AT_ONCE:
+                under_way = [*shift.under_way, *(one.id for one in found)]
+                run = await store.lease_due(tx, shift.worker_id, now, now + LEASE, but=under_way)
                 if run is None:
                     break
                 found.append(run)
@@ -126,9 +76,7 @@ class Reconciliations:
 
         runs = await self._means.database.run(leased, "reconcile.lease")
         for run in runs:
-            task = asyncio.create_task(self._do(run))
-            self._running[task] = run.id
-            task.add_done_callback(self._ended)
+            shift.start(run.id, self._do(run))
         return bool(runs)
 
     def _planned(self, link: Unplanned, now: datetime) -> Planned:
@@ -138,10 +86,10 @@ class Reconciliations:
 
     async def _do(self, run: Run) -> None:
         """Take the steps of a run, one after the other, and keep its lease meanwhile."""
-        running = Running(self._means, run, self.worker_id)
+        running = Running(self._means, run, self.shift.worker_id)
         keeping = asyncio.create_task(_keep(running))
         try:
-            while not running.over and not self._stop.is_set():
+            while not running.over and not self.shift.stop.is_set():
                 try:
                     await running.go_on()
                 except Exception as error:
@@ -153,19 +101,6 @@ class Reconciliations:
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            journal.error("reconciliation-failed", error=type(error).__name__, detail=str(error)[:500])
-
-    async def _nap(self, bell: db.Bell, stop: asyncio.Event) -> None:
-        """Wait until somebody rings, a run has ended while others may be due, or it is time to look again."""
-        waiting = [asyncio.create_task(bell.heard(NAP_SECONDS)), asyncio.create_task(stop.wait())]
-        await asyncio.wait([*waiting, *self._running], return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def _keep(running: Running) -> None:

@@ -101,7 +101,7 @@ async def test_a_pull_that_is_cut_off_goes_on_where_it_was(scene: Scene, pages: 
         await pulling
     scene.source.held = None
     cut.set()
-    gone = f"pg_stat_activity WHERE application_name = '{scene.stage.history.worker_id}'"
+    gone = f"pg_stat_activity WHERE application_name = '{scene.stage.history.shift.worker_id}'"
     await scene.stage.until(lambda: none(scene.stage, gone))
     assert len(await scene.kept()) == 2 * pages
     assert await Pulls(scene.stage.history._means).turn()  # whose lease it was is gone
@@ -236,7 +236,7 @@ async def test_a_feed_that_is_under_way_is_not_begun_again_when_its_lease_is_ove
     await scene.stage.rows("UPDATE history_feed SET leased_until = now() - interval '1 hour'")
     assert not await pulls._begin()
     scene.source.held.set()
-    await pulls._finish()
+    await pulls.shift.finish()
     assert len(scene.source.heard) == 1 and len(await scene.kept()) == 2
 
 

@@ -126,7 +126,9 @@ async def test_books_whose_mark_stood_too_long_are_left_alone_for_a_while(relaye
         f" WHERE id = '{run}'"
     )
     relayed.clock.ahead = timedelta(seconds=CUT_SECONDS + 1)
-    await relayed.rows(f"UPDATE reconciliation SET leased_by = '{relayed.reconciliation.worker_id}' WHERE id = '{run}'")
+    await relayed.rows(
+        f"UPDATE reconciliation SET leased_by = '{relayed.reconciliation.shift.worker_id}' WHERE id = '{run}'"
+    )
     assert not await work(relayed)
     assert not await relayed.count(MARKED)
     [(state, left)] = await relayed.rows(

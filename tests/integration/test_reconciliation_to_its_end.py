@@ -55,20 +55,20 @@ async def found(world: Stage, code: str, number: int) -> list[FindingRow]:
         "SELECT first, last FROM flag WHERE kind = 'discrepancy' AND closed_by IS NULL ORDER BY 1"
     )
     assert locked == [(one.first, one.last) for one in report.findings]
-    told = (await world.registries[code].get("reconciliations"))["reconciliations"]
-    assert [one["status"] for one in told][-1:] == [99] or await _told(world, code, 99)
+    await told(world, code, 99)
     assert await world.doctor() == []
     return report.findings
 
 
-async def _told(world: Stage, code: str, status: int) -> bool:
+async def told(world: Stage, code: str, status: int) -> None:
+    """Wait until the registry has a result of this status."""
+
     async def receipted() -> bool:
-        told = (await world.registries[code].get("reconciliations"))["reconciliations"]
-        return any(one["status"] == status for one in told)
+        results = (await world.registries[code].get("reconciliations"))["reconciliations"]
+        return any(one["status"] == status for one in results)
 
     async with world.working():
         await world.until(receipted)
-    return True
 
 
 async def put_right(world: Stage, code: str, finding: FindingRow) -> None:
