@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
+
 from gateway import db
 from gateway.audit import log
 from gateway.domain import wire
@@ -92,3 +94,8 @@ async def standing(stage: Stage, case: str) -> str:
     """The state of a case."""
     [(found,)] = await stage.rows(f"SELECT state FROM inconsistency_case WHERE id = '{case}'")
     return str(found)
+
+
+def refused(answer: httpx.Response, status: int, code: int) -> None:
+    """What was asked for is refused with this status and code."""
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text

@@ -17,7 +17,7 @@ from gateway.domain.callers import ROLES, Caller, Role, Sight
 from gateway.reconciliation.findings import Found
 from tests import stage as staging
 from tests.deciding import ONE, approved, asked, decided
-from tests.differing import events, flagged, opened, settled, standing, state, units
+from tests.differing import events, flagged, opened, refused, settled, standing, state, units
 from tests.played import ATTRIBUTES, Course, block, join
 from tests.stage import Stage
 
@@ -39,10 +39,6 @@ async def course(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def stage(course: Course) -> Stage:
     return course.stage
-
-
-def refused(answer: httpx.Response, status: int, code: int) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
 async def wanted(stage: Stage, case: str, *, version: int = 1, **changes: Any) -> httpx.Response:

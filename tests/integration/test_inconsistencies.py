@@ -19,7 +19,7 @@ from gateway.doctor.scene import Own
 from gateway.domain.callers import ROLES, Caller, Role, Scope, Sight
 from tests import stage as staging
 from tests.deciding import ONE, approved, asked, decided
-from tests.differing import events, flagged, inside
+from tests.differing import events, flagged, inside, refused
 from tests.played import Course, block, join
 from tests.stage import Stage
 
@@ -44,10 +44,6 @@ async def course(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def stage(course: Course) -> Stage:
     return course.stage
-
-
-def refused(answer: httpx.Response, status: int, code: int) -> None:
-    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
 
 
 async def identified(stage: Stage, *, by: Caller = ONE, **changes: Any) -> httpx.Response:
