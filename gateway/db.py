@@ -159,8 +159,7 @@ class Database:
     async def disconnect(self) -> None:
         """Close every connection, once nothing uses one any more; whoever comes afterwards has a new one opened.
 
-        One that is given back to a pool that was closed meanwhile would stay open until it is collected as garbage.
-        What does not end in ``CLOSE_SECONDS`` is given up.
+        What does not end in ``CLOSE_SECONDS``, or begins just now, closes its own when it ends.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._unused.wait(), CLOSE_SECONDS)
@@ -171,9 +170,14 @@ class Database:
         if self._closing:
             raise GatewayError(Kind.UNAVAILABLE, "this process is about to end", code=9002)
         try:
+            pool = self._engine.pool
             with self._counted():
                 async with self._engine.connect() as connection:
-                    yield connection
+                    try:
+                        yield connection
+                    finally:
+                        if self._engine.pool is not pool:  # given back to it, it would stay open until it is garbage
+                            await connection.invalidate()
         except PoolTimeoutError as error:
             raise GatewayError(Kind.UNAVAILABLE, "all connections to the database are in use", code=9003) from error
         except DBAPIError as error:

@@ -35,7 +35,6 @@ from gateway.settings import Settings
 from gateway.signing import notes
 from gateway.signing.keys import SoftwareKey
 from gateway.signing.log_keys import LogKey
-from gateway.transfers import view as view
 from gateway.web import link, operator
 from gateway.web import server as web_server
 from gateway.wiring import Gateway, Pulls
@@ -106,6 +105,10 @@ class Registry:
         answer = await self.http.request(method, f"{self.url}/admin/{path}", **content)
         assert answer.is_success, answer.text
         return dict(answer.json())
+
+    async def owes_nothing(self) -> bool:
+        """Whether everything it had to say has been heard."""
+        return not (await self.get("books"))["outbox"]
 
     async def stop(self) -> None:
         """End the process; its database and its key stay."""
@@ -267,13 +270,11 @@ class Stage:
         """Let MEC01 issue to Myanmar and announce it; the units left in the holding account, ``net`` where given."""
         wanted = {"activity": "PoA 10471", "party": "MMR", "vintage": 2021, "series": "MMR-A64"}
         wanted |= {"gross": gross} if net is None else {"net": net}
-        wanted |= {"authorisation": AUTHORISATION}
-        wanted |= changes
+        wanted |= {"authorisation": AUTHORISATION} | changes
         made = await self.registries["MEC01"].post("issue", **wanted)
         if wanted.get("announce", True):
             await self.until(lambda: self.count(f"action WHERE action = '{made['action']}'"))
-        held = [h["block"] for h in made["holdings"] if h["account"] == "100-1"]
-        return sum(b["last"] - b["first"] + 1 for b in held)
+        return sum(h["block"]["last"] - h["block"]["first"] + 1 for h in made["holdings"] if h["account"] == "100-1")
 
     async def propose(self, *quantities: int, to: str = "KOR01", source: str = "MEC01", **changes: Any) -> list[str]:
         """Let a registry propose transfers of these quantities; their ids."""
@@ -377,13 +378,12 @@ async def opened(server: embedded.Server, folder: Path) -> AsyncIterator[Stage]:
         parts = (gateway.database, gateway.node, gateway.inbox, gateway.callers, wiring.EXECUTORS, endpoint)
         facing_operators = operator.app(*parts, live=gateway.live)
         application = link.app(gateway.database, gateway.inbox, gateway.node, transparency, wiring.ENCODINGS)
-        edges = (application, facing_operators)
-        stop = asyncio.Event()
-        serving = asyncio.create_task(web_server.run(list(zip(edges, sockets, strict=True)), stop))
+        edges, stop = list(zip((application, facing_operators), sockets, strict=True)), asyncio.Event()
+        serving = asyncio.create_task(web_server.run(edges, stop))
         stack.push_async_callback(_end, serving, stop)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60, trust_env=False))
-        urls = [web_server.url(sock) for sock in sockets]
-        stage = Stage(folder, server, name, gateway, transparency, clock, urls[0], urls[1], http, stack, cast)
+        facing = [web_server.url(sock) for sock in sockets]
+        stage = Stage(folder, server, name, gateway, transparency, clock, *facing, http, stack, cast)
         stage.api, stage.history = await stage.calling(ROOT), gateway.pulls
         stage.reconciliation = gateway.reconciliations
         yield stage

@@ -66,6 +66,23 @@ async def test_what_comes_after_the_close_opens_no_session(stage: Stage) -> None
     assert await stage.count("pg_stat_activity WHERE application_name = 'closed'") == 0
 
 
+async def test_disconnecting_under_way_leaves_no_session(stage: Stage) -> None:
+    database, ended = db.Database(f"{stage.gateway.database.url}&application_name=again"), asyncio.Event()
+
+    async def keeps_asking() -> None:
+        while not ended.is_set():
+            await database.check()
+
+    asking = asyncio.create_task(keeps_asking())
+    for _ in range(50):
+        await database.check()
+        await database.disconnect()
+    ended.set()
+    await asking
+    await database.close()
+    await stage.until(lambda: none(stage, "pg_stat_activity WHERE application_name = 'again'"))
+
+
 async def none(stage: Stage, what: str) -> bool:
     return await stage.count(what) == 0
 

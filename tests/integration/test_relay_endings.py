@@ -147,7 +147,7 @@ async def test_an_acceptance_that_comes_when_the_end_is_decided_changes_nothing(
             await either.until(lambda: stands(either, transfer, "ending"))
             await korea.change("policy", decide=True)
             await either.until(lambda: stands_at(either, "KOR01", transfer, "accepted"))
-            await either.until(lambda: has_sent_everything(either, "KOR01"))
+            await either.until(either.registries["KOR01"].owes_nothing)
             assert await either.states([transfer]) == ["ending"]
         await either.until(lambda: settled(either, transfer))
     assert await either.states([transfer]) == ["cancelled"]
@@ -173,10 +173,6 @@ async def test_no_time_limit_ends_what_is_committed(either: Stage) -> None:
 async def let_a_day_pass(stage: Stage, transfer: str) -> None:
     """For this transfer alone, because the clocks of the registries cannot be moved."""
     await stage.rows(f"UPDATE transfer SET deadline = deadline - interval '25 hours' WHERE id = '{transfer}'")
-
-
-async def has_sent_everything(stage: Stage, code: str) -> bool:
-    return (await stage.registries[code].get("books"))["outbox"] == 0
 
 
 @asynccontextmanager
