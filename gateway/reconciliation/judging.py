@@ -162,26 +162,24 @@ async def _book(tx: db.Tx, compared: Compared, fence: int, now: datetime) -> lis
     if not compared.differences:
         return []
     judged: list[Judged] = []
-    moved = await fingerprints.moved_since(tx, compared.registry, fence, [one.units for one in compared.differences])
     for first in range(0, len(compared.differences), AT_ONCE):
         some = compared.differences[first : first + AT_ONCE]
-        known = await _known(tx, compared.registry, some, moved[first : first + AT_ONCE], fence, now)
+        known = await _known(tx, compared.registry, some, fence, now)
         full = len(judged) > MOST_FINDINGS  # more pieces would be thrown away
         for differing, one in zip(some, known, strict=True):
             judged += classify.judge(differing, Known((), one.moved, one.held, (), beyond=True) if full else one)
     return judged
 
 
-async def _known(
-    tx: db.Tx,
-    registry: str,
-    differences: Sequence[Differing],
-    moved: Sequence[Sequence[UnitRange]],
-    fence: int,
-    now: datetime,
-) -> list[Known]:
+async def _known(tx: db.Tx, registry: str, differences: Sequence[Differing], fence: int, now: datetime) -> list[Known]:
+    """What is known of the units of differences.
+
+    Each statement sees what was committed before it: live claims are read before what has moved, or a transfer that
+    completes in between would be in neither.
+    """
     units = [one.units for one in differences]
     claimed = await moving_store.claims(tx, registry, units, now)
+    moved = await fingerprints.moved_since(tx, registry, fence, units)
     for nr, over in await _completed(tx, registry, moved, fence, now):
         claimed[nr] += over
     held = await moving_store.held(tx, units)
