@@ -74,13 +74,22 @@ class Questions:
         """The answer of ``peer`` to a question of this type, counted in ``traffic``; raises as the module says."""
         traffic = traffic or Traffic()
         async with self._gates[peer]:
-            async with self._db.reading() as tx:
-                registry = await self._registry_of(tx, peer)
-            if registry is None:
-                raise GatewayError(Kind.UNAVAILABLE, f"no connector reaches {peer}", code=9002)
+            registry = await self._reached(peer)
             asked = await self._db.run(lambda tx: query(tx, self._node, peer, type, body), self._commit)
             traffic.round_trips, traffic.sent = traffic.round_trips + 1, traffic.sent + len(asked.body)
             return await self._answered(registry, asked, traffic)
+
+    async def again(self, stored: messages.Message) -> VerifiedMessage:
+        """The answer to a message that was sent before, and is sent once more as it is."""
+        async with self._gates[stored.peer]:
+            return await self._answered(await self._reached(stored.peer), stored, Traffic())
+
+    async def _reached(self, peer: str) -> Registry:
+        async with self._db.reading() as tx:
+            registry = await self._registry_of(tx, peer)
+        if registry is None:
+            raise GatewayError(Kind.UNAVAILABLE, f"no connector reaches {peer}", code=9002)
+        return registry
 
     async def _answered(self, registry: Registry, asked: messages.Message, traffic: Traffic) -> VerifiedMessage:
         outcome = await post(registry, asked)

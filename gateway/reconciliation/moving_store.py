@@ -29,8 +29,6 @@ MOST_READ = 100_000
 #: Refused proposals of a registry that are looked through, among its last messages: a lock is released when the refusal
 #: is heard, and a registry that has said so much since has heard it.
 LAST_REFUSED, LAST_MESSAGES = 100, 10_000
-#: Numbers of a registry's stream that are looked at: what is missing further back is no news, and not of this cut.
-LAST_NUMBERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +79,6 @@ async def fence(tx: db.Tx | db.ReadTx, announced: int, cut_at: datetime, taken_a
     )
     assert found is not None  # an aggregate always gives a row
     return max(announced, int(found.size))
-
-
-#: How many of the last ``:wanted`` numbers up to ``:told`` are here of a link's stream.
-ARRIVED = """
-  SELECT count(DISTINCT seq) AS here FROM message
-  WHERE direction = 'in' AND peer = :link AND seq > CAST(:told AS bigint) - :wanted AND seq <= :told
-"""
-
-
-async def arrived(tx: db.Tx | db.ReadTx, link: str, told: int) -> bool:
-    """Whether what a registry had numbered up to ``told`` is here."""
-    wanted = min(told, LAST_NUMBERS)
-    found = await db.one(tx, ARRIVED, {"link": link, "told": told, "wanted": wanted})
-    assert found is not None  # as above
-    return bool(found.here == wanted)
 
 
 #: Claims ``m`` (range, transfer, serials) with what their transfers are, of those from or to the book of ``:book``.

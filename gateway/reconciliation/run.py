@@ -16,7 +16,7 @@ stopped them. A run that was asked for as ``whole`` makes what is kept anew befo
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,8 @@ from gateway.history.questions import Questions, Refused, Traffic
 from gateway.holdings import fingerprints, flags
 from gateway.links import store as links
 from gateway.messages.outbox import Lease, Node, Wait
-from gateway.reconciliation import ending, moving_store, reading, store
+from gateway.reconciliation import ending, reading, store
+from gateway.reconciliation.arrival import arrived
 from gateway.reconciliation.comparing import Comparing
 from gateway.reconciliation.judging import Compared, Outcome
 from gateway.reconciliation.marking import unmark
@@ -49,10 +50,8 @@ CUT_SECONDS = 60.0
 TAKE_SECONDS = CUT_SECONDS - 5.0
 #: How often it is looked whether the mark is in the tree, and how long a registry may think that it is too early.
 LOOK_SECONDS, EARLY_SECONDS = 0.05, 0.5
-#: How long is waited at once for what the registry had told, and how often it is looked for; then the run is put off.
-#: What has not arrived after ``TRIES`` such waits, several minutes, is a remark (3007).
-ARRIVAL_SECONDS, ARRIVAL_LOOK_SECONDS = 5.0, 1.0
 #: Tries in one state, and cuts that are named, before a run is given up: with the waits in between, several minutes.
+#: What a registry had told and has not arrived after so many waits is a remark (3007).
 TRIES = 8
 #: Codes of a registry that does not take a cut any more at its moment, or does not keep it.
 GONE = frozenset({6101, 6103})
@@ -259,7 +258,8 @@ class Running:
     async def _compare(self) -> None:
         """Compare every book of the cut, and end the run with what was found."""
         cut, remarks = self._cut(), []
-        if not await self._arrived(cut.told):
+        means = self._means
+        if not await arrived(means.database, means.node, means.questions, self.run.link, cut.told):
             if self.run.attempts < TRIES:
                 await self.put_off(f"what {self.run.link} had told by its cut has not all arrived (3007)")
                 return
@@ -336,16 +336,6 @@ class Running:
         await self._run(ended, "reconcile.end")
         self.over = True
         await self._means.database.ring()
-
-    async def _arrived(self, told: int) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ARRIVAL_SECONDS):
-                while True:
-                    async with self._means.database.reading() as tx:
-                        if await moving_store.arrived(tx, self.run.link, told):
-                            return True
-                    await asyncio.sleep(ARRIVAL_LOOK_SECONDS)
-        return False
 
     @property
     def _asked(self) -> Asked:

@@ -12,7 +12,7 @@ from gateway import db, embedded
 from gateway.domain.identifiers import parse_registry_code
 from gateway.domain.units import Origin, UnitRange
 from gateway.holdings.book import block_columns
-from gateway.reconciliation import moving_store, settled_store
+from gateway.reconciliation import arrival, moving_store, settled_store
 from tests.fingerprinting import Books
 from tests.integration.test_fingerprint_cuts import plant
 
@@ -31,7 +31,8 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "over-here": (moving_store.OVER_HERE, {"link": "MEC01", "moving": NAMED, "before": NOW}),
     "unknown-here": (moving_store.UNKNOWN_HERE, {"moving": NAMED}),
     "refused-here": (moving_store.REFUSED_HERE, {"link": "MEC01", "moving": NAMED}),
-    "arrived": (moving_store.ARRIVED, {"link": "MEC01", "told": 59_000, "wanted": 1_000}),
+    "arrived": (arrival.ARRIVED, {"link": "MEC01", "told": 59_000, "wanted": 1_000}),
+    "unanswered": (arrival.UNANSWERED, {"link": "MEC01", "before": NOW}),
 }
 TABLES = ("transfer", "transfer_event", "claim", "position", "message", "log_entry", "log_leaf")
 
