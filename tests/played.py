@@ -205,14 +205,21 @@ class Course:
         named = dict(ids)
         return {t: references[named[t]] for t in transfers}
 
-    async def complete(self, *items: dict[str, Any]) -> list[str]:
-        """Take proposals to their completion; the transfers' ids."""
+    async def released(
+        self, *items: dict[str, Any], naming: dict[str, list[dict[str, Any]]] | None = None
+    ) -> list[str]:
+        """Take proposals to their release, with ``naming`` as in ``release``; the transfers' ids."""
         transfers = [str(i["transfer"]) for i in items]
         await self.propose(*items)
         await self.turn()
         await self.accept(transfers)
         await self.turn()
-        await self.release(transfers)
+        await self.release(transfers, naming)
+        return transfers
+
+    async def complete(self, *items: dict[str, Any]) -> list[str]:
+        """Take proposals to their completion; the transfers' ids."""
+        transfers = await self.released(*items)
         await self.credit(transfers)
         assert set(await self.stage.states(transfers)) == {"completed"}
         return transfers

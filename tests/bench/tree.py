@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import db, embedded, wiring
-from gateway.audit import log, merkle, proofs, store
+from gateway.audit import log, merkle, own_keys, proofs, store
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.merkle import Growth
 from gateway.audit.own_keys import Identity
@@ -47,16 +47,17 @@ def measured(folder: Path, runs: int, entries: int, leaves: int, wanted: str) ->
         return asyncio.run(all_of_it())
 
 
-def _opened(server: embedded.Server) -> tuple[db.Database, Sequencer]:
+async def _opened(server: embedded.Server) -> tuple[db.Database, Sequencer]:
     database = db.Database(server.dsn(fresh_database(server), "gateway_app"))
     own = Identity(ORIGIN, "", LogKey.generate())
+    await database.run(lambda tx: own_keys.start(tx, own, wiring.utc_now()), "log-keys")
     return database, Sequencer(database, own.origin, own.key, wiring.utc_now)
 
 
 async def _integration(server: embedded.Server, runs: int, entries: int) -> dict[str, Any]:
     rates, waits = [], []
     for _ in range(runs):
-        database, sequencer = _opened(server)
+        database, sequencer = await _opened(server)
         begun, over = time.perf_counter(), asyncio.Event()
         sequencing = asyncio.create_task(_sequence(database, sequencer, over))
         await asyncio.gather(*(_append(database, entries // WRITERS) for _ in range(WRITERS)))
@@ -105,7 +106,7 @@ async def _agrees(database: db.Database, size: int) -> None:
 
 
 async def _proofs(server: embedded.Server, leaves: int) -> dict[str, Any]:
-    database, _ = _opened(server)
+    database, _ = await _opened(server)
     root = await _planted(database, leaves)
     taken = []
     for _ in range(PROOFS):

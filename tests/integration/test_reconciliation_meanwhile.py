@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from gateway import db
@@ -12,6 +11,7 @@ from gateway.domain.identifiers import parse_registry_code
 from gateway.domain.units import Origin, UnitRange
 from gateway.reconciliation.classify import Differing
 from tests.integration.test_reconciliation_bounds import STATE, judged
+from tests.integration.test_set_based import heard
 from tests.played import Course, block, naming
 from tests.stage import Stage
 
@@ -20,31 +20,16 @@ ISSUED = Origin(parse_registry_code("MEC01"), "MMR-A64")
 
 @contextmanager
 def before_statement(database: db.Database, number: int, happens: Callable[[], Awaitable[Any]]) -> Iterator[list[str]]:
-    """Let something happen before the ``number``-th statement of a database; the statements until then."""
-    engine, seen = database._engine.sync_engine, list[str]()
+    """Let something happen before the ``number``-th statement of a database; all of its statements meanwhile."""
+    seen: list[str] = []
 
-    def note(_c: Any, _u: Any, statement: str, _p: Any, _x: Any, _many: bool) -> None:
+    def note(statement: str, _times: int) -> None:
         seen.append(statement)
         if len(seen) == number:
             await_only(happens())
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with heard(database, note):
         yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-
-
-async def released(course: Course, units: dict[str, Any]) -> str:
-    """A transfer whose units have left; nobody has credited them yet."""
-    item = course.proposal(units)
-    transfer = str(item["transfer"])
-    await course.propose(item)
-    await course.turn()
-    await course.accept([transfer])
-    await course.turn()
-    await course.release([transfer], {transfer: [naming(units)]})
-    return transfer
 
 
 async def test_a_transfer_that_completes_while_a_run_is_judged_explains_its_units_all_the_same(stage: Stage) -> None:
@@ -54,7 +39,8 @@ async def test_a_transfer_that_completes_while_a_run_is_judged_explains_its_unit
     tried = 0
     while True:
         units = block(10 * tried + 1, 10 * tried + 10)
-        transfer = await released(course, units)
+        item = course.proposal(units)
+        [transfer] = await course.released(item, naming={str(item["transfer"]): [naming(units)]})
         await stage.transparency.sequencer.turn()
         fence = await stage.count("log_leaf")
         gone = Differing("MEC01", UnitRange(ISSUED, units["first"], units["last"]), STATE, None)

@@ -1,12 +1,13 @@
 """A thousand transfers in one message cost as many SQL statements as one."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
+from gateway import db
 from tests import recorded
 from tests.played import Course, Heard, block, naming
 from tests.stage import Stage
@@ -17,21 +18,31 @@ BY_TIME = "SELECT messages_per_second FROM link"
 
 
 @contextmanager
+def heard(database: db.Database, note: Callable[[str, int], None]) -> Iterator[None]:
+    """Before each statement ``note`` is told of it, and for how many parameter sets it is executed."""
+
+    def before(_c: Any, _u: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        note(statement, len(parameters) if many else 1)
+
+    engine = database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", before)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", before)
+
+
+@contextmanager
 def counted(stage: Stage) -> Iterator[list[str]]:
     """The statements the gateway sends meanwhile; one that is executed for many parameter sets counts as many."""
-    engine = stage.gateway.database._engine.sync_engine
     seen: list[str] = []
 
-    def note(_c: Any, _u: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
-        if statement.startswith(BY_TIME):
-            return
-        seen.extend([" ".join(statement.split())[:70]] * (len(parameters) if many else 1))
+    def note(statement: str, times: int) -> None:
+        if not statement.startswith(BY_TIME):
+            seen.extend([" ".join(statement.split())[:70]] * times)
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with heard(stage.gateway.database, note):
         yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 class Count:

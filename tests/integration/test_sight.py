@@ -87,14 +87,8 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
 
 async def released(course: Course, *items: dict[str, Any], first: bool) -> list[str]:
     """Take proposals to their release; the transfers' ids."""
-    transfers = [str(item["transfer"]) for item in items]
-    await course.propose(*items)
-    await course.turn()
-    await course.accept(transfers)
-    await course.turn()
     names = {str(i["transfer"]): [naming(b) for b in i["blocks"] if "itmo" not in b] for i in items}
-    await course.release(transfers, names if first else None)
-    return transfers
+    return await course.released(*items, naming=names if first else None)
 
 
 def onward(scene: Scene, units: dict[str, Any]) -> dict[str, Any]:
@@ -141,14 +135,9 @@ async def test_units_that_were_first_transferred_without_an_identifier_are_still
     course, units = scene.course, block(1, 10, series=uuid7())
     await course.issue(units)
     item = course.proposal(units)
-    transfer = str(item["transfer"])
-    await course.propose(item)
-    await course.turn()
-    await course.accept([transfer])
-    await course.turn()
-    await course.release([transfer], {transfer: []})
-    await course.credit([transfer])
-    assert await course.stage.states([transfer]) == ["completed"]
+    transfers = await course.released(item, naming={str(item["transfer"]): []})
+    await course.credit(transfers)
+    assert await course.stage.states(transfers) == ["completed"]
     item = onward(scene, units)
     await course.acquirer.say("transfer.propose", [item])
     await course.turn()
